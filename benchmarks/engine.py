@@ -1,0 +1,179 @@
+"""Stacked engine against loops of plain torch models: the same sweep, one thread, one process.
+
+    python benchmarks/engine.py [--widths 32 64 ...] [--batches 64 128] [--repeats 5]
+
+Every case trains a sweep of learning rates of a bias-free ReLU network with 3 hidden layers, 40 inputs and 10 classes.
+Ours and the baselines take turns; medians are compared. ratio = baseline_seconds / ours_seconds, seconds are per member
+and step. Writes benchmarks/results/engine.json.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from torch import nn
+
+from muster.experiments import Context
+from muster.training.engine import Data, Stack, stack_sizes
+from muster.training.experiment import TrainCell
+
+MEMBERS, INPUTS, OUTPUTS, HIDDEN = 12, 40, 10, 3
+RESULTS = Path(__file__).parent / "results" / "engine.json"
+
+
+def data(batch: int) -> Data:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.standard_normal((64 * batch, INPUTS), np.float32))
+    y = torch.from_numpy(rng.integers(0, OUTPUTS, 64 * batch))
+    return Data(x, y, (x[:8], y[:8]), (x[:8], y[:8]), OUTPUTS)
+
+
+def ours(width: int, batch: int, steps: int, optimizer: str) -> Callable[[], None]:
+    """Train the whole sweep with the engine, without evaluation and probes."""
+    rates = [-12 + i / 2 for i in range(MEMBERS)]
+    cell = TrainCell(
+        width=width, depth=HIDDEN, seed=0, log2_lr=rates, batch_size=batch, steps=10**6, optimizer=optimizer, rule="constant",
+        schedule="constant", divergence_ratio=1e9,
+    )  # fmt: skip
+    values = data(batch)
+    parameters = INPUTS * width + (HIDDEN - 1) * width**2 + width * OUTPUTS
+    cuts = stack_sizes(parameters, MEMBERS, torch.device("cpu"))
+    stacks = [Stack(cell, members, values, Context()) for members in cuts]
+    for stack in stacks:
+        stack.start()
+
+    @torch.no_grad()
+    def train() -> None:
+        for stack in stacks:
+            for _ in range(steps):
+                stack.advance()
+
+    return train
+
+
+def plain_model(width: int) -> nn.Module:
+    sizes = [INPUTS, *[width] * HIDDEN]
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(fan_in, fan_out, bias=False), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, OUTPUTS, bias=False))
+
+
+def loop(models: list[nn.Module], optimizers: list[torch.optim.Optimizer], batch: int, steps: int) -> Callable[[], None]:
+    """The usual recipe: one model after another, one batch after another."""
+    values = data(batch)
+
+    def train() -> None:
+        for model, optimizer in zip(models, optimizers, strict=True):
+            for step in range(steps):
+                part = slice(step % 64 * batch, (step % 64 + 1) * batch)
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(values.x[part]), values.y[part]).backward()
+                optimizer.step()
+
+    return train
+
+
+def torch_loop(width: int, batch: int, steps: int, optimizer: str, fused: bool) -> Callable[[], None]:
+    kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    models = [plain_model(width) for _ in range(MEMBERS)]
+    options = {"fused": True} if fused else {}
+    return loop(models, [kinds[optimizer](m.parameters(), lr=2**-10, **options) for m in models], batch, steps)
+
+
+def mup_loop(width: int, batch: int, steps: int) -> Callable[[], None]:
+    """The package mup's own recipe: MuReadout, set_base_shapes, MuAdam."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mup import MuAdam, MuReadout, set_base_shapes
+
+    def build(n: int) -> nn.Module:
+        model = plain_model(n)
+        model[-1] = MuReadout(n, OUTPUTS, bias=False)
+        return model
+
+    models = []
+    for _ in range(MEMBERS):
+        model = build(width)
+        set_base_shapes(model, build(16), delta=build(24))
+        models.append(model)
+    return loop(models, [MuAdam(m.parameters(), lr=2**-10) for m in models], batch, steps)
+
+
+def gemm_rate(width: int, batch: int) -> float:
+    """Matrix-product rate of this machine in FLOP/s at the engine's largest product, best of several."""
+    a, b, out = torch.randn(batch, width), torch.randn(width, width), torch.empty(batch, width)
+    repeats = max(10, int(2e8 / (batch * width**2)))
+    best = 0.0
+    for _ in range(7):
+        begun = time.perf_counter()
+        for _ in range(repeats):
+            torch.mm(a, b, out=out)
+        best = max(best, 2.0 * batch * width**2 * repeats / (time.perf_counter() - begun))
+    return best
+
+
+def medians(contenders: dict[str, Callable[[], None]], repeats: int, per: int) -> dict[str, float]:
+    """Median seconds of each contender, taking turns after one warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(repeats + 1):
+        for name, run in contenders.items():
+            begun = time.perf_counter()
+            run()
+            if turn:
+                times[name].append((time.perf_counter() - begun) / per)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256, 512, 1024])
+    parser.add_argument("--batches", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--optimizers", nargs="+", default=["adam"], choices=["adam", "sgd"])
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for optimizer in arguments.optimizers:
+        for batch in arguments.batches:
+            for width in arguments.widths:
+                steps = max(3, min(60, 8192 // width))
+                contenders = {
+                    "ours": ours(width, batch, steps, optimizer),
+                    f"torch.optim.{optimizer.capitalize()}": torch_loop(width, batch, steps, optimizer, fused=False),
+                    f"torch.optim.{optimizer.capitalize()}(fused=True)": torch_loop(width, batch, steps, optimizer, fused=True),
+                }
+                if optimizer == "adam":
+                    contenders["mup.MuAdam"] = mup_loop(width, batch, steps)
+                took = medians(contenders, arguments.repeats, MEMBERS * steps)
+                parameters = INPUTS * width + (HIDDEN - 1) * width**2 + width * OUTPUTS
+                share = (6.0 * parameters - 2.0 * INPUTS * width) * batch / took["ours"] / gemm_rate(width, batch)
+                case = f"{optimizer} batch={batch} width={width}"
+                for name, seconds in list(took.items())[1:]:
+                    suffix = "" if name == "torch.optim.Adam" or name == "torch.optim.Sgd" else f" vs {name}"
+                    rows.append(
+                        {
+                            "case": case + suffix,
+                            "ours_seconds": took["ours"],
+                            "baseline_seconds": seconds,
+                            "ratio": seconds / took["ours"],
+                            "baseline": f"loop of torch.nn models, {name}",
+                            "gemm_share": share,
+                        }
+                    )
+                    print(f"{rows[-1]['case']:<58} {rows[-1]['ratio']:6.2f} x   {share:4.0%} of the GEMM rate", flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

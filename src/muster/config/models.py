@@ -1,0 +1,131 @@
+"""Pydantic models of `config/config.yaml` and `config/studies/*.yaml`; `config/schema.json` is generated from them."""
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Scale = Literal["smoke", "laptop", "paper"]
+Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
+Test = Literal["equivalence", "greater", "less", "interval", "ordering", "closed_form", "regret"]
+Scalar = str | int | float | bool
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown fields are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _as_number(value: Any) -> Any:
+    """Accept `1/2` for 0.5, so that a grid step reads the way it is spoken."""
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+class Range(Section):
+    """An inclusive arithmetic range of log2 values: `{from: -10, to: -4, step: 1/2}`."""
+
+    start: float = Field(alias="from", description="First value")
+    stop: float = Field(alias="to", description="Last value, included")
+    step: Annotated[float, BeforeValidator(_as_number)] = Field(gt=0, description="Spacing, such as 1/2 (half octaves)")
+
+    @model_validator(mode="after")
+    def _on_grid(self) -> "Range":
+        count = (self.stop - self.start) / self.step
+        if count < 0 or abs(count - round(count)) > 1e-9:
+            raise ValueError(f"'to' must be 'from' plus a whole number of steps, found {self.start}, {self.stop}, {self.step}")
+        return self
+
+    def values(self) -> list[float]:
+        return [self.start + i * self.step for i in range(round((self.stop - self.start) / self.step) + 1)]
+
+
+AxisValues = Scalar | list[Scalar] | Range
+Block = Annotated[
+    dict[Name, AxisValues],
+    Field(description="Axis name → value, list of values or range; the block is their product. `seeds: 3` means seed 0, 1, 2"),
+]
+
+
+class ScaleConfig(Section):
+    """One preset of a study: what differs from the study's settings, and the grid as a union of blocks."""
+
+    settings: dict[Name, Any] = Field(default_factory=dict, description="Settings of this scale alone, over the study's")
+    grid: list[Block] = Field(min_length=1, description="Blocks whose union is the grid of cells and members")
+
+
+class FitConfig(Section):
+    """One statistical model fitted to one table, once per group."""
+
+    estimator: Name = Field(description="A registered estimator: see `muster list estimators`")
+    table: Literal["runs", "curves", "probes"] = Field("runs", description="The table that is read")
+    select: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict, description="Column → value or values: the rows that enter the fit"
+    )
+    response: str = Field(description="The column that is modelled")
+    along: str = Field("width", description="The axis whose exponent is estimated")
+    by: list[str] = Field(default_factory=list, description="Columns whose combinations are fitted separately")
+    primary: Name | None = Field(None, description="The variant that decides claims; the estimator's default if absent")
+    options: dict[Name, Any] = Field(default_factory=dict, description="Options of the estimator")
+
+
+class ClaimConfig(Section):
+    """A published quantitative statement and the test that decides it, fixed before the run."""
+
+    claim: Slug = Field(description="Unique name in the ledger")
+    statement: str = Field(description="The claim in one sentence, as the paper means it")
+    source: str = Field(description="Figure, table, equation or section of the paper")
+    provenance: Provenance = Field(description="Where the predicted number was read; `unconfirmed`: from memory alone")
+    fit: Name = Field(description="The fit of this study that measures it")
+    where: dict[str, Scalar] = Field(default_factory=dict, description="Group of the fit: one value per `by` column")
+    test: Test = Field(description="The test that decides the verdict")
+    predicted: float = Field(description="Predicted value, or the threshold of a directional test")
+    margin: float = Field(0.0, ge=0, description="Half-width of the region that still counts as the prediction")
+    headline: bool = Field(True, description="Member of the Holm family over the whole ledger")
+    figure: Name | None = Field(None, description="The study's figure that shows it")
+
+
+class FigureConfig(Section):
+    """One figure of a study: a registered plot with its options."""
+
+    plot: Name = Field(description="A registered plot: see `muster list plots`")
+    fit: Name | None = Field(None, description="The fit that is drawn")
+    select: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, description="Rows that are drawn")
+    options: dict[Name, Any] = Field(default_factory=dict, description="Options of the plot")
+
+
+class StudyConfig(Section):
+    """One study: what is run, on what grid, what is fitted, which claims it decides."""
+
+    study: Slug = Field(description="Name of the study; equals the file's name")
+    title: str = Field(description="One line for figures and the report")
+    paper: str = Field(description="Authors, title, year of the paper whose claims are decided")
+    slug: Slug = Field(description="The paper's row in the list of claims")
+    description: str = Field("", description="The design in a few sentences: why it can decide its claims")
+    experiment: Name = Field(description="A registered experiment: see `muster list experiments`")
+    settings: dict[Name, Any] = Field(default_factory=dict, description="Fixed fields of every cell of the experiment")
+    scales: dict[Scale, ScaleConfig] = Field(min_length=1, description="Presets: smoke, laptop, paper")
+    fits: dict[Name, FitConfig] = Field(min_length=1, description="Fits by name")
+    claims: list[ClaimConfig] = Field(default_factory=list, description="Claims that the fits decide")
+    figures: dict[Name, FigureConfig] = Field(default_factory=dict, description="Figures by name")
+
+
+class Config(Section):
+    """config/config.yaml: which studies, how large, on what device."""
+
+    scale: Scale = Field("laptop", description="Preset of every study's grid")
+    studies: list[Slug] = Field(default=["all"], min_length=1, description="Studies or groups, `all` for every file")
+    groups: dict[Slug, list[Slug]] = Field(default_factory=dict, description="Named groups of studies")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda when present, else cpu")
+    dtype: Literal["float32", "float64", "bfloat16"] = Field("float32", description="bfloat16 means autocast")
+    mode: Literal["full", "replay"] = Field("full", description="replay: fits and figures from frozen tables only")
+    seeds: int | None = Field(None, ge=1, description="Overrides every study's number of seeds")
+    results: str = Field("results", description="Folder of everything that is made")

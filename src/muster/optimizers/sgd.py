@@ -1,0 +1,44 @@
+"""Stochastic gradient descent with and without momentum."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from muster.optimizers.base import Optimizer
+
+
+class Sgd(Optimizer):
+    """Gradient descent with coupled weight decay: `torch.optim.SGD`."""
+
+    momentum = False
+
+    def __init__(self, weights, hyper, cell):
+        super().__init__(weights, hyper, cell)
+        if self.momentum:
+            self.state = {f"buffer.{name}": torch.zeros_like(w) for name, w in weights.items()}
+
+    def bind(self) -> None:
+        self._lr = {name: self.per_member(self.hyper[name].lr, w) for name, w in self.weights.items()}
+        self._decay = {
+            name: self.per_member(self.hyper[name].weight_decay, w)
+            for name, w in self.weights.items()
+            if any(self.hyper[name].weight_decay)
+        }
+
+    def step(self, gradients: Mapping[str, Tensor], schedule: float) -> None:
+        self.step_count += 1
+        for name, w in self.weights.items():
+            g = gradients[name]
+            if name in self._decay:
+                g = torch.addcmul(g, w, self._decay[name])
+            if self.momentum:
+                buffer = self.state[f"buffer.{name}"]
+                g = buffer.copy_(g) if self.step_count == 1 else buffer.mul_(self.cell.momentum).add_(g)
+            w.addcmul_(g, self._lr[name], value=-schedule)
+
+
+class Momentum(Sgd):
+    """SGD with heavy-ball momentum, no dampening: `torch.optim.SGD(momentum=...)`."""
+
+    momentum = True

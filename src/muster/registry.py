@@ -1,0 +1,58 @@
+"""Name → entry tables: how YAML finds families, optimizers, data sets, probes, experiments, estimators and plots."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from muster.errors import MusterError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """An ordered mapping of names to entries of one kind, filled with the decorator `register`.
+
+    An entry whose module imports torch is declared by its place instead (`Registry(kind, {"mlp": "module:Class"})`):
+    its name is known at once, its module is imported when the entry is first used.
+    """
+
+    def __init__(self, kind: str, places: dict[str, str] | None = None):
+        self.kind = kind
+        self._entries: dict[str, T | str] = dict(places or {})
+
+    def register(self, name: str) -> Callable[[T], T]:
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """Look an entry up; an unknown name raises a MusterError that lists the known ones and the nearest."""
+        try:
+            entry = self._entries[name]
+        except KeyError:
+            raise MusterError(self.kind, f"unknown name {name!r}", self.remedy(name)) from None
+        if isinstance(entry, str):
+            module, attribute = entry.split(":")
+            entry = getattr(importlib.import_module(module), attribute)
+            self._entries[name] = entry
+        return entry  # type: ignore[return-value]
+
+    def remedy(self, name: str) -> str:
+        near = difflib.get_close_matches(str(name), self._entries, n=1)
+        guess = f"Did you mean {near[0]!r}? " if near else ""
+        return f"{guess}Known: {', '.join(self._entries)}"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def summary(self) -> dict[str, str]:
+        """Each name with the first sentence of its entry's docstring, as `muster list` prints it."""
+        return {name: (self[name].__doc__ or "").strip().split("\n")[0] for name in self}

@@ -1,0 +1,117 @@
+"""The experiment `train`: its cell, its cost and its registration. Planning imports this file, so it imports no torch."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from muster.data import dimensions
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+
+
+class TrainCell(Cell):
+    """All settings of one stack of members. Fractions are of the number of steps."""
+
+    member_axes: ClassVar[tuple[str, ...]] = ("log2_lr",)
+
+    parameterization: str = Field("sp", description="Table of exponents: `muster list parameterizations`")
+    log2_lr: list[float] = Field(min_length=1, description="Members: log2 of the learning rate at the base shape")
+
+    family: str = Field("mlp", description="Family of networks: `muster list families`")
+    activation: str = Field("relu", description="`muster list activations`")
+    bias: bool = Field(False, description="Biases in every layer")
+    norm: Literal["none", "layer"] = Field("none", description="Layer normalization before each activation")
+    base_width: int = Field(64, ge=1, description="Width at which every parameterization equals sp")
+    base_depth: int = Field(3, ge=1, description="Depth at which every parameterization equals sp")
+    init_gain: float = Field(1.0, gt=0, description="Factor on every initial standard deviation")
+    readout_gain: float = Field(1.0, ge=0, description="Readout's initial standard deviation times √fan_in; 0: zero readout")
+
+    data: str = Field("mnist1d", description="`muster list datasets`")
+    data_options: dict[str, Any] = Field(default_factory=dict, description="Options of the data set")
+    loss: Literal["cross_entropy", "squared_error"] = Field("cross_entropy", description="Training loss")
+
+    optimizer: str = Field("adam", description="`muster list optimizers`")
+    rule: str = Field("full_alignment", description="Learning-rate rule: `muster list rules`")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Heavy-ball coefficient of `momentum`")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first-moment decay")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's second-moment decay")
+    epsilon: float | None = Field(None, ge=0, description="Adam's ε at the base shape; the optimizer's default if absent")
+    epsilon_rule: Literal["constant", "scaled"] = Field("constant", description="scaled: ε follows the gradient's size")
+    weight_decay: float = Field(0.0, ge=0, description="λ at the base shape")
+    decay_rule: Literal["constant_product", "constant"] = Field(
+        "constant_product", description="constant_product: η·λ keeps its value as η is scaled"
+    )
+    adafactor_clip: float = Field(1.0, gt=0, description="Adafactor's update clipping threshold d")
+
+    batch_size: int = Field(64, ge=1, description="Examples a step; the whole training set if larger")
+    steps: int = Field(ge=1, description="Optimizer steps")
+    schedule: str = Field("linear", description="`muster list schedules`")
+    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="Linear warm-up")
+    decay_fraction: float = Field(0.2, gt=0, le=1, description="Decay phase of `wsd`")
+    divergence_ratio: float = Field(3.0, gt=1, description="Diverged: loss above this multiple of the initial loss")
+
+    evaluations: int = Field(8, ge=1, description="Evaluations after the initial one, evenly spaced, the last at the end")
+    evaluation_examples: int = Field(2048, ge=1, description="Examples of each split in an evaluation")
+    probes: list[str] = Field(default_factory=list, description="`muster list probes`")
+    probe_steps: list[int] = Field(default_factory=list, description="Steps at which probes are taken; step 0 always is")
+    probe_examples: int = Field(16, ge=1, description="Examples of the fixed batch that probes see")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainCell":
+        if len(set(self.log2_lr)) != len(self.log2_lr):
+            raise ValueError("log2_lr holds a learning rate twice")
+        beyond = [step for step in self.probe_steps if not 0 <= step <= self.steps]
+        if beyond:
+            raise ValueError(f"probe_steps {beyond} lie outside 0 … steps = {self.steps}")
+        if self.family == "mlp" and dimensions(self.data, self.data_options).task == "next_token":
+            raise ValueError(f"family 'mlp' cannot read the tokens of data {self.data!r}: it takes classification or regression")
+        return self
+
+
+def dataset(cell: TrainCell) -> tuple[str, dict[str, Any]]:
+    """Name and options of the data set that the cell trains on."""
+    return cell.data, cell.data_options
+
+
+def _parameters(cell: TrainCell) -> int:
+    shape = dimensions(cell.data, cell.data_options)
+    return shape.features * cell.width + (cell.depth - 1) * cell.width**2 + cell.width * shape.outputs
+
+
+def cost(cell: TrainCell) -> Cost:
+    """FLOPs (6 per parameter, example and step: Kaplan et al. 2020, Section 2.1) and seconds on one CPU core.
+
+    The time model is launch overhead, matrix products and memory traffic of the optimizer; its constants were fitted to
+    a 2 GHz AVX-512 core, and `muster plan` rescales them by the matrix-product rate that it measures.
+    """
+    parameters, members = _parameters(cell), len(cell.log2_lr)
+    batch = cell.batch_size
+    evaluated = 2 * cell.evaluation_examples * (cell.evaluations + 1) / 3
+    flops = 6.0 * parameters * members * (batch * cell.steps + evaluated)
+    per_step = 2.5e-4 + members * (1.0e-5 * (cell.depth + 1) + 6.0 * parameters * batch / 6e10 + 28.0 * parameters / 8e9)
+    seconds = cell.steps * per_step + flops * evaluated / (batch * cell.steps + evaluated) / 6e10
+    return Cost(flops, seconds, 3e8 + 24.0 * parameters * members)
+
+
+def run(cell: TrainCell, context: Context) -> Outcome:
+    """Train every member of the cell; see `muster.training.engine`."""
+    from muster.training.engine import train
+
+    return train(cell, context)
+
+
+EXPERIMENTS.register("train")(
+    Experiment(
+        summary="Train a stack of networks, one member a learning rate, on the engine",
+        stage="train",
+        cell=TrainCell,
+        cost=cost,
+        run=run,
+        code=(
+            "muster.training",
+            "muster.models",
+            "muster.optimizers",
+            "muster.parameterizations",
+        ),
+        dataset=dataset,
+    )
+)
