@@ -295,6 +295,22 @@ def test_alignment_is_one_half_for_noise_and_one_for_a_rank_one_update():
         assert value.item() == pytest.approx(exponent, abs=0.01)
 
 
+def test_epsilon_probe_reads_the_gradient_after_one_step():
+    c = cell(steps=1, evaluations=1, epsilon=1e-3, probes=["epsilon"], probe_steps=[1])
+    stack = Stack(c, [0, 1, 2], toy_data(), F64)
+    with torch.no_grad():
+        stack.start()
+        stack.compute_gradients(*stack.batches[0])
+    gradients = {name: g.clone() for name, g in stack.gradients.items()}
+    with torch.no_grad():
+        stack.advance()
+    readings = {(row[2], row[3]): row[4] for row in stack.records.probes if row[0] == 0 and row[1] == 1}
+    for layer in (1, 2, 3):
+        g = gradients[f"w{layer}"][0]
+        assert readings["gradient_rms", layer] == pytest.approx(g.square().mean().sqrt().item(), rel=1e-9)
+        assert readings["eps_killed", layer] == pytest.approx((g.abs() < 1e-3).double().mean().item(), abs=1e-12)
+
+
 def test_probes_and_curves_are_taken_when_they_are_due():
     c = cell(probes=["coordinate_check", "feature_change", "ntk", "epsilon", "alignment"], probe_steps=[4, 10])
     records = trained(c).records

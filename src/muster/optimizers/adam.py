@@ -68,12 +68,9 @@ class Adam(Optimizer):
                 maximize=False,
             )
 
-    def below_epsilon(self, name: str) -> Tensor:
-        """Share of each member's entries whose √v̂ lies below ε, shape [E]: updates that ε decides, not the gradient."""
-        correction = 1 - self.cell.beta2 ** max(self.step_count, 1)
-        v = self.state[f"v.{name}"]
-        eps = self.per_member(self.hyper[name].eps, v)
-        return ((v / correction).sqrt() < eps).flatten(1).to(v.dtype).mean(1)
+    def second_moment(self, name: str) -> Tensor:
+        """Bias-corrected v̂ of a weight tensor, [E, ...]; needs at least one step."""
+        return self.state[f"v.{name}"] / (1 - self.cell.beta2**self.step_count)
 
 
 class AdamW(Adam):

@@ -110,8 +110,11 @@ def ntk(s: Snapshot) -> Iterator[Reading]:
 
 
 def epsilon(s: Snapshot) -> Iterator[Reading]:
-    """Share of entries whose √v̂ is below Adam's ε, per weight matrix."""
-    if s.step == 0 or not hasattr(s.optimizer, "below_epsilon"):
+    """Adam's √v̂ per weight matrix: its RMS (after one step, the gradient's) and the share of entries below ε."""
+    if s.step == 0 or not hasattr(s.optimizer, "second_moment"):
         return
     for layer, at_t in enumerate(s.sites_t, start=1):
-        yield "eps_killed", layer, s.optimizer.below_epsilon(at_t.weight)
+        root = s.optimizer.second_moment(at_t.weight).sqrt()
+        yield "gradient_rms", layer, rms(root)
+        eps = s.optimizer.per_member(s.optimizer.hyper[at_t.weight].eps, root)
+        yield "eps_killed", layer, (root < eps).flatten(1).to(root.dtype).mean(1)

@@ -1,0 +1,31 @@
+"""Parameterizations as tables of exponents per role and optimizer, relative to a base shape.
+
+`scalings` gives an engine the numbers for each tensor; `effective_table` and `render_table` show them to the user.
+Names live in the registries PARAMETERIZATIONS, RULES, EPSILON_RULES, DECAY_RULES, ROLES and UPDATES (optimizers).
+"""
+
+from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, RULES
+from muster.parameterizations.scaling import Exponents, Power, Scaling, Tensor, exponents, scalings
+from muster.parameterizations.show import effective_table, render_table
+from muster.parameterizations.tables import AB, PARAMETERIZATIONS, ROLES, UPDATES, Parameterization, Role, Update
+
+__all__ = [
+    "AB",
+    "DECAY_RULES",
+    "EPSILON_RULES",
+    "PARAMETERIZATIONS",
+    "ROLES",
+    "RULES",
+    "UPDATES",
+    "Exponents",
+    "Parameterization",
+    "Power",
+    "Role",
+    "Scaling",
+    "Tensor",
+    "Update",
+    "effective_table",
+    "exponents",
+    "render_table",
+    "scalings",
+]

@@ -1,0 +1,127 @@
+"""Parameterizations, roles and optimizers as data: exponents of the width ratio, from which every rule is computed.
+
+Convention (Yang & Hu 2021, Tensor Programs IV, abc-parameterization): a tensor enters the forward pass as
+W = n^(−a)·w, its trainable w is drawn with standard deviation n^(−b), and its learning rate is η·n^(−c).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from muster.errors import MusterError
+from muster.registry import Registry
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of data with the sentence that `muster list` prints for it."""
+
+    summary: str
+
+    def __post_init__(self) -> None:
+        # Registries print an entry's docstring; an instance attribute leaves the class its own.
+        object.__setattr__(self, "__doc__", self.summary)
+
+
+@dataclass(frozen=True)
+class Role(Entry):
+    """The kind of a tensor: all that the width rules need to know about its place in the network.
+
+    wide_fan_in: it sums over a number of inputs that grows with width.
+    below_readout: its gradient reaches it through the readout.
+    """
+
+    wide_fan_in: bool
+    below_readout: bool
+
+
+@dataclass(frozen=True)
+class Update(Entry):
+    """How one step of an optimizer scales: |Δw| ∝ η · |gradient|^gradient · |w|^weight."""
+
+    gradient: float
+    weight: float
+
+
+class AB(NamedTuple):
+    """Exponents of the forward multiplier n^(−a) and of the initial standard deviation n^(−b)."""
+
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
+class Parameterization(Entry):
+    """Exponents (a, b) per role; a learning-rate rule completes them with c."""
+
+    rows: Mapping[str, AB]
+
+    def row(self, role: str) -> AB:
+        """(a, b) of a role. Raises MusterError for an unknown role, or one that this parameterization leaves open."""
+        known = ROLES[role]
+        if role not in self.rows:
+            raise MusterError(
+                "parameterization",
+                f"{self.summary!r} has no row for {role!r} ({known.summary})",
+                f"Roles with a row: {', '.join(self.rows)}",
+            )
+        return self.rows[role]
+
+    @property
+    def readout_scale(self) -> float:
+        """a_out + b_out: ½ for standard and neural tangent, 1 for µP and mean field; no shift a+θ, b−θ changes it."""
+        return sum(self.row("readout"))
+
+    def gradient(self, role: str) -> float:
+        """Natural gradient exponent g: entries of ∂loss/∂w are ∝ n^(−g) at initialization.
+
+        g = a + (a_out + b_out) below the readout, g = a at the readout and beyond it (chain rule; Everett et al. 2024
+        scale Adam's ε by n^(−g)).
+        """
+        return self.row(role).a + ROLES[role].below_readout * self.readout_scale
+
+
+ROLES: Registry[Role] = Registry("role")
+UPDATES: Registry[Update] = Registry("optimizer")
+PARAMETERIZATIONS: Registry[Parameterization] = Registry("parameterization")
+
+for _name, _role in {
+    "input": Role("Weights from a fixed number of inputs to the width", wide_fan_in=False, below_readout=True),
+    "hidden": Role("Weights from width to width", wide_fan_in=True, below_readout=True),
+    "readout": Role("Weights from the width to a fixed number of outputs", wide_fan_in=True, below_readout=False),
+    "vector": Role("Biases and gains of hidden units (fan-in 1)", wide_fan_in=False, below_readout=True),
+    "fixed": Role("Tensors no dimension of which grows: the readout's bias", wide_fan_in=False, below_readout=False),
+}.items():
+    ROLES.register(_name)(_role)
+
+for _name, _update in {
+    "sgd": Update("Gradient descent", gradient=1, weight=0),
+    "momentum": Update("Gradient descent with heavy-ball momentum", gradient=1, weight=0),
+    "adam": Update("Adam: steps free of the gradient's scale", gradient=0, weight=0),
+    "adamw": Update("Adam with decoupled weight decay", gradient=0, weight=0),
+    "adafactor": Update("Adafactor: factored second moments, steps relative to RMS(w)", gradient=0, weight=1),
+}.items():
+    UPDATES.register(_name)(_update)
+
+# Rows input, hidden, readout, as in Everett et al. 2024, Table 1; the three forms of µP as in Yang, Hu et al. 2022,
+# Tables 9, 3 and 8.
+_ROWS = {
+    "sp": ("Standard: variance 1/fan_in, no multiplier", AB(0, 0), AB(0, 0.5), AB(0, 0.5)),
+    "ntp": ("Neural tangent: unit variance, multiplier 1/√fan_in", AB(0, 0), AB(0.5, 0), AB(0.5, 0)),
+    "mfp": ("Mean field: unit variance, readout multiplier 1/fan_in", AB(0, 0), AB(0.5, 0), AB(1, 0)),
+    "mup": (
+        "Maximal update (µP), variance 1/width everywhere: Table 9 of Tensor Programs V",
+        AB(-0.5, 0.5),
+        AB(0, 0.5),
+        AB(0.5, 0.5),
+    ),
+    "mup_table3": ("µP without multipliers: Table 3 of Tensor Programs V", AB(0, 0), AB(0, 0.5), AB(0, 1)),
+    "mup_table8": ("µP as the package mup has it: Table 8 of Tensor Programs V", AB(0, 0), AB(0, 0.5), AB(1, 0)),
+}
+# Biases start at 0 and gains at 1 everywhere, so no parameterization rescales the tensors that have no fan-in.
+_UNSCALED = {"vector": AB(0, 0), "fixed": AB(0, 0)}
+
+for _name, (_summary, _input, _hidden, _readout) in _ROWS.items():
+    PARAMETERIZATIONS.register(_name)(
+        Parameterization(_summary, {"input": _input, "hidden": _hidden, "readout": _readout, **_UNSCALED})
+    )
