@@ -1,0 +1,30 @@
+"""Data sets by name: `DATASETS`, and the functions that make, write, load and describe them.
+
+Adding one: a module with an `Options` model and a `build` function that registers a `Dataset`, imported below.
+"""
+
+from muster.data import digits, fashion_mnist, mnist1d, python_text, teacher
+from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Raw, validate
+from muster.data.store import dataset_key, describe, dimensions, load_dataset, load_manifest, prepare, write_dataset
+
+__all__ = [
+    "DATASETS",
+    "Arrays",
+    "Dataset",
+    "Dimensions",
+    "Options",
+    "Raw",
+    "dataset_key",
+    "describe",
+    "digits",
+    "dimensions",
+    "fashion_mnist",
+    "load_dataset",
+    "load_manifest",
+    "mnist1d",
+    "prepare",
+    "python_text",
+    "teacher",
+    "validate",
+    "write_dataset",
+]

@@ -1,0 +1,98 @@
+"""What a data set is: validated options, arrays, and the facts that its manifest records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from muster.errors import MusterError
+from muster.registry import Registry
+
+Task = Literal["classification", "regression", "next_token"]
+
+
+class Options(BaseModel):
+    """Fields that every data set understands; a data set adds its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int = Field(ge=2, description="Training examples")
+    heldout: int = Field(ge=1, description="Held-out examples")
+    seed: int = Field(0, ge=0, description="Seed of the data themselves, apart from a cell's seed")
+
+
+class Arrays(NamedTuple):
+    """A data set in memory.
+
+    train_x, heldout_x: [examples, features] float32, or int64 tokens [examples, context] for the task `next_token`.
+    train_y, heldout_y: [examples] int64 classes, [examples, outputs] float32 targets, or int64 tokens
+    [examples, context].
+    """
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    heldout_x: np.ndarray
+    heldout_y: np.ndarray
+
+
+class Dimensions(NamedTuple):
+    """Shapes that a model needs before the data exist: features in, outputs (classes, targets or vocabulary) out."""
+
+    features: int
+    outputs: int
+    task: Task
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a data set's `build` returns: arrays before standardisation, and extra facts for the manifest."""
+
+    arrays: Arrays
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A registered data set.
+
+    local: options that say where bytes lie, not which bytes; they stay out of the key and the manifest.
+    """
+
+    summary: str
+    options: type[Options]
+    dimensions: Callable[[Any], Dimensions]
+    build: Callable[[Any], Raw]
+    licence: str
+    source: str
+    local: frozenset[str] = field(default=frozenset())
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return self.summary
+
+
+DATASETS: Registry[Dataset] = Registry("data set")
+
+
+def validate(name: str, options: dict[str, Any] | None) -> Options:
+    """Options with defaults filled in. Raises MusterError with place `data_options.<field>`."""
+    model = DATASETS[name].options
+    try:
+        return model.model_validate(options or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["data_options", *map(str, first["loc"])])
+        if first["type"] == "extra_forbidden":
+            remedy = f"Options of {name}: {', '.join(model.model_fields)}"
+            raise MusterError(place, f"unknown option for the data set {name!r}", remedy) from None
+        allowed = model.model_fields[str(first["loc"][0])].description if first["loc"] else ""
+        raise MusterError(place, f"{first['input']!r}: {first['msg']}", f"Meaning: {allowed}") from None
+
+
+def check_size(field_name: str, wanted: int, available: int, name: str) -> None:
+    """Raises MusterError if a split asks for more examples than the data set holds."""
+    if wanted > available:
+        place = f"data_options.{field_name}"
+        raise MusterError(place, f"{wanted} examples asked of {name}", f"It holds {available}: ask for at most that")

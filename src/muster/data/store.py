@@ -1,0 +1,222 @@
+"""Making, checking, writing and reading data sets: `data.npz` and `manifest.json` in a folder named by content."""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muster.data.base import DATASETS, Arrays, Dimensions, validate
+from muster.errors import MusterError
+
+DATA_FILE, MANIFEST_FILE = "data.npz", "manifest.json"
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: equal arrays give equal bytes
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _identity(name: str, options: dict[str, Any] | None) -> dict[str, Any]:
+    """Validated options that decide the bytes: all but those that say where the bytes lie."""
+    return validate(name, options).model_dump(mode="json", exclude=set(DATASETS[name].local))
+
+
+def dataset_key(name: str, options: dict[str, Any] | None = None) -> str:
+    """Folder name `<name>-<8 hex of sha256(options with defaults)>`. Raises MusterError on unknown names or options."""
+    return f"{name}-{hashlib.sha256(_canonical(_identity(name, options)).encode()).hexdigest()[:8]}"
+
+
+def dimensions(name: str, options: dict[str, Any] | None = None) -> Dimensions:
+    """Features, outputs and task without making the data."""
+    return DATASETS[name].dimensions(validate(name, options))
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Summary, licence, source, default shapes, and each option with its default and meaning."""
+    entry = DATASETS[name]
+    default = dimensions(name)
+    return {
+        "name": name,
+        "summary": entry.summary,
+        "licence": entry.licence,
+        "source": entry.source,
+        **default._asdict(),
+        "options": {
+            field: {"default": info.default, "meaning": info.description}
+            for field, info in entry.options.model_fields.items()
+        },
+    }
+
+
+def _check_finite(name: str, arrays: Arrays) -> None:
+    for part, array in arrays._asdict().items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            count = int((~np.isfinite(array)).sum())
+            place, found = f"data {name}, {part}", f"{count} values are NaN or infinite"
+            raise MusterError(place, found, "Remove or mend these examples")
+
+
+def _digests(rows: np.ndarray) -> set[bytes]:
+    return {hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(rows)}
+
+
+def _check_disjoint(name: str, arrays: Arrays) -> None:
+    shared = _digests(arrays.train_x) & _digests(arrays.heldout_x)
+    if shared:
+        found = f"{len(shared)} distinct examples stand in both the training and the held-out split"
+        raise MusterError(f"data {name}", found, "Remove duplicates at the source, or choose another data_options.seed")
+
+
+def _check_shapes(name: str, arrays: Arrays, shape: Dimensions) -> None:
+    for part, x, y in (("train", arrays.train_x, arrays.train_y), ("heldout", arrays.heldout_x, arrays.heldout_y)):
+        if shape.task == "regression":
+            fits = y.shape == (len(x), shape.outputs)
+        else:
+            fits = 0 <= y.min() <= y.max() < shape.outputs
+        if x.shape != (len(y), shape.features) or not fits:
+            found = f"{part}: inputs {x.shape}, targets {y.shape} do not fit {shape}"
+            raise MusterError(f"data {name}", found, "This is a defect of the data set's module: report it")
+
+
+def _standardise(name: str, train: np.ndarray, heldout: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Shift and scale by the mean and standard deviation of the TRAINING array, one number each.
+
+    One number for all features, since a pixel that is almost always blank would otherwise blow up where it is not.
+    """
+    mean, std = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
+    if std == 0:
+        raise MusterError(f"data {name}", "all training values are equal", "Choose options that leave some variation")
+    scaled = ((array.astype(np.float64) - mean) / std for array in (train, heldout))
+    train, heldout = (np.ascontiguousarray(array, np.float32) for array in scaled)
+    return train, heldout, {"mean": mean, "std": std}
+
+
+def prepare(name: str, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+    """Make a data set in memory, with its manifest.
+
+    Inputs (and regression targets) are float32 with mean 0 and variance 1 over all entries of the training split; the
+    held-out split is shifted and scaled by the training split's numbers. Labels and tokens are int64.
+
+    Raises MusterError on bad options, non-finite values, wrong shapes, or an example that stands in both splits.
+    """
+    entry, chosen = DATASETS[name], validate(name, options)
+    raw, shape = entry.build(chosen), entry.dimensions(chosen)
+    arrays = raw.arrays
+    _check_finite(name, arrays)
+    _check_shapes(name, arrays, shape)
+    _check_disjoint(name, arrays)
+    standardised = {}
+    if shape.task != "next_token":
+        train, heldout, standardised["inputs"] = _standardise(name, arrays.train_x, arrays.heldout_x)
+        arrays = arrays._replace(train_x=train, heldout_x=heldout)
+    if shape.task == "regression":
+        train, heldout, standardised["targets"] = _standardise(name, arrays.train_y, arrays.heldout_y)
+        arrays = arrays._replace(train_y=train, heldout_y=heldout)
+    manifest = {
+        "name": name,
+        "options": _identity(name, options),
+        "task": shape.task,
+        "features": shape.features,
+        "outputs": shape.outputs,
+        "train": len(arrays.train_x),
+        "heldout": len(arrays.heldout_x),
+        "standardised": standardised,
+        "arrays": {part: _fingerprint(array) for part, array in arrays._asdict().items()},
+        "licence": entry.licence,
+        "source": entry.source,
+        "numpy": np.__version__,
+        **raw.facts,
+    }
+    return arrays, manifest
+
+
+def _fingerprint(array: np.ndarray) -> dict[str, Any]:
+    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest}
+
+
+def _npz_bytes(arrays: Arrays) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for part, array in arrays._asdict().items():
+            with archive.open(zipfile.ZipInfo(f"{part}.npy", ZIP_EPOCH), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _write_atomic(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_dataset(name: str, options: dict[str, Any] | None, directory: Path) -> dict[str, Any]:
+    """Make a data set and write data.npz (no pickle, deterministic bytes), then manifest.json; returns the manifest.
+
+    Each file is replaced atomically, the manifest last. Raises MusterError as `prepare` does, or if the folder cannot
+    be written.
+    """
+    arrays, manifest = prepare(name, options)
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_atomic(directory / DATA_FILE, _npz_bytes(arrays))
+        text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        _write_atomic(directory / MANIFEST_FILE, text.encode())
+    except OSError as error:
+        found = f"cannot be written ({error.strerror or error})"
+        raise MusterError(
+            str(directory), found, "Free space or permissions there, or set `results` elsewhere"
+        ) from error
+    return manifest
+
+
+def load_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a written data set. Raises MusterError if it is missing or no JSON object."""
+    path = Path(directory) / MANIFEST_FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(manifest["arrays"], dict):
+            raise ValueError("`arrays` is no object")
+    except FileNotFoundError:
+        raise MusterError(str(path), "the file is missing", _remake(directory)) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MusterError(str(path), f"unreadable manifest ({error!r})", _remake(directory)) from None
+    return manifest
+
+
+def load_dataset(directory: Path) -> Arrays:
+    """Arrays of a written data set, after sizes, types and sha256 have been held against the manifest.
+
+    Raises MusterError if a file is missing, unreadable, or differs from the manifest.
+    """
+    manifest, path = load_manifest(directory), Path(directory) / DATA_FILE
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = Arrays(*(archive[part] for part in Arrays._fields))
+    except FileNotFoundError:
+        raise MusterError(str(path), "the file is missing", _remake(directory)) from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise MusterError(str(path), f"unreadable arrays ({error})", _remake(directory)) from None
+    for part, array in arrays._asdict().items():
+        found, expected = _fingerprint(array), manifest["arrays"].get(part)
+        if found != expected:
+            raise MusterError(str(path), f"{part} is {found}, the manifest says {expected}", _remake(directory))
+    return arrays
+
+
+def _remake(directory: Path) -> str:
+    return f"Delete the folder {directory} and run the workflow again: it makes the data anew"

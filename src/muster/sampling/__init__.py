@@ -1,0 +1,1 @@
+"""Experiments without a training loop: statistics of random networks and of random-matrix products."""
