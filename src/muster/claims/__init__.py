@@ -1,0 +1,1 @@
+"""Claims: the tests that decide them and the ledger that shows them."""

@@ -1,0 +1,199 @@
+"""The ledger: one row a claim, with the estimate that was held against it and the verdict."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from muster.claims.tests import explain, p_value, verdict
+from muster.config.models import ClaimConfig, StudyConfig
+from muster.errors import MusterError
+from muster.fitting.base import group_key
+
+COLUMNS = (
+    "claim", "study", "slug", "paper", "statement", "source", "provenance", "test", "predicted", "margin", "estimate",
+    "se", "dof", "ci_low", "ci_high", "n_cells", "n_runs", "p_value", "p_holm", "verdict", "reason", "scale", "figure",
+)  # fmt: skip
+NUMBERS = ("predicted", "margin", "estimate", "se", "dof", "ci_low", "ci_high", "p_value", "p_holm")
+COUNTS = ("n_cells", "n_runs")
+FLOAT_FORMAT = "%.6g"
+TO_CONFIRM = "predicted value to be confirmed in the paper"
+
+
+def judge(studies: Sequence[StudyConfig], fits: Mapping[str, pd.DataFrame], scale: str) -> pd.DataFrame:
+    """Hold every claim of the studies against its fit: the ledger, with the columns COLUMNS, claims in the studies'
+    order.
+
+    fits: study name → fits table; a study without one gets `not run`. Holm's step-down runs over all headline claims of
+    these studies; one that has no p-value counts as p = 1, so that the family is the one declared before the run.
+    Numbers are rounded to six digits first: the verdict is that of the row as it is written. Raises a MusterError when
+    two claims share a name.
+    """
+    rows, headline = [], []
+    seen: dict[str, str] = {}
+    for study in studies:
+        for claim in study.claims:
+            if claim.claim in seen:
+                place = f"config/studies/{study.study}.yaml: claims.{claim.claim}"
+                raise MusterError(place, f"the name is taken by study {seen[claim.claim]!r}", "Name each claim once")
+            seen[claim.claim] = study.study
+            rows.append(_measure(study, claim, fits.get(study.study), scale))
+            headline.append(claim.headline)
+    _adjust(rows, headline)
+    for row in rows:
+        missing = row.pop("missing")
+        row["p_holm"] = _six_digits(row["p_holm"])
+        row["verdict"] = verdict(row)
+        row["reason"] = missing if missing and row["verdict"] != "not judged" else explain(row)
+        if row["provenance"] == "unconfirmed":
+            row["reason"] += f"; {TO_CONFIRM}"
+    return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def _measure(study: StudyConfig, claim: ClaimConfig, fits: pd.DataFrame | None, scale: str) -> dict[str, Any]:
+    """The row of one claim up to its raw p-value; `missing` says why there is none."""
+    fit, missing = _find(claim, fits)
+    row: dict[str, Any] = {
+        "claim": claim.claim,
+        "study": study.study,
+        "slug": study.slug,
+        "paper": study.paper,
+        "statement": claim.statement,
+        "source": claim.source,
+        "provenance": claim.provenance,
+        "test": claim.test,
+        "predicted": _six_digits(claim.predicted),
+        "margin": _six_digits(claim.margin),
+        **{name: _six_digits(fit.get(name, math.nan)) for name in ("estimate", "se", "dof", "ci_low", "ci_high")},
+        "n_cells": int(fit.get("n_cells", 0)),
+        "n_runs": int(fit.get("n_runs", 0)),
+        "scale": scale,
+        "figure": f"figures/{study.study}/{claim.figure}.svg" if claim.figure else "",
+        "missing": missing,
+    }
+    row["p_value"] = _six_digits(p_value(row)) if not missing else math.nan
+    return row
+
+
+def _find(claim: ClaimConfig, fits: pd.DataFrame | None) -> tuple[dict[str, Any], str]:
+    """The primary fit row of a claim, and why nothing can be decided from it (empty when something can)."""
+    if fits is None:
+        return {}, "the study was not run"
+    of_fit = fits[(fits["fit"] == claim.fit) & fits["primary"]]
+    wanted = group_key(claim.where)
+    found = of_fit[of_fit["group"] == wanted]
+    if found.empty:
+        known = "; ".join(of_fit["group"].unique()) or "none"
+        return {}, f"fit {claim.fit} has no group {wanted} (it has: {known})"
+    row = {str(name): value for name, value in found.iloc[0].items()}
+    if row["status"] != "ok":
+        note = f": {row['note']}" if row["note"] else ""
+        return row, f"status {row['status']}{note}"
+    return row, ""
+
+
+def _adjust(rows: Sequence[dict[str, Any]], headline: Sequence[bool]) -> None:
+    """Set `p_holm` of every row: Holm-adjusted over the headline claims, NaN for the others."""
+    from statsmodels.stats.multitest import multipletests
+
+    family = [row for row, leading in zip(rows, headline, strict=True) if leading]
+    for row in rows:
+        row["p_holm"] = math.nan
+    if not family:
+        return
+    raw = [1.0 if math.isnan(row["p_value"]) else row["p_value"] for row in family]
+    for row, adjusted in zip(family, multipletests(raw, method="holm")[1], strict=True):
+        row["p_holm"] = float(adjusted)
+
+
+def _six_digits(value: Any) -> float:
+    return float(FLOAT_FORMAT % float(value))
+
+
+def _typed(ledger: pd.DataFrame) -> pd.DataFrame:
+    kinds = {name: "float64" if name in NUMBERS else "int64" if name in COUNTS else "str" for name in COLUMNS}
+    return ledger.astype(kinds)
+
+
+def write_ledger(ledger: pd.DataFrame, folder: Path) -> None:
+    """Write claims.csv, claims.json and LEDGER.md into a folder, each atomically. Same ledger, same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = ledger[list(COLUMNS)]
+    _replace(folder / "claims.csv", ordered.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n"))
+    records = [{name: _json_value(value) for name, value in row.items()} for row in ordered.to_dict("records")]
+    _replace(folder / "claims.json", json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _replace(folder / "LEDGER.md", markdown(ordered))
+
+
+def read_ledger(folder: Path) -> pd.DataFrame:
+    """The ledger of a folder as `judge` made it; empty numbers are NaN, empty texts are empty strings."""
+    raw = pd.read_csv(folder / "claims.csv", dtype=str, keep_default_na=False)
+    return _typed(raw.assign(**{name: pd.to_numeric(raw[name], errors="raise") for name in (*NUMBERS, *COUNTS)}))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside the target, then rename: a killed job leaves the old file whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else _six_digits(value) if math.isfinite(value) else str(value)
+    return value
+
+
+def markdown(ledger: pd.DataFrame) -> str:
+    """LEDGER.md: a count of verdicts, then one table per paper, figures linked relative to `results/ledger`."""
+    scales = ", ".join(ledger["scale"].unique())
+    counts = ledger["verdict"].value_counts()
+    order = ("supported", "refuted", "inconclusive", "not run", "not judged")
+    tally = ", ".join(f"{counts[name]} {name}" for name in order if name in counts)
+    summary = f"{len(ledger)} claims at scale {scales}: {tally}." if len(ledger) else "No claims."
+    legend = (
+        "Brackets hold 95 % intervals; n counts cells / runs. "
+        "Headline claims (**bold**) are decided after Holm's correction over all of them."
+    )
+    lines = ["# Ledger", "", summary, "", legend]
+    for paper, claims in ledger.groupby("paper", sort=False):
+        lines += [
+            "",
+            f"## {paper}",
+            "",
+            "| claim | statement | source | prediction | estimate | n | verdict | reason | figure |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_markdown_row(row) for row in claims.to_dict("records")),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(row: Mapping[Any, Any]) -> str:
+    name = row["claim"] if math.isnan(row["p_holm"]) else f"**{row['claim']}**"
+    figure = f"[figure](../{row['figure']})" if row["figure"] else ""
+    source = f"{row['source']} ({row['provenance']})"
+    cells = [name, row["statement"], source, _prediction(row), _estimate(row), f"{row['n_cells']} / {row['n_runs']}"]
+    cells += [row["verdict"], row["reason"], figure]
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _prediction(row: Mapping[Any, Any]) -> str:
+    """The claimed region as a reader would write it: `0 ± 0.1`, `≤ 0`, `≥ 0.5`."""
+    signs = {"less": "≤", "ordering": "≤", "regret": "≤", "greater": "≥"}
+    predicted, margin = f"{row['predicted']:.4g}", f"{row['margin']:.4g}"
+    if row["test"] not in signs:
+        return f"{predicted} ± {margin}"
+    slack = {"≤": f" + {margin}", "≥": f" − {margin}"}[signs[row["test"]]] if row["margin"] else ""
+    return f"{signs[row['test']]} {predicted}{slack}"
+
+
+def _estimate(row: Mapping[Any, Any]) -> str:
+    if math.isnan(row["estimate"]):
+        return "–"
+    if math.isnan(row["ci_low"]):
+        return f"{row['estimate']:.3g}"
+    return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"

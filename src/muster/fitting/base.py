@@ -1,0 +1,169 @@
+"""What every estimator shares: the registry, the columns of its results, and how a row is made."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from muster.config.models import FitConfig, Scalar, Section
+from muster.errors import MusterError
+from muster.fitting.linear import Estimate
+from muster.registry import Registry
+
+FIT_COLUMNS = (
+    "study", "fit", "estimator", "variant", "primary", "group", "estimate", "se", "dof", "ci_low", "ci_high",
+    "n_cells", "n_runs", "status", "note", "intercept", "x_min", "x_max",
+)  # fmt: skip
+OPTIMUM_COLUMNS = (
+    "study", "fit", "group", "along", "x", "log2_lr_opt", "se", "ci_low", "ci_high", "status", "loss_at_opt",
+    "basin_low", "basin_high", "grid_best", "n_points", "n_runs",
+)  # fmt: skip
+
+Selection = dict[str, Scalar | list[Scalar]]
+Options = TypeVar("Options", bound="NoOptions")
+
+
+class NoOptions(Section):
+    """The options of an estimator that has none; base class of all others."""
+
+
+class PoolOptions(NoOptions):
+    """Options of an estimator that may average several rows of a run."""
+
+    pool: list[str] = Field(
+        default_factory=list, description="Columns (layer, log2_lr, ...) that are averaged within a run"
+    )
+
+
+class PairOptions(NoOptions):
+    """Options of an estimator that compares two groups of rows."""
+
+    a: Selection = Field(min_length=1, description="Column → value or values: the rows of group a")
+    b: Selection = Field(min_length=1, description="The rows of group b: the same columns, other values")
+
+
+class Counts(NamedTuple):
+    """How many cells and runs stand behind a fit."""
+
+    n_cells: int
+    n_runs: int
+
+
+class FitResult(NamedTuple):
+    """`fits`: one row per group and variant. `optima`: one row per group and shape, empty for most estimators.
+
+    Columns as in FIT_COLUMNS and OPTIMUM_COLUMNS, without `study`, `fit` and `estimator`, which `fit_study` adds.
+    """
+
+    fits: pd.DataFrame
+    optima: pd.DataFrame = pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A registered estimator and what a study must offer it, so that a grid can be judged before it runs.
+
+    variants: names of all reported variants; the first decides claims unless the fit names another `primary`.
+    min_points: distinct values of `along` that it needs. needs: columns that the table must have.
+    """
+
+    summary: str
+    function: Callable[[pd.DataFrame, FitConfig], FitResult]
+    variants: tuple[str, ...]
+    min_points: int
+    needs: tuple[str, ...] = ("seed",)
+    options: type[NoOptions] = NoOptions
+    make_optima: bool = False
+    required_options: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        required = tuple(name for name, option in self.options.model_fields.items() if option.is_required())
+        object.__setattr__(self, "required_options", required)
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return self.summary
+
+
+ESTIMATORS: Registry[Estimator] = Registry("estimator")
+
+
+def parse_options(kind: type[Options], fit: FitConfig) -> Options:
+    """The fit's options as a typed record; a wrong one raises a MusterError that lists what is allowed."""
+    try:
+        return kind.model_validate(fit.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = "; ".join(f"{key}: {option.description}" for key, option in kind.model_fields.items()) or "none"
+        raise MusterError(f"options.{name}" if name else "options", first["msg"], f"Options: {known}") from None
+
+
+def primary_variant(fit: FitConfig, variants: Sequence[str]) -> str:
+    """The variant that decides claims: the fit's choice, else the estimator's first."""
+    if fit.primary is None:
+        return variants[0]
+    if fit.primary not in variants:
+        raise MusterError("primary", f"unknown variant {fit.primary!r}", f"Known: {', '.join(variants)}")
+    return fit.primary
+
+
+def plain(value: Any) -> Scalar:
+    """A value as YAML would spell it: NumPy scalars become Python's, whole floats become integers."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def group_key(group: Mapping[str, Any]) -> str:
+    """The canonical JSON of a group (sorted keys), by which claims and figures find their fit."""
+    return json.dumps({name: plain(group[name]) for name in sorted(group)}, separators=(", ", ": "))
+
+
+def fit_rows(
+    group: Mapping[str, Any],
+    estimates: Mapping[str, Estimate],
+    primary: str,
+    *,
+    status: str = "ok",
+    note: str = "",
+    counts: Counts,
+    x: Sequence[float] | np.ndarray = (),
+) -> list[dict[str, Any]]:
+    """One row per variant. An `ok` fit whose variant lacks a standard error gets status `no_se` and no interval.
+
+    When status is not `ok` the rows carry no standard error, so that nothing can be decided from them.
+    """
+    rows = []
+    for variant, estimate in estimates.items():
+        usable = status == "ok" and np.isfinite(estimate.se)
+        shown = estimate if usable else estimate._replace(se=np.nan, dof=np.nan)
+        low, high = shown.interval()
+        rows.append(
+            {
+                "variant": variant,
+                "primary": variant == primary,
+                "group": group_key(group),
+                "estimate": float(shown.estimate),
+                "se": float(shown.se),
+                "dof": float(shown.dof),
+                "ci_low": low,
+                "ci_high": high,
+                "n_cells": counts.n_cells,
+                "n_runs": counts.n_runs,
+                "status": "no_se" if status == "ok" and not usable else status,
+                "note": note,
+                "intercept": float(shown.intercept),
+                "x_min": float(np.min(x)) if len(x) else np.nan,
+                "x_max": float(np.max(x)) if len(x) else np.nan,
+            }
+        )
+    return rows
+
+
+def nothing(variants: Sequence[str]) -> dict[str, Estimate]:
+    """A set of variants without a number, for fits that could not be made."""
+    return {variant: Estimate(np.nan, np.nan, np.nan) for variant in variants}

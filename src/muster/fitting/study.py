@@ -1,0 +1,105 @@
+"""All fits of one study, with every mistake placed in its file and field."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+
+from muster.config.models import FitConfig, StudyConfig
+from muster.errors import MusterError
+from muster.fitting.base import (
+    ESTIMATORS,
+    FIT_COLUMNS,
+    OPTIMUM_COLUMNS,
+    Counts,
+    Estimator,
+    PairOptions,
+    fit_rows,
+    nothing,
+    parse_options,
+    primary_variant,
+)
+from muster.fitting.closed_form import CLOSED_FORMS, ClosedFormOptions
+from muster.fitting.frames import require_columns, select
+
+
+@contextmanager
+def placed(study: StudyConfig, fit_name: str) -> Iterator[None]:
+    """Prefix the place of a MusterError with the study's file and the fit's field."""
+    try:
+        yield
+    except MusterError as error:
+        place = f"config/studies/{study.study}.yaml: fits.{fit_name}.{error.place}"
+        raise MusterError(place, error.found, error.remedy) from None
+
+
+def check_fit(study: StudyConfig, fit_name: str) -> None:
+    """Check a fit without data: its estimator, variant and options. Raises a MusterError that names file, fit and
+    field.
+
+    What the grid must offer stands in the estimator's `min_points` (values of `along`) and `needs` (columns).
+    """
+    fit = study.fits[fit_name]
+    with placed(study, fit_name):
+        estimator = _estimator(fit)
+        primary_variant(fit, estimator.variants)
+        options = parse_options(estimator.options, fit)
+        if fit.along in fit.by:
+            raise MusterError("by", f"{fit.along!r} is the axis of the fit", "Remove it from `by`: `along` names it")
+        if isinstance(options, PairOptions):
+            _check_pair(options, fit)
+        if isinstance(options, ClosedFormOptions) and options.formula not in CLOSED_FORMS:
+            raise MusterError(
+                "options.formula", f"unknown name {options.formula!r}", CLOSED_FORMS.remedy(options.formula)
+            )
+
+
+def _check_pair(options: PairOptions, fit: FitConfig) -> None:
+    if set(options.a) != set(options.b) or options.a == options.b:
+        raise MusterError(
+            "options", f"a is {options.a}, b is {options.b}", "Give both the same columns with other values"
+        )
+    for column in options.a:
+        if column in fit.by:
+            raise MusterError("by", f"{column!r} tells a from b", "Remove it from `by`")
+
+
+def _estimator(fit: FitConfig) -> Estimator:
+    try:
+        return ESTIMATORS[fit.estimator]
+    except MusterError as error:
+        raise MusterError("estimator", error.found, error.remedy) from None
+
+
+def fit_study(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run every fit of a study on its tables (`runs`, `curves`, `probes`).
+
+    Returns (optima, fits) with the columns OPTIMUM_COLUMNS and FIT_COLUMNS, in the order of the study's fits. A fit
+    whose selection is empty becomes one row of status `no_rows`. Raises a MusterError that names file, fit and field
+    when a fit cannot be made sense of.
+    """
+    all_fits, all_optima = [], []
+    for name, fit in study.fits.items():
+        check_fit(study, name)
+        estimator = _estimator(fit)
+        with placed(study, name):
+            if fit.table not in tables:
+                raise MusterError("table", f"{fit.table!r} was not given", f"Tables: {', '.join(tables)}")
+            table = tables[fit.table]
+            require_columns(table, [fit.along], "along")
+            require_columns(table, [fit.response], "response")
+            require_columns(table, estimator.needs, "table")
+            chosen = select(table, fit.select)
+            if chosen.empty:
+                primary = primary_variant(fit, estimator.variants)
+                none, note = nothing(estimator.variants), "the selection is empty"
+                empty = fit_rows({}, none, primary, status="no_rows", note=note, counts=Counts(0, 0))
+                fits, optima = pd.DataFrame(empty), pd.DataFrame()
+            else:
+                fits, optima = estimator.function(chosen, fit)
+        head = {"study": study.study, "fit": name}
+        all_fits.append(fits.assign(**head, estimator=fit.estimator))
+        if len(optima):
+            all_optima.append(optima.assign(**head))
+    optima = pd.concat(all_optima, ignore_index=True) if all_optima else pd.DataFrame(columns=list(OPTIMUM_COLUMNS))
+    return optima[list(OPTIMUM_COLUMNS)], pd.concat(all_fits, ignore_index=True)[list(FIT_COLUMNS)]
