@@ -8,6 +8,7 @@ and step. Writes benchmarks/results/engine.json.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -41,8 +42,8 @@ def ours(width: int, batch: int, steps: int, optimizer: str) -> Callable[[], Non
     """Train the whole sweep with the engine, without evaluation and probes."""
     rates = [-12 + i / 2 for i in range(MEMBERS)]
     cell = TrainCell(
-        width=width, depth=HIDDEN, seed=0, log2_lr=rates, batch_size=batch, steps=10**6, optimizer=optimizer, rule="constant",
-        schedule="constant", divergence_ratio=1e9,
+        width=width, depth=HIDDEN, seed=0, log2_lr=rates, batch_size=batch, steps=10**6, optimizer=optimizer,
+        rule="constant", schedule="constant", divergence_ratio=1e9,
     )  # fmt: skip
     values = data(batch)
     parameters = INPUTS * width + (HIDDEN - 1) * width**2 + width * OUTPUTS
@@ -63,12 +64,14 @@ def ours(width: int, batch: int, steps: int, optimizer: str) -> Callable[[], Non
 def plain_model(width: int) -> nn.Module:
     sizes = [INPUTS, *[width] * HIDDEN]
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out, bias=False), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, OUTPUTS, bias=False))
 
 
-def loop(models: list[nn.Module], optimizers: list[torch.optim.Optimizer], batch: int, steps: int) -> Callable[[], None]:
+def loop(
+    models: list[nn.Module], optimizers: list[torch.optim.Optimizer], batch: int, steps: int
+) -> Callable[[], None]:
     """The usual recipe: one model after another, one batch after another."""
     values = data(batch)
 
@@ -150,7 +153,9 @@ def main() -> None:
                 contenders = {
                     "ours": ours(width, batch, steps, optimizer),
                     f"torch.optim.{optimizer.capitalize()}": torch_loop(width, batch, steps, optimizer, fused=False),
-                    f"torch.optim.{optimizer.capitalize()}(fused=True)": torch_loop(width, batch, steps, optimizer, fused=True),
+                    f"torch.optim.{optimizer.capitalize()}(fused=True)": torch_loop(
+                        width, batch, steps, optimizer, fused=True
+                    ),
                 }
                 if optimizer == "adam":
                     contenders["mup.MuAdam"] = mup_loop(width, batch, steps)
@@ -170,7 +175,9 @@ def main() -> None:
                             "gemm_share": share,
                         }
                     )
-                    print(f"{rows[-1]['case']:<58} {rows[-1]['ratio']:6.2f} x   {share:4.0%} of the GEMM rate", flush=True)
+                    print(
+                        f"{rows[-1]['case']:<58} {rows[-1]['ratio']:6.2f} x   {share:4.0%} of the GEMM rate", flush=True
+                    )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -1,8 +1,8 @@
 """The registry of experiments: how a study's cell becomes tables of runs, curves and probes.
 
 An experiment is one module that registers an `Experiment`: a pydantic `Cell` whose flat fields are every setting that
-may stand in a study's `settings` or `grid`, a cost model, and a function that runs one cell. Heavy imports belong inside
-that function, so that planning stays fast.
+may stand in a study's `settings` or `grid`, a cost model, and a function that runs one cell. Heavy imports belong
+inside that function, so that planning stays fast.
 """
 
 import importlib

@@ -41,7 +41,9 @@ class Range(Section):
     def _on_grid(self) -> "Range":
         count = (self.stop - self.start) / self.step
         if count < 0 or abs(count - round(count)) > 1e-9:
-            raise ValueError(f"'to' must be 'from' plus a whole number of steps, found {self.start}, {self.stop}, {self.step}")
+            raise ValueError(
+                f"'to' must be 'from' plus a whole number of steps: {self.start}, {self.stop}, {self.step}"
+            )
         return self
 
     def values(self) -> list[float]:
@@ -51,14 +53,18 @@ class Range(Section):
 AxisValues = Scalar | list[Scalar] | Range
 Block = Annotated[
     dict[Name, AxisValues],
-    Field(description="Axis name → value, list of values or range; the block is their product. `seeds: 3` means seed 0, 1, 2"),
+    Field(
+        description="Axis name → value, list or range; the block is their product. `seeds: 3` means seed 0, 1, 2"
+    ),
 ]
 
 
 class ScaleConfig(Section):
     """One preset of a study: what differs from the study's settings, and the grid as a union of blocks."""
 
-    settings: dict[Name, Any] = Field(default_factory=dict, description="Settings of this scale alone, over the study's")
+    settings: dict[Name, Any] = Field(
+        default_factory=dict, description="Settings of this scale alone, over the study's"
+    )
     grid: list[Block] = Field(min_length=1, description="Blocks whose union is the grid of cells and members")
 
 

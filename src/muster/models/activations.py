@@ -1,4 +1,4 @@
-"""Activations with the gain that keeps variance at initialization and, where it is cheap, a derivative from the output."""
+"""Activations, with the gain that keeps variance at initialization and, where cheap, a derivative from the output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

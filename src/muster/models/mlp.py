@@ -18,7 +18,7 @@ LossGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Site(NamedTuple):
-    """One matrix product: the weight's name, its input h_ExBxI and its result z_ExBxO (multiplier and bias included)."""
+    """One matrix product: the weight's name, its input h_ExBxI, its result z_ExBxO with multiplier and bias."""
 
     weight: str
     h_ExBxI: Tensor
@@ -43,7 +43,9 @@ class Mlp:
                 gain = cell.readout_gain
             self.tensors.append(TensorSpec(f"w{layer}", role, (fan_in, fan_out), "normal", gain * cell.init_gain))
             if cell.bias:
-                self.tensors.append(TensorSpec(f"b{layer}", "fixed" if role == "readout" else "vector", (fan_out,), "zeros"))
+                self.tensors.append(
+                    TensorSpec(f"b{layer}", "fixed" if role == "readout" else "vector", (fan_out,), "zeros")
+                )
             if self.norm and role != "readout":
                 self.tensors.append(TensorSpec(f"g{layer}", "vector", (fan_out,), "ones"))
 

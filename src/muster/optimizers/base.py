@@ -9,7 +9,7 @@ from muster.optimizers import Hyper
 
 
 class Optimizer:
-    """Updates stacked weights {name: [E, ...]} in place. All state is stacked too, so members can be dropped or resumed."""
+    """Updates stacked weights {name: [E, ...]} in place. All state is stacked: members can be dropped and resumed."""
 
     default_epsilon = 0.0
 

@@ -4,5 +4,8 @@ from muster.registry import Registry
 
 PROBES: Registry = Registry(
     "probe",
-    {name: f"muster.training.probes:{name}" for name in ("coordinate_check", "feature_change", "alignment", "ntk", "epsilon")},
+    {
+        name: f"muster.training.probes:{name}"
+        for name in ("coordinate_check", "feature_change", "alignment", "ntk", "epsilon")
+    },
 )

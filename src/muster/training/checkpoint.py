@@ -8,7 +8,7 @@ import torch
 
 
 def save(path: Path, owner: str, state: dict[str, Any]) -> None:
-    """Write through a temporary file and a rename, so that a reader sees the old or the new checkpoint, never half of one."""
+    """Write a temporary file and rename it: a reader sees the old or the new checkpoint, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     torch.save({"owner": owner, "state": state}, temporary)

@@ -14,7 +14,9 @@ def resolve(device: str) -> torch.device:
     if device == "cuda":
         if not torch.cuda.is_available():
             raise MusterError(
-                "config/config.yaml: device", "'cuda', but torch sees no CUDA device", "Set device: auto, or install a CUDA build"
+                "config/config.yaml: device",
+                "'cuda', but torch sees no CUDA device",
+                "Set device: auto, or install a CUDA build",
             )
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.deterministic = True

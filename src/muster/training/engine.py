@@ -21,6 +21,7 @@ from muster.errors import MusterError
 from muster.experiments import Context, Outcome
 from muster.models import FAMILIES
 from muster.optimizers import OPTIMIZERS, Hyper
+from muster.optimizers.base import Optimizer
 from muster.parameterizations import scalings
 from muster.training import PROBES, checkpoint, schedules
 from muster.training.device import DTYPES, autocast, resolve
@@ -100,7 +101,7 @@ class Stack:
         self.batches = Batches(data, cell.seed, cell.batch_size)
         self.schedule = schedules.factors(cell.schedule, cell.steps, cell.warmup_fraction, cell.decay_fraction)
         self.model: Any = FAMILIES[cell.family](cell, data.x.shape[1], data.outputs)
-        optimizer = OPTIMIZERS[cell.optimizer]
+        optimizer: type[Optimizer] = OPTIMIZERS[cell.optimizer]
         self.scaling = scalings(
             cell.parameterization,
             cell.optimizer,
@@ -311,7 +312,9 @@ def train_stack(cell: TrainCell, members: list[int], data: Data, context: Contex
         if path and now - last_saved > CHECKPOINT_SECONDS:
             checkpoint.save(path, owner, stack.state())
             last_saved = now
-            context.progress(f"members {members[0]}–{members[-1]}: step {stack.step} of {cell.steps}, {now - begun:.0f} s")
+            context.progress(
+                f"members {members[0]}–{members[-1]}: step {stack.step} of {cell.steps}, {now - begun:.0f} s"
+            )
     if path:
         checkpoint.save(path, owner, {"finished": vars(stack.records)})
     return stack.records
@@ -334,7 +337,7 @@ def train(cell: TrainCell, context: Context) -> Outcome:
     owner = hashlib.sha256(identity.encode()).hexdigest()
     context.progress(
         f"width {cell.width}, depth {cell.depth}, {cell.parameterization}, {cell.optimizer}, seed {cell.seed}: "
-        f"{len(cell.log2_lr)} members in {len(stacks)} stacks, {parameters:,} parameters, {cell.steps} steps on {device}"
+        f"{len(cell.log2_lr)} members in {len(stacks)} stacks, {parameters:,} parameters, {cell.steps} steps, {device}"
     )
     records = [train_stack(cell, members, data, context, owner) for members in stacks]
     return tables(cell, records, parameters)
@@ -351,7 +354,7 @@ def tables(cell: TrainCell, records: list[Records], parameters: int) -> Outcome:
         columns=["log2_lr", "step", "probe", "layer", "value", "se"],
     )
     diverged = {lr[e]: step for r in records for e, step in r.diverged.items()}
-    last = curves.sort_values("step").groupby("log2_lr").last()
+    last = {row[0]: row[2:] for row in curves.sort_values("step").itertuples(index=False)}
     nan = float("nan")
     seconds = sum(r.seconds for r in records)
     runs = pd.DataFrame(
@@ -359,8 +362,8 @@ def tables(cell: TrainCell, records: list[Records], parameters: int) -> Outcome:
             {
                 "log2_lr": rate,
                 "diverged": rate in diverged,
-                "final_train_loss": nan if rate in diverged else last.loc[rate, "train_loss"],
-                "final_eval_loss": nan if rate in diverged else last.loc[rate, "eval_loss"],
+                "final_train_loss": nan if rate in diverged else last[rate][0],
+                "final_eval_loss": nan if rate in diverged else last[rate][1],
                 "steps": diverged.get(rate, cell.steps),
                 "parameters": parameters,
                 "flops": 6.0 * parameters * cell.batch_size * diverged.get(rate, cell.steps),

@@ -1,4 +1,4 @@
-"""The experiment `train`: its cell, its cost and its registration. Planning imports this file, so it imports no torch."""
+"""The experiment `train`: its cell, its cost, its registration. Planning imports this file, so it imports no torch."""
 
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +23,9 @@ class TrainCell(Cell):
     base_width: int = Field(64, ge=1, description="Width at which every parameterization equals sp")
     base_depth: int = Field(3, ge=1, description="Depth at which every parameterization equals sp")
     init_gain: float = Field(1.0, gt=0, description="Factor on every initial standard deviation")
-    readout_gain: float = Field(1.0, ge=0, description="Readout's initial standard deviation times √fan_in; 0: zero readout")
+    readout_gain: float = Field(
+        1.0, ge=0, description="Readout's initial standard deviation times √fan_in; 0: zero readout"
+    )
 
     data: str = Field("mnist1d", description="`muster list datasets`")
     data_options: dict[str, Any] = Field(default_factory=dict, description="Options of the data set")
@@ -34,7 +36,9 @@ class TrainCell(Cell):
     momentum: float = Field(0.9, ge=0, lt=1, description="Heavy-ball coefficient of `momentum`")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first-moment decay")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's second-moment decay")
-    epsilon: float | None = Field(None, ge=0, description="Adam's ε at the base shape; the optimizer's default if absent")
+    epsilon: float | None = Field(
+        None, ge=0, description="Adam's ε at the base shape; the optimizer's default if absent"
+    )
     epsilon_rule: Literal["constant", "scaled"] = Field("constant", description="scaled: ε follows the gradient's size")
     weight_decay: float = Field(0.0, ge=0, description="λ at the base shape")
     decay_rule: Literal["constant_product", "constant"] = Field(
@@ -49,10 +53,14 @@ class TrainCell(Cell):
     decay_fraction: float = Field(0.2, gt=0, le=1, description="Decay phase of `wsd`")
     divergence_ratio: float = Field(3.0, gt=1, description="Diverged: loss above this multiple of the initial loss")
 
-    evaluations: int = Field(8, ge=1, description="Evaluations after the initial one, evenly spaced, the last at the end")
+    evaluations: int = Field(
+        8, ge=1, description="Evaluations after the initial one, evenly spaced, the last at the end"
+    )
     evaluation_examples: int = Field(2048, ge=1, description="Examples of each split in an evaluation")
     probes: list[str] = Field(default_factory=list, description="`muster list probes`")
-    probe_steps: list[int] = Field(default_factory=list, description="Steps at which probes are taken; step 0 always is")
+    probe_steps: list[int] = Field(
+        default_factory=list, description="Steps at which probes are taken; step 0 always is"
+    )
     probe_examples: int = Field(16, ge=1, description="Examples of the fixed batch that probes see")
 
     @model_validator(mode="after")
@@ -63,7 +71,9 @@ class TrainCell(Cell):
         if beyond:
             raise ValueError(f"probe_steps {beyond} lie outside 0 … steps = {self.steps}")
         if self.family == "mlp" and dimensions(self.data, self.data_options).task == "next_token":
-            raise ValueError(f"family 'mlp' cannot read the tokens of data {self.data!r}: it takes classification or regression")
+            raise ValueError(
+                f"family 'mlp' cannot read the tokens of data {self.data!r}: it takes classification or regression"
+            )
         return self
 
 
@@ -87,7 +97,9 @@ def cost(cell: TrainCell) -> Cost:
     batch = cell.batch_size
     evaluated = 2 * cell.evaluation_examples * (cell.evaluations + 1) / 3
     flops = 6.0 * parameters * members * (batch * cell.steps + evaluated)
-    per_step = 2.5e-4 + members * (1.0e-5 * (cell.depth + 1) + 6.0 * parameters * batch / 6e10 + 28.0 * parameters / 8e9)
+    per_step = 2.5e-4 + members * (
+        1.0e-5 * (cell.depth + 1) + 6.0 * parameters * batch / 6e10 + 28.0 * parameters / 8e9
+    )
     seconds = cell.steps * per_step + flops * evaluated / (batch * cell.steps + evaluated) / 6e10
     return Cost(flops, seconds, 3e8 + 24.0 * parameters * members)
 

@@ -33,8 +33,6 @@ class Snapshot:
     step: int
 
 
-
-
 def rms(values: Tensor) -> Tensor:
     """Root mean square over all axes but the first: shape [E]."""
     return values.flatten(1).square().mean(1).sqrt()
@@ -84,9 +82,12 @@ def tangent_kernel(s: Snapshot, weights: Mapping[str, Tensor]) -> Tensor:
         sites = s.model.sites(leaves, s.multiplier, s.x_ExBxI)
         f = sites[-1].z_ExBxO
         outputs = f.shape[-1]
-        kernel = 0.0
+        batch = s.x_ExBxI.shape[1]
+        kernel = f.new_zeros(len(f), batch, batch)
         for k in range(outputs):
-            deltas = torch.autograd.grad(f[..., k].sum(), [site.z_ExBxO for site in sites], retain_graph=k + 1 < outputs)
+            deltas = torch.autograd.grad(
+                f[..., k].sum(), [site.z_ExBxO for site in sites], retain_graph=k + 1 < outputs
+            )
             for site, delta in zip(sites, deltas, strict=True):
                 h = site.h_ExBxI.detach()
                 factor = s.lr_factor[site.weight] * s.multiplier[site.weight] ** 2
@@ -95,7 +96,7 @@ def tangent_kernel(s: Snapshot, weights: Mapping[str, Tensor]) -> Tensor:
                 if bias in s.lr_factor:
                     gram = gram + s.lr_factor[bias] * s.multiplier[bias] ** 2
                 kernel = kernel + gram * torch.bmm(delta, delta.mT)
-    return kernel / outputs  # type: ignore[return-value]
+    return kernel / outputs
 
 
 def ntk(s: Snapshot) -> Iterator[Reading]:

@@ -1,0 +1,79 @@
+"""Fill the marked blocks of README.md from files that the workflow and the benchmarks built: no number there is typed.
+
+    python workflow/scripts/readme.py [--check]
+
+--check writes nothing and fails if a block is out of date.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [header, ["---"] * len(list(header)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def ledger() -> str:
+    """One row a claim: what was measured and what was decided."""
+    with open(ROOT / "results/ledger/claims.csv", newline="", encoding="utf-8") as file:
+        claims = list(csv.DictReader(file))
+
+    def number(row: dict[str, str], name: str) -> str:
+        return f"{float(row[name]):.3f}".replace("-", "−") if row[name] else "–"
+
+    rows = []
+    for row in claims:
+        interval = f"[{number(row, 'ci_low')}, {number(row, 'ci_high')}]"
+        margin = f" ± {float(row['margin']):g}" if float(row["margin"] or 0) else ""
+        predicted = f"{float(row['predicted']):g}".replace("-", "−") + margin
+        rows.append(
+            [
+                row["study"],
+                row["statement"],
+                predicted,
+                f"{number(row, 'estimate')} {interval}",
+                f"**{row['verdict']}**",
+            ]
+        )
+    return table(["study", "claim", "predicted", "measured, 95 % interval", "verdict"], rows)
+
+
+def engine() -> str:
+    """Ratio of each baseline's time to ours, per width and batch."""
+    cases: dict[tuple[int, int], dict[str, float]] = {}
+    for row in json.loads((ROOT / "benchmarks/results/engine.json").read_text()):
+        batch, width = map(int, re.findall(r"batch=(\d+) width=(\d+)", row["case"])[0])
+        name = row["case"].partition(" vs ")[2] or "torch.optim.Adam"
+        if row["case"].startswith("adam"):
+            cases.setdefault((batch, width), {})[name] = row["ratio"]
+    names = list(next(iter(cases.values())))
+    rows = [[str(b), str(w), *(f"{ratios[n]:.1f} ×" for n in names)] for (b, w), ratios in sorted(cases.items())]
+    return table(["batch", "width", *(f"against a loop with `{n}`" for n in names)], rows)
+
+
+def main() -> int:
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    filled = text
+    for name, build in {"ledger": ledger, "engine": engine}.items():
+        pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        before, after = pattern.search(filled).span()  # type: ignore[union-attr]
+        opening, closing = filled[before:after].split("\n", 1)[0], f"<!-- /{name} -->"
+        filled = f"{filled[:before]}{opening}\n\n{build()}\n\n{closing}{filled[after:]}"
+    if "--check" in sys.argv:
+        if filled != text:
+            print("README.md is out of date: run `make readme`", file=sys.stderr)
+        return int(filled != text)
+    path.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
