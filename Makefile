@@ -1,0 +1,73 @@
+# reproduce: from an empty machine to ledger, figures and report. test: everything CI runs. The rest: see `make help`.
+# Needs Python 3.11 or later and make. Choose another interpreter with `make PYTHON=python3.12 ...`.
+
+PYTHON ?= python3
+CORES ?= all
+VENV ?= .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help reproduce smoke report test lint bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "muster needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V 2>&1). Install one, or: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make environments. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/.python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+reproduce: $(VENV)/.runtime ## run every study of config/config.yaml; ledger, figures and report
+	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores 1 report
+	@echo
+	@echo "ledger   results/ledger/LEDGER.md (and claims.csv, claims.json)"
+	@echo "figures  results/figures/"
+	@echo "report   results/report.html"
+
+smoke: $(VENV)/.runtime ## the whole flow at scale smoke, in results/smoke
+	$(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results=results/smoke
+
+report: $(VENV)/.runtime ## the HTML report of what has been run
+	$(BIN)/snakemake --cores $(CORES) report
+	@echo "report   results/report.html"
+
+lint: $(VENV)/.dev ## format, lint and types (`snakemake --lint` is among the workflow tests)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+
+test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a temporary folder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
+	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
+
+bench: $(VENV)/.dev ## engine and fits against plain implementations, in benchmarks/results
+	@for file in benchmarks/*.py; do echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "$$file"; done
+
+lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew
+	rm -f requirements.lock requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
+	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-options --allow-unsafe \
+	  --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-options --allow-unsafe \
+	  --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	sed -i 's/+cpu$$//' requirements.lock requirements-dev.lock
+
+clean: ## remove the environment and Snakemake's state; results stay
+	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build

@@ -1,0 +1,84 @@
+"""muster: from studies to a ledger of verdicts.
+
+Needs config/config.yaml, config/studies/*.yaml and the package muster in this Python. Makes everything below
+`results/` (field `results` of the configuration). Targets: all (default), tables, fits, ledger, figures, report.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+
+
+configfile: CONFIG_FILE
+
+
+report: "workflow/report/workflow.rst"
+
+
+PLAN = read_plan(config)
+RESULTS = PLAN.config.results
+RESULTS_OPTION = f"--results {quote(RESULTS)}"
+OPTIONS = options()
+GPU = int(PLAN.config.device == "cuda")
+
+
+wildcard_constraints:
+    study=one_of(PLAN.studies),
+    figure="[a-z0-9_]+",
+    cell="[^/]+",
+
+
+include: "workflow/rules/fit.smk"
+include: "workflow/rules/judge.smk"
+include: "workflow/rules/plot.smk"
+include: "workflow/rules/report.smk"
+
+
+if PLAN.config.mode == "full":
+
+    include: "workflow/rules/data.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/sample.smk"
+    include: "workflow/rules/collect.smk"
+
+
+localrules:
+    all,
+    tables,
+    fits,
+    ledger,
+    figures,
+
+
+# `all` and `tables` name the cells too: Snakemake would not miss a deleted or failed cell behind a table that still stands.
+rule all:
+    default_target: True
+    input:
+        run_paths(),
+        table_paths(),
+        rules.judge.output,
+        figure_paths(),
+
+
+rule tables:
+    input:
+        run_paths(),
+        table_paths(),
+
+
+rule fits:
+    input:
+        fit_paths(),
+
+
+rule ledger:
+    input:
+        rules.judge.output,
+
+
+rule figures:
+    input:
+        figure_paths(),

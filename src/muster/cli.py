@@ -1,0 +1,226 @@
+"""The command line: parsing only. What a command does lives in `muster.commands`, imported when it runs."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from muster import __version__
+from muster.errors import MusterError
+
+SCALES = ("smoke", "laptop", "paper")
+KINDS = ("studies", "claims", "experiments", "parameterizations", "rules", "optimizers", "families", "activations", "datasets",
+         "schedules", "losses", "probes", "estimators", "closed_forms", "plots")  # fmt: skip
+
+ABOUT = """\
+muster runs families of small networks, fits how their best hyperparameters and features scale with width and depth,
+and holds published claims against the fits. A study is one YAML file in config/studies/.
+
+first steps:
+  muster list studies              what there is
+  muster plan relu-kurtosis        cells, members, FLOPs and time of a study
+  muster run relu-kurtosis         run it: tables, fits, ledger, figures
+  snakemake --cores 2              run everything in config/config.yaml
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. A mistake the user can mend becomes one line on stderr and exit status 2."""
+    args = parser().parse_args(argv)
+    module, function = args.function.split(":")
+    try:
+        return getattr(importlib.import_module(f"muster.commands.{module}"), function)(args) or 0
+    except MusterError as error:
+        print(f"muster {args.command}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        print(
+            f"muster {args.command}: {error.filename}: {error.strerror}. Check the path, its owner and free space",
+            file=sys.stderr,
+        )
+    return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar, with the examples that `--help` prints."""
+    root = argparse.ArgumentParser("muster", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root.add_argument("--version", action="version", version=f"muster {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    _look(commands)
+    _run(commands)
+    _stages(commands)
+    return root
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    function: str,
+    summary: str,
+    examples: str = "",
+) -> argparse.ArgumentParser:
+    epilog = f"examples:\n{examples}" if examples else None
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(function=function)
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config/config.yaml"),
+        metavar="FILE",
+        help="configuration; studies/ lies beside it",
+    )
+    return command
+
+
+def _scope(command: argparse.ArgumentParser) -> None:
+    """Options that replace fields of config.yaml."""
+    command.add_argument("--scale", choices=SCALES, help="preset of the grid (default: config.yaml)")
+    command.add_argument(
+        "--seeds", type=_positive, metavar="N", help="seeds per shape, instead of the study's own number"
+    )
+    command.add_argument(
+        "--dtype", choices=("float32", "float64", "bfloat16"), help="number format (default: config.yaml)"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number ≥ 1")
+    return number
+
+
+def _results(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--results", type=Path, metavar="DIR", help="folder of everything made (default: config.yaml)")
+
+
+def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    listing = _add(
+        commands, "list", "look:list_entries", "List what a YAML file may name",
+        "  muster list                  the kinds\n  muster list estimators       one kind, a line each",
+    )  # fmt: skip
+    listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+
+    show = _add(
+        commands, "show", "look:show", "Show one thing in full: a study, a claim, a parameterization, the configuration",
+        "  muster show study mup-width-transfer\n"
+        "  muster show claim mup-adam-flat\n"
+        "  muster show config --scale smoke\n"
+        "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
+        "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay",
+    )  # fmt: skip
+    show.add_argument("what", choices=("study", "claim", "parameterization", "dataset", "config"))
+    show.add_argument("name", nargs="?", help="its name (not for config)")
+    _scope(show)
+    table = show.add_argument_group("parameterization")
+    table.add_argument("--optimizer", default="adam", help="optimizer (default: adam)")
+    table.add_argument("--rule", default="full_alignment", help="learning-rate rule (default: full_alignment)")
+    table.add_argument("--width", type=_positive, default=1024, help="width (default: 1024)")
+    table.add_argument("--base-width", type=_positive, default=64, help="base width (default: 64)")
+    table.add_argument("--depth", type=_positive, default=3, help="hidden layers (default: 3)")
+    table.add_argument("--data", default="mnist1d", help="data set that gives the outer shapes (default: mnist1d)")
+    table.add_argument("--lr", type=float, default=1.0, help="learning rate at the base shape (default: 1)")
+    table.add_argument("--eps", type=float, default=1e-8, help="ε at the base shape (default: 1e-8)")
+    table.add_argument("--weight-decay", type=float, default=0.0, help="weight decay at the base shape (default: 0)")
+
+    plan = _add(
+        commands, "plan", "look:plan", "Say what a study would run: cells, members, FLOPs and time, before anything runs",
+        "  muster plan mup-width-transfer --scale laptop\n"
+        "  muster plan mup-width-transfer --cells     every cell with its folder",
+    )  # fmt: skip
+    plan.add_argument("studies", nargs="*", metavar="STUDY", help="studies (default: those of config.yaml)")
+    plan.add_argument("--cores", type=_positive, help="cores for the time estimate (default: all)")
+    plan.add_argument("--cells", action="store_true", help="list every cell")
+    plan.add_argument("--json", action="store_true", help="one JSON line a cell, for `muster train --cell`")
+    _scope(plan)
+
+    _scope(
+        _add(commands, "validate", "look:validate", "Check config.yaml and all studies at all scales, without running")
+    )
+    schema = _add(
+        commands, "schema", "look:schema", "Write config/schema.json, from which editors complete and check YAML"
+    )
+    schema.add_argument("--output", type=Path, default=Path("config/schema.json"), metavar="FILE", help="- for stdout")
+
+
+def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = _add(
+        commands, "run", "run:run", "Run studies through Snakemake: what is already done is not done again",
+        "  muster run relu-kurtosis --scale smoke\n  muster run mup-width-transfer --seeds 5 --cores 2\n"
+        "  muster run mup-width-transfer -- --dry-run      what follows -- goes to snakemake",
+    )  # fmt: skip
+    run.add_argument("studies", nargs="+", metavar="STUDY", help="studies or groups")
+    run.add_argument("--cores", default="all", help="cores (default: all)")
+    run.add_argument("--results", type=Path, metavar="DIR", help="folder of everything made (default: config.yaml)")
+    run.add_argument("snakemake", nargs="*", default=[], help=argparse.SUPPRESS)
+    _scope(run)
+
+    report = _add(commands, "report", "run:report", "Write Snakemake's HTML report: figures, ledger, run times")
+    report.add_argument("--output", type=Path, metavar="FILE", help="file (default: <results>/report.html)")
+    report.add_argument("--settings", default="{}", metavar="JSON", help="fields of config.yaml to replace")
+
+    new = _add(
+        commands, "new-study", "run:new_study", "Write a commented study file to start from",
+        "  muster new-study my-width-sweep\n  muster new-study my-spectra --experiment matrix_product",
+    )  # fmt: skip
+    new.add_argument("name", help="lower-case words joined by -; also the file's name")
+    new.add_argument("--experiment", default="train", help="experiment (default: train)")
+
+
+def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    data = _add(
+        commands, "data", "stages:make_data", "Stage data: make one data set with its manifest",
+        """  muster data mnist1d --options '{"train": 4000, "heldout": 1000}'""",
+    )  # fmt: skip
+    data.add_argument("name", help="a registered data set")
+    data.add_argument("--options", default="{}", metavar="JSON", help="its options")
+    data.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of everything made")
+    for stage, what in (("train", "train one cell: all its members side by side"), ("sample", "sample one cell")):
+        cell = _add(
+            commands, stage, "stages:run_cell", f"Stage {stage}: {what}",
+            f"  muster {stage} 3f2a91c0de                  a cell of the plan, by digest or folder name\n"
+            f"  muster {stage} --cell \"$(cat cell.json)\"   the resolved settings themselves",
+        )  # fmt: skip
+        which = cell.add_mutually_exclusive_group(required=True)
+        which.add_argument("name", nargs="?", help="folder name or digest of a planned cell")
+        which.add_argument(
+            "--cell", metavar="JSON", help="resolved settings, as cell.json and `muster plan --json` hold them"
+        )
+        cell.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: cuda when present")
+        _results(cell)
+        _scope(cell)
+    for stage, function, summary in (
+        ("collect", "collect_study", "Stage collect: one study's cells become three tables"),
+        ("fit", "fit", "Stage fit: fit a study's models to its tables"),
+    ):
+        command = _add(commands, stage, f"stages:{function}", summary)
+        command.add_argument("study")
+        _results(command)
+        _scope(command)
+    judge = _add(
+        commands, "judge", "stages:judge_studies", "Stage judge: hold every claim against its fit, write the ledger"
+    )
+    judge.add_argument("--studies", nargs="*", default=[], metavar="STUDY", help="studies whose fits must exist")
+    _results(judge)
+    _scope(judge)
+    plot = _add(
+        commands, "plot", "stages:plot", "Stage plot: draw one figure of a study as SVG and PNG",
+        "  muster plot mup-width-transfer sweep_adam --scale laptop\n  muster plot overview forest",
+    )  # fmt: skip
+    plot.add_argument("study", help="a study, or `overview` for the whole ledger")
+    plot.add_argument("figure")
+    _results(plot)
+    _scope(plot)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,303 @@
+"""Commands that show and change nothing but config/schema.json."""
+
+import importlib
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from muster.config.load import load_config, load_study, nearest, study_paths
+from muster.config.models import Config, StudyConfig
+from muster.errors import MusterError
+from muster.plan import Plan, StudyPlan, canonical, make_plan, plan_study
+
+REFERENCE_RATE = 8.2e10  # FLOP/s of a 512³ product in float32 on the core that costs were fitted on
+JOB_OVERHEAD = 3.0  # seconds there that a job costs beside its work: starting Python, importing torch, writing tables
+
+# What `muster list` prints from a registry: kind → module, registry.
+REGISTRIES = {
+    "experiments": ("muster.experiments", "EXPERIMENTS"),
+    "parameterizations": ("muster.parameterizations", "PARAMETERIZATIONS"),
+    "rules": ("muster.parameterizations", "RULES"),
+    "optimizers": ("muster.optimizers", "OPTIMIZERS"),
+    "families": ("muster.models", "FAMILIES"),
+    "activations": ("muster.models.activations", "ACTIVATIONS"),
+    "datasets": ("muster.data", "DATASETS"),
+    "schedules": ("muster.training.schedules", "SCHEDULES"),
+    "losses": ("muster.training.losses", "LOSSES"),
+    "probes": ("muster.training", "PROBES"),
+    "estimators": ("muster.fitting", "ESTIMATORS"),
+    "closed_forms": ("muster.fitting", "CLOSED_FORMS"),
+    "plots": ("muster.plots", "PLOTS"),
+}
+
+
+def list_entries(args: Namespace) -> None:
+    """The kinds, or one kind's entries with a line each."""
+    if args.kind is None:
+        print("muster list KIND, with KIND one of:")
+        print("\n".join(f"  {kind}" for kind in ("studies", "claims", *REGISTRIES)))
+    elif args.kind == "studies":
+        studies = _studies(args.config)
+        _table([(name, f"{len(s.claims)} claims", ", ".join(s.scales), s.title) for name, s in studies.items()])
+    elif args.kind == "claims":
+        claims = [(c.claim, name, c.statement) for name, s in _studies(args.config).items() for c in s.claims]
+        _table(claims)
+    else:
+        module, attribute = REGISTRIES[args.kind]
+        _table(list(getattr(importlib.import_module(module), attribute).summary().items()))
+
+
+def _studies(config: Path) -> dict[str, StudyConfig]:
+    return {name: load_study(path) for name, path in study_paths(config).items()}
+
+
+def _table(rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns, the last one free."""
+    texts = [[str(part) for part in row] for row in rows]
+    if not texts:
+        print("none")
+        return
+    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
+    widths[-1] = 0
+    for row in texts:
+        print("  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip())
+
+
+def show(args: Namespace) -> None:
+    """Dispatch on what is shown."""
+    if args.what != "config" and args.name is None:
+        raise MusterError(
+            f"muster show {args.what}", "no name given", "List names with: muster list " + _plural(args.what)
+        )
+    {
+        "study": _show_study,
+        "claim": _show_claim,
+        "parameterization": _show_parameterization,
+        "dataset": _show_dataset,
+        "config": _show_config,
+    }[args.what](args)
+
+
+def _plural(what: str) -> str:
+    return "studies" if what == "study" else f"{what}s"
+
+
+def _show_study(args: Namespace) -> None:
+    paths = study_paths(args.config)
+    if args.name not in paths:
+        raise MusterError("study", f"unknown name {args.name!r}", nearest(args.name, paths))
+    study = load_study(paths[args.name])
+    print(f"{study.study}: {study.title}\n{study.paper}\n\n{study.description}".rstrip())
+    print(f"\nexperiment  {study.experiment}\nfile        {paths[args.name]}")
+    for scale in study.scales:
+        plan = plan_study(study, scale, seeds=args.seeds, path=paths[args.name])
+        print(
+            f"{scale:<10}  {len(plan.cells)} cells, {sum(c.members for c in plan.cells)} runs, keys {', '.join(plan.keys[1:])}"
+        )
+    print("\nfits")
+    _table(
+        [
+            ("", name, fit.estimator, f"{fit.response} along {fit.along}", f"by {', '.join(fit.by) or '–'}")
+            for name, fit in study.fits.items()
+        ]
+    )
+    print("\nclaims")
+    _table([("", c.claim, f"{c.test} {c.predicted:g} ± {c.margin:g}", c.statement) for c in study.claims])
+    print("\nfigures")
+    _table([("", name, figure.plot) for name, figure in study.figures.items()])
+
+
+def _show_claim(args: Namespace) -> None:
+    claims = {c.claim: (study, c) for study in _studies(args.config).values() for c in study.claims}
+    if args.name not in claims:
+        raise MusterError("claim", f"unknown name {args.name!r}", nearest(args.name, claims))
+    study, claim = claims[args.name]
+    fit = study.fits[claim.fit]
+    rows = [
+        ("study", f"{study.study} ({study.paper})"),
+        ("statement", claim.statement),
+        ("source", f"{claim.source} ({claim.provenance})"),
+        ("measured by", f"fit {claim.fit}: {fit.estimator} of {fit.response} along {fit.along}, where {claim.where}"),
+        ("decided by", f"test {claim.test}, predicted {claim.predicted:g}, margin {claim.margin:g}"),
+        ("figure", claim.figure or "–"),
+    ]
+    _table(rows)
+    ledger = Path(load_config(args.config).results) / "ledger" / "claims.json"
+    if ledger.exists():
+        found = [row for row in json.loads(ledger.read_text(encoding="utf-8")) if row["claim"] == claim.claim]
+        for row in found:
+            _table([("verdict", f"{row['verdict']} at scale {row['scale']}: {row['reason']}")])
+
+
+def _show_parameterization(args: Namespace) -> None:
+    """What is applied to each tensor of a network of the given size, as users of mup ask."""
+    from muster.data import dimensions
+    from muster.parameterizations import PARAMETERIZATIONS, Tensor, effective_table, render_table
+
+    table = PARAMETERIZATIONS[args.name]
+    shape = dimensions(args.data, {})
+    width, depth = args.width, args.depth
+    tensors = [Tensor("input", "input", (shape.features, width))]
+    tensors += [Tensor(f"hidden{i}", "hidden", (width, width)) for i in range(2, depth + 1)]
+    tensors.append(Tensor("readout", "readout", (width, shape.outputs)))
+    rows = effective_table(
+        args.name,
+        args.optimizer,
+        args.rule,
+        tensors,
+        width / args.base_width,
+        args.lr,
+        eps=args.eps,
+        weight_decay=args.weight_decay,
+    )
+    print((table.__doc__ or args.name).strip().split("\n")[0])
+    print(
+        f"{args.optimizer}, rule {args.rule}, width {width} relative to base width {args.base_width} (there it equals sp)\n"
+    )
+    print(render_table(rows))
+    print(
+        "\nW = (W/w)·w acts in the network, w is trained; a, b, g: powers of 1/width of W/w, std(w) and the gradient of w"
+    )
+
+
+def _show_dataset(args: Namespace) -> None:
+    from muster.data import describe
+
+    facts = describe(args.name)
+    options = facts.pop("options")
+    _table(list(facts.items()))
+    print("\noptions")
+    _table([("", name, f"default {option['default']}", option["meaning"] or "") for name, option in options.items()])
+
+
+def _show_config(args: Namespace) -> None:
+    """config.yaml with its defaults and the replaced fields, as JSON (which is YAML)."""
+    given = {"scale": args.scale, "seeds": args.seeds, "dtype": args.dtype}
+    config = load_config(args.config, {name: value for name, value in given.items() if value is not None})
+    print(json.dumps(config.model_dump(), indent=2))
+
+
+def plan(args: Namespace) -> None:
+    """Cells, runs, FLOPs and time of each study; or every cell."""
+    given = {"scale": args.scale, "seeds": args.seeds, "dtype": args.dtype, "studies": args.studies or None}
+    config = load_config(args.config, {name: value for name, value in given.items() if value is not None})
+    found = make_plan(config, args.config)
+    if args.json:
+        print("\n".join(cell.text for cell in found.cells.values()))
+    elif args.cells:
+        _table([("cell", "members", "GFLOP", "seconds"), *(_cell_row(cell) for cell in found.cells.values())])
+    else:
+        _print_plan(found, config, args.cores or os.cpu_count() or 1)
+
+
+def _cell_row(cell: Any) -> tuple[str, ...]:
+    cost = cell.cost
+    return (cell.key, str(cell.members), f"{cost.flops / 1e9:.3g}", f"{cost.seconds:.3g}")
+
+
+def _print_plan(found: Plan, config: Config, cores: int) -> None:
+    speed = _speed()
+    overhead = JOB_OVERHEAD / speed
+    rows: list[tuple[str, ...]] = [("study", "experiment", "cells", "runs", "FLOP", f"time on {cores} cores", "axes")]
+    for name, study in found.studies.items():
+        rows.append(_plan_row(name, study, cores, overhead, speed))
+    print(f"scale {config.scale}")
+    _table(rows)
+    cells = list(found.cells.values())
+    seconds = sum(cell.cost.seconds for cell in cells) / speed + overhead * len(cells)
+    shared = sum(len(study.cells) for study in found.studies.values()) - len(cells)
+    datasets = ", ".join(found.datasets) or "none"
+    print(f"\n{len(cells)} cells ({shared} shared between studies), data sets: {datasets}")
+    print(f"about {_duration(seconds / cores)} on {cores} cores, before anything is found done")
+
+
+def _plan_row(name: str, study: StudyPlan, cores: int, overhead: float, speed: float) -> tuple[str, ...]:
+    total = study.total
+    seconds = (total.seconds / speed + overhead * len(study.cells)) / cores
+    axes = []
+    for axis in (*study.cell_axes, *study.member_axes):
+        values = {v for cell in study.cells for v in _values(getattr(cell.cell, axis))}
+        if len(values) > 1:
+            axes.append(f"{axis}×{len(values)}")
+    runs = sum(cell.members for cell in study.cells)
+    return (
+        name,
+        study.study.experiment,
+        str(len(study.cells)),
+        str(runs),
+        f"{total.flops:.2g}",
+        _duration(seconds),
+        " ".join(axes),
+    )
+
+
+def _values(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [canonical(value) if isinstance(value, dict) else value]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _speed() -> float:
+    """This machine's rate of single-precision matrix products on one core, relative to the one costs were fitted on."""
+    import time
+
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    size = 512
+    matrix = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
+    times = []
+    with threadpool_limits(1):
+        for _ in range(8):
+            start = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times) / REFERENCE_RATE
+
+
+def validate(args: Namespace) -> int:
+    """Check every file at every scale; prints one line per file, all mistakes, and fails if there is any."""
+    from muster.config.check import check_claim_names, check_study
+
+    mistakes: list[MusterError] = []
+    paths = study_paths(args.config)
+    studies: dict[str, StudyConfig] = {}
+    try:
+        load_config(args.config)
+    except MusterError as error:
+        mistakes.append(error)
+    for name, path in paths.items():
+        try:
+            studies[name] = load_study(path)
+            for scale in studies[name].scales:
+                check_study(plan_study(studies[name], scale, seeds=args.seeds, path=path), path)
+            print(f"{path}: {len(studies[name].claims)} claims, scales {', '.join(studies[name].scales)}: ok")
+        except MusterError as error:
+            mistakes.append(error)
+    try:
+        check_claim_names(studies, paths)
+    except MusterError as error:
+        mistakes.append(error)
+    for mistake in mistakes:
+        print(mistake, file=sys.stderr)
+    return 2 if mistakes else 0
+
+
+def schema(args: Namespace) -> None:
+    """Write the JSON schema."""
+    from muster.config.schema import render
+    from muster.tables.io import write_text
+
+    if str(args.output) == "-":
+        print(render(), end="")
+    else:
+        write_text(args.output, render())
+        print(args.output)

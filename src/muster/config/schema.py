@@ -1,0 +1,74 @@
+"""`config/schema.json`: one JSON schema for config.yaml and the studies, generated from the pydantic models."""
+
+import json
+from typing import Any
+
+from muster.config.models import Config, StudyConfig
+from muster.experiments import EXPERIMENTS
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) that accepts a study file or config.yaml.
+
+    `settings` and `grid` name the fields of the experiment's cell, so that an editor completes them; numbers may be
+    written as fractions and ranges where the loader accepts them.
+    """
+    study, config = StudyConfig.model_json_schema(), Config.model_json_schema()
+    definitions = {**study.pop("$defs"), **config.pop("$defs", {})}
+    study["allOf"] = [_cells(name) for name in EXPERIMENTS]
+    step = definitions["Range"]["properties"]["step"]
+    definitions["Range"]["properties"]["step"] = {
+        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\d+ ?/ ?\d+$"}],
+        "description": step["description"],
+    }
+    for name in EXPERIMENTS:
+        definitions[f"{name} settings"], definitions[f"{name} block"] = _settings(name), _block(name)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "muster: config.yaml or a study",
+        "if": {"required": ["study"]},
+        "then": {"$ref": "#/$defs/Study"},
+        "else": {"$ref": "#/$defs/Config"},
+        "$defs": definitions | {"Study": study, "Config": config},
+    }
+
+
+def render() -> str:
+    """The schema as the text of config/schema.json."""
+    return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _cells(experiment: str) -> dict[str, Any]:
+    """If a study names this experiment, its settings and grids take the fields of that experiment's cell."""
+    settings = {"$ref": f"#/$defs/{experiment} settings"}
+    grid = {"type": "array", "items": {"$ref": f"#/$defs/{experiment} block"}}
+    scale = {"type": "object", "properties": {"settings": settings, "grid": grid}}
+    return {
+        "if": {"properties": {"experiment": {"const": experiment}}, "required": ["experiment"]},
+        "then": {"properties": {"settings": settings, "scales": {"additionalProperties": scale}}},
+    }
+
+
+def _settings(experiment: str) -> dict[str, Any]:
+    kind = EXPERIMENTS[experiment].cell
+    properties = kind.model_json_schema()["properties"]
+    properties.pop("seed")
+    for axis in kind.member_axes:
+        properties[axis] = _axis(properties[axis])
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _block(experiment: str) -> dict[str, Any]:
+    kind = EXPERIMENTS[experiment].cell
+    properties = {name: _axis(field) for name, field in kind.model_json_schema()["properties"].items()}
+    seeds = {"type": "integer", "minimum": 1, "description": "Number of seeds: `seeds: 3` means seed 0, 1, 2"}
+    return {"type": "object", "properties": properties | {"seeds": seeds}, "additionalProperties": False}
+
+
+def _axis(field: dict[str, Any]) -> dict[str, Any]:
+    """A value, a list of values or a range, with the field's description; the value's type as the cell has it."""
+    value = {key: part for key, part in field.items() if key not in ("description", "title", "default")}
+    if value.get("type") == "array":
+        value = value["items"]
+    choices = [value, {"type": "array", "items": value, "minItems": 1}, {"$ref": "#/$defs/Range"}]
+    return {"anyOf": choices, "description": field.get("description", "")}

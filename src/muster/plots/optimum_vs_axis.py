@@ -1,0 +1,115 @@
+"""Optimal learning rate against width (or another axis), with the fitted transfer exponent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from muster.config.models import FigureConfig, Name
+from muster.errors import MusterError
+from muster.plots import frames, power_law, style
+from muster.plots.base import Options, PlotData, plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class OptimumOptions(Options):
+    """Options of `optimum_vs_axis`."""
+
+    hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
+    columns: int | None = Field(None, ge=1, description="Panels per row")
+
+
+@plot("optimum_vs_axis", OptimumOptions)
+def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions) -> Figure:
+    """Optimal learning rate against width on log axes: intervals, fitted slope with 95 % band, predicted slope.
+
+    One panel per group of the fit, or one per group without the `hue` column. Where no interior optimum was found the
+    best rate of the grid is an open marker, a triangle that points beyond the grid if that is where the optimum may
+    lie; these do not enter the fit.
+    """
+    fit = frames.fit_of(data, spec)
+    if fit is None:
+        raise MusterError("fit", "missing", "optimum_vs_axis draws a fit: name one of the study's fits")
+    if options.hue is not None and options.hue not in fit.by:
+        raise MusterError("options.hue", f"{options.hue!r} is no `by` column", f"Known: {', '.join(fit.by) or 'none'}")
+    optima = data.optima[data.optima["fit"] == spec.fit] if len(data.optima) else data.optima
+    found = frames.fit_groups(data, spec, frames.fitted_rows(data, spec, "runs")) if len(optima) else []
+    if not found:
+        return style.nothing(data, options.title, "no optimum was estimated")
+
+    facets = frames.facets(found, options.hue)
+    looks = style.categories(list(dict.fromkeys(group.get(options.hue or "") for group in found)))
+    fig, axes = style.panels(len(facets), options.columns or style.columns_for(facets))
+    notes: list[str] = []
+    for ax, facet in zip(axes, facets, strict=True):
+        inside = [group for group in found if facet.items() <= group.items()]
+        told = [_group(ax, data, spec, group, looks[group.get(options.hue or "")], options.hue) for group in inside]
+        notes.append("\n".join(told))
+    for ax in axes:
+        style.shape_axis(ax, sorted(optima["x"].unique().tolist()))
+        style.octaves(ax.yaxis, *ax.get_ylim())
+        if not ax.lines:
+            style.say(ax, "no optimum was estimated")
+    for ax, facet, note in zip(axes, facets, notes, strict=True):
+        style.panel_title(ax, style.phrase(facet), note)
+    style.outer_labels(axes, style.label(fit.along), "optimal " + style.label("log2_lr"))
+    style.legend(fig, _keys(axes, options.hue, looks))
+    style.heading(fig, data, options.title)
+    return fig
+
+
+def _group(
+    ax: Axes, data: PlotData, spec: FigureConfig, group: frames.Group, look: tuple[str, str], hue: str | None
+) -> str:
+    """Draw one group and return its slope in words."""
+    import numpy as np
+
+    color, marker = look
+    optima = frames.of_group(data.optima, spec.fit, group).sort_values("x")
+    known = optima["log2_lr_opt"].notna() & (optima["status"] == "interior")
+    inside, censored = optima[known], optima[~known & optima["grid_best"].notna()]
+    told, fitted = frames.predictions(data, spec, group), frames.primary(data, spec, group)
+    x, y = inside["x"].to_numpy(float), inside["log2_lr_opt"].to_numpy(float)
+    power_law.draw_fit(ax, x, 2.0**y, fitted, color, show=np.log2)
+    power_law.draw_predictions(ax, x, 2.0**y, told, color if hue else style.INK, show=np.log2)
+    if len(inside):
+        reach = np.abs(inside[["ci_low", "ci_high"]].to_numpy(float).T - y)
+        ax.errorbar(x, y, reach, fmt="none", ecolor=color, elinewidth=1.2, capsize=2.5, zorder=3)
+        ax.plot(x, y, marker, color=color, ms=5, zorder=3.5, gid="optimum")
+    for _, row in censored.iterrows():
+        at, best = row["x"], row["grid_best"]
+        if np.isfinite([row["ci_low"], row["ci_high"]]).all():
+            ax.plot([at, at], [row["ci_low"], row["ci_high"]], color=color, lw=1.0, ls=":", gid="bracket")
+        ax.plot(
+            at,
+            best,
+            power_law.beyond(row["ci_low"], row["ci_high"]),
+            mfc="white",
+            mec=color,
+            ms=6.5,
+            mew=1.3,
+            zorder=4,
+            gid="censored",
+        )
+    if optima.empty:
+        note = "not run"
+    elif inside.empty:
+        note = "no interior optimum"
+    else:
+        note = power_law.slope_note(fitted, told)
+    return f"{style.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
+
+
+def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]]) -> list[Any]:
+    found = style.drawn(axes)
+    color = style.MUTED if hue else style.CATEGORIES[0]
+    dashes = style.MUTED if hue else style.INK
+    keys = power_law.hue_keys(hue, looks) + power_law.keys(found, "optimum, 95 % interval", "optimum", color, dashes)
+    if "censored" in found:
+        marker = found["censored"].get_marker()
+        keys.append(style.line_key("no interior optimum: best rate", color, marker=marker, ms=6, mfc="white", lw=0))
+    return keys

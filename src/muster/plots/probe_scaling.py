@@ -1,0 +1,153 @@
+"""Power law of a measured quantity along width, with fit, band and prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import Field
+
+from muster.config.models import FigureConfig, FitConfig, Name
+from muster.errors import MusterError
+from muster.plots import frames, power_law, style
+from muster.plots.base import Options, PlotData, plot
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class ScalingOptions(Options):
+    """Options of `probe_scaling`."""
+
+    hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
+    label: str | None = Field(None, description="Label of the y-axis with its unit; the probe's own if absent")
+    columns: int | None = Field(None, ge=1, description="Panels per row")
+
+
+@plot("probe_scaling", ScalingOptions)
+def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -> Figure:
+    """Power law of a probe along width on log axes: every seed, fitted line with 95 % band, predicted slope.
+
+    One panel per group of the fit, or one per group without the `hue` column. Values of 0 or below have no logarithm:
+    they are not shown, and their number is written on the panel.
+    """
+    fit = frames.fit_of(data, spec)
+    if fit is None:
+        raise MusterError("fit", "missing", "probe_scaling draws a fit: name one of the study's fits")
+    if options.hue is not None and options.hue not in fit.by:
+        raise MusterError("options.hue", f"{options.hue!r} is no `by` column", f"Known: {', '.join(fit.by) or 'none'}")
+    rows = frames.fitted_rows(data, spec, fit.table)
+    found = frames.fit_groups(data, spec, rows)
+    if rows.empty or not found:
+        return style.nothing(data, options.title, "no measurement is selected")
+    facets = frames.facets(found, options.hue)
+    looks = style.categories(list(dict.fromkeys(group.get(options.hue or "") for group in found)))
+    fig, axes = style.panels(len(facets), options.columns or style.columns_for(facets))
+    notes = []
+    for ax, facet in zip(axes, facets, strict=True):
+        inside = [group for group in found if facet.items() <= group.items()]
+        told = [
+            _group(ax, data, spec, group, frames.members(rows, group), looks[group.get(options.hue or "")], options.hue)
+            for group in inside
+        ]
+        notes.append("\n".join(told))
+    style.fit_log_axis(axes)
+    for ax, facet, note in zip(axes, facets, notes, strict=True):
+        style.shape_axis(ax, sorted(rows[fit.along].unique().tolist()))
+        if not ax.lines:
+            style.say(ax, "no value above 0")
+        style.panel_title(ax, style.phrase(facet), note)
+    style.outer_labels(axes, style.label(fit.along), options.label or _label(data, fit, rows))
+    style.legend(fig, _keys(axes, options.hue, looks))
+    style.heading(fig, data, options.title)
+    return fig
+
+
+def _label(data: PlotData, fit: FitConfig, rows: pd.DataFrame) -> str:
+    probes = rows["probe"].unique().tolist() if "probe" in rows.columns else []
+    column = probes[0] if fit.response == "value" and len(probes) == 1 else fit.response
+    if fit.options.get("aggregate") == "std_over_seeds":
+        return f"sd over seeds ∕ RMS, {style.name_of(column)} (dimensionless)"
+    return style.label(column, data)
+
+
+class Point(NamedTuple):
+    """What the estimator fits at one x, with its 95 % interval (NaN for one seed), and the seeds behind it, if any."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    seeds: list[float]
+
+
+def points(own: pd.DataFrame, fit: FitConfig) -> list[Point]:
+    """One point per value of the axis, by the power-law estimator's own statistic and jackknife error over seeds."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    from muster.fitting.frames import complete_seeds, levels
+    from muster.fitting.power_law import PowerLawOptions, choose_statistic, jackknife_se, log_geometric_mean
+
+    known = {name: value for name, value in fit.options.items() if name in PowerLawOptions.model_fields}
+    options = PowerLawOptions.model_validate(known)
+    statistic, spread = choose_statistic(options), options.aggregate == "std_over_seeds"
+    found = []
+    for x, rows in levels(own, fit.along):
+        values, _ = complete_seeds(rows, fit.response, options.pool)
+        if not len(values) or not (spread or (values > 0).all()) or not np.isfinite(log_y := statistic(values)):
+            continue
+        half = stdtrit(len(values) - 1, 0.975) * jackknife_se(values, statistic) if len(values) > 1 else np.nan
+        seeds = [] if spread else [float(np.exp(log_geometric_mean(each))) for each in values]
+        y, low, high = (float(np.exp(log_y + shift)) for shift in (0, -half, half))
+        found.append(Point(x, y, low, high, seeds))
+    return found
+
+
+def _group(
+    ax: Axes,
+    data: PlotData,
+    spec: FigureConfig,
+    group: frames.Group,
+    own: pd.DataFrame,
+    look: tuple[str, str],
+    hue: str | None,
+) -> str:
+    """Draw one group and return its slope in words."""
+    import numpy as np
+
+    fit = data.study.fits[str(spec.fit)]
+    color, marker = look
+    signed = fit.options.get("aggregate") == "std_over_seeds"
+    hidden = 0 if signed else int((own[fit.response] <= 0).sum())
+    shown = points(own if signed else own[own[fit.response] > 0], fit)
+    told, fitted = frames.predictions(data, spec, group), frames.primary(data, spec, group)
+    for point in shown:
+        many = len(point.seeds) > 1
+        if many:
+            ax.plot(
+                [point.x] * len(point.seeds), point.seeds, marker, color=color, ms=3, mew=0, alpha=0.35, gid="seeds"
+            )
+        if np.isfinite(point.low):
+            ends = [point.low, point.high]
+            ax.plot([point.x] * 2, ends, color=color, lw=1.2, marker="_", ms=4, zorder=3, gid="interval")
+    x, y = np.array([point.x for point in shown]), np.array([point.y for point in shown])
+    if len(x):
+        ax.plot(x, y, marker, color=color, ms=5, ls="none", zorder=3.5, gid="means")
+    power_law.draw_fit(ax, x, y, fitted, color)
+    power_law.draw_predictions(ax, x, y, told, color if hue else style.INK)
+    note = power_law.slope_note(fitted, told)
+    if hidden:
+        note += "; " + f"{hidden} values ≤ 0 not shown".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{style.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
+
+
+def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]]) -> list[Any]:
+    found = style.drawn(axes)
+    color = style.MUTED if hue else style.CATEGORIES[0]
+    points = "mean of seeds, 95 % interval" if "interval" in found else "one seed, no interval"
+    keys = power_law.hue_keys(hue, looks)
+    if "seeds" in found:
+        keys.append(style.line_key("one seed", color, marker="o", ms=3, lw=0, alpha=0.45))
+    return keys + power_law.keys(found, points, "means", color, style.MUTED if hue else style.INK)

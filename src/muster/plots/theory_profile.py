@@ -1,0 +1,170 @@
+"""A sampled quantity against layer (or width) with its closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from muster.config.models import FigureConfig, FitConfig, Name
+from muster.errors import MusterError
+from muster.plots import frames, style
+from muster.plots.base import Options, PlotData, plot
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class ProfileOptions(Options):
+    """Options of `theory_profile`."""
+
+    formula: Name | None = Field(None, description="A registered closed form; the fit's option `formula` if absent")
+    x: Name = Field("layer", description="The x-axis: layer or width")
+    hue: Name | None = Field(None, description="Ordered hue; width if the x-axis is the layer, else none")
+    by: list[str] | None = Field(None, description="Columns of panels; the fit's `by` if absent")
+    x_axis: Literal["auto", "linear", "log2"] = Field("auto", description="auto: log2 from a 16-fold range on")
+    y_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the values span 20-fold")
+    label: str | None = Field(None, description="Label of the y-axis with its unit; the probe's own if absent")
+
+
+@plot("theory_profile", ProfileOptions)
+def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) -> Figure:
+    """A probe against layer or width with its closed form, 95 % Monte-Carlo intervals, and the ratio of the two.
+
+    Points are means over seeds. Their error is the Monte-Carlo error that the table carries, or, where it carries none,
+    the standard error over seeds.
+    """
+    fit = frames.fit_of(data, spec)
+    rows = frames.fitted_rows(data, spec, "probes")
+    rows = rows[rows["value"].notna()] if len(rows) else rows
+    if rows.empty:
+        return style.nothing(data, options.title, "no probe is selected")
+    if rows["probe"].nunique() > 1:
+        found = ", ".join(sorted(rows["probe"].unique()))
+        raise MusterError("select.probe", f"several probes are selected ({found})", "Select one probe")
+    formula = options.formula or (fit.options.get("formula") if fit else None)
+    hue = options.hue or ("width" if options.x == "layer" else None)
+    by = options.by if options.by is not None else frames.grouping(fit, rows)
+    by = [column for column in by if column in rows.columns and column not in (options.x, hue)]
+    rows = rows.assign(used=_used(rows, fit))
+    points = _points(rows, [*by, *filter(None, [hue]), options.x], formula)
+    found_groups = frames.groups(points, by)
+    hues = style.ordered(sorted(points[hue].unique().tolist())) if hue else {None: style.CATEGORIES[0]}
+    count = len(found_groups)
+    fig, axes = style.panels(
+        count * (2 if formula else 1), count, size=(3.1, 1.9), sharey="row", heights=[2, 1] if formula else None
+    )
+    for column, group in enumerate(found_groups):
+        own = frames.members(points, group)
+        for index, (value, color) in enumerate(hues.items()):
+            each = (own[own[hue] == value] if hue else own).sort_values(options.x)
+            if formula:
+                axes[column].plot(each[options.x], each["theory"], color=color, lw=1.2, zorder=2, gid="theory")
+                aside = each.assign(**{options.x: each[options.x] * 1.05 ** (index - (len(hues) - 1) / 2)})
+                _points_with_bars(axes[count + column], aside, options.x, "ratio", color)
+            _points_with_bars(axes[column], each, options.x, "value", color)
+        style.panel_title(axes[column], style.phrase(group))
+    _dress(axes, count, points, options, bool(formula))
+    axes[0].set_ylabel(style.stacked(options.label or style.label(rows["probe"].iloc[0]), 30))
+    style.legend(fig, _keys(hues, hue, bool(formula), style.drawn(axes)))
+    style.heading(fig, data, options.title)
+    return fig
+
+
+def _points(rows: pd.DataFrame, keys: list[str], formula: str | None) -> pd.DataFrame:
+    """One row per point: mean over seeds, its 95 % half-width, the closed form, their ratio and its half-width."""
+    import numpy as np
+
+    rows = rows.assign(variance=rows["se"] ** 2 if "se" in rows.columns else np.nan)
+    if formula:
+        rows = rows.assign(theory=closed_form(formula, rows))
+    grouped = rows.groupby(keys, sort=True)
+    points = grouped.agg(
+        value=("value", "mean"),
+        n=("value", "size"),
+        spread=("value", "std"),
+        used=("used", "all"),
+        variance=("variance", lambda each: each.sum(skipna=False)),
+        **({"theory": ("theory", "mean")} if formula else {}),
+    ).reset_index()
+    points["value_half"] = _half_width(points)
+    if formula:
+        points["ratio"], points["ratio_half"] = (
+            points["value"] / points["theory"],
+            points["value_half"] / points["theory"].abs(),
+        )
+    return points
+
+
+def _half_width(points: pd.DataFrame) -> np.ndarray:
+    """1.96 Monte-Carlo errors of the mean over seeds, else the t interval over seeds; NaN for a single bare value."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    n = points["n"].to_numpy(float)
+    quantile = np.where(n > 1, stdtrit(np.maximum(n - 1, 1), 0.975), np.nan)
+    over_seeds = quantile * points["spread"].to_numpy(float) / np.sqrt(n)
+    monte_carlo = 1.96 * np.sqrt(points["variance"].to_numpy(float)) / n
+    return np.where(np.isfinite(monte_carlo), monte_carlo, over_seeds)
+
+
+def closed_form(name: str, rows: pd.DataFrame) -> pd.Series:
+    """The registered closed form at every row.
+
+    Raises:
+        MusterError: no closed form of that name.
+    """
+    from muster.fitting.closed_form import CLOSED_FORMS
+
+    return CLOSED_FORMS[name](rows)
+
+
+def _used(rows: pd.DataFrame, fit: FitConfig | None) -> pd.Series:
+    """Whether a row lies where the fit applies its formula: some hold for deep layers, or to first order, only."""
+    options = fit.options if fit else {}
+    deep = rows["layer"] >= options.get("min_layer", 1)
+    return deep & (rows["layer"] <= options.get("max_ratio", math.inf) * rows["width"])
+
+
+def _points_with_bars(ax: Axes, each: pd.DataFrame, x: str, y: str, color: Any) -> None:
+    for used, some in each.groupby("used"):
+        face, gid = (color, "points") if used else ("white", "unused")
+        look: dict[str, Any] = {"ms": 3.4, "elinewidth": 1.0, "capsize": 1.8, "zorder": 3, "mfc": face, "gid": gid}
+        ax.errorbar(some[x], some[y], some[f"{y}_half"], fmt="o", color=color, **look)
+
+
+def _dress(axes: list[Axes], count: int, points: pd.DataFrame, options: ProfileOptions, compared: bool) -> None:
+    values = sorted(points[options.x].unique().tolist())
+    positive = points["value"].gt(0).all()
+    spans = positive and points["value"].max() / points["value"].min() > 20
+    if positive and (options.y_axis == "log" or (options.y_axis == "auto" and spans)):
+        style.fit_log_axis(axes[:count])
+    log2 = options.x_axis == "log2" or (options.x_axis == "auto" and values[0] > 0 and values[-1] >= 16 * values[0])
+    for ax in axes:
+        if log2:
+            style.shape_axis(ax, values)
+        else:
+            style.whole_numbers(ax)
+    for ax in axes[-count:]:
+        ax.set_xlabel(style.label(options.x))
+    if compared:
+        ratios = points["ratio"]
+        if ratios.gt(0).all() and ratios.max() / ratios.min() > 5:
+            style.fit_log_axis(axes[count:])
+        for ax in axes[count:]:
+            ax.axhline(1, color=style.INK, lw=0.9, zorder=1.5)
+        axes[count].set_ylabel("measured ∕ formula\n(dimensionless)")
+
+
+def _keys(hues: dict[Any, Any], hue: str | None, compared: bool, found: Container[str]) -> list[Any]:
+    keys = [style.line_key(style.label(hue), "none")] if hue else []
+    keys += [style.line_key(f"{value:g}", color, marker="o", ms=3.6) for value, color in hues.items() if hue]
+    keys.append(style.line_key("measured, 95 % interval", marker="o", ms=3.6, lw=0))
+    if "unused" in found:
+        keys.append(style.line_key("outside the formula's range", marker="o", ms=3.6, mfc="white", lw=0))
+    return [*keys, style.line_key("closed form", lw=1.2)] if compared else keys

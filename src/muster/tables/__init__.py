@@ -1,0 +1,1 @@
+"""Schemas of the frozen tables and their reading and writing."""

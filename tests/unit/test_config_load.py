@@ -1,0 +1,147 @@
+"""Every mistake in a YAML file becomes one error that names file, line, field, what was found and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster.config.load import load_config, load_study, place, read_yaml
+from muster.config.models import Range
+from muster.errors import MusterError
+from muster.plan import load_plan
+from tests.workflow.studies import TINY, write_config
+
+STUDY = "config/studies/tiny-train.yaml"
+
+# name → (text, replaced by, line of the study file, parts of the message)
+MISTAKES = {
+    "brackets": ("grid:\n      - {para", "grid:\n      - [para", 13, ["malformed YAML"]),
+    "twice": ("title: Tiny\n", "title: Tiny\ntitle: Other\n", 4, ["'title' stands twice"]),
+    "field": ("title: Tiny\n", "titel: Tiny\n", 3, ["unknown field 'titel'", "Did you mean 'title'"]),
+    "experiment": ("experiment: train", "experiment: trian", 6, ["unknown name 'trian'", "Did you mean 'train'"]),
+    "setting": ("depth: 2,", "depht: 2,", 7, ["settings.depht", "Did you mean 'depth'"]),
+    "type": ("depth: 2,", "depth: two,", 7, ["settings.depth", "'two'", "integer"]),
+    "out of range": ("batch_size: 16", "batch_size: 0", 7, ["settings.batch_size", "greater than or equal to 1"]),
+    "data set": ("data: mnist1d", "data: mnist2d", 7, ["settings.data", "Did you mean 'mnist1d'"]),
+    "data option": ("train: 400", "trian: 400", 7, ["trian", "Options of mnist1d: train"]),
+    "optimizer": ("adam, width: [8, 16, 32]", "adma, width: [8, 16, 32]", 17, ["grid[0].optimizer", "Did you mean 'adam'"]),
+    "parameterization": ("[sp, mup]", "[sp, mupp]", 17, ["grid[0].parameterization", "Did you mean 'mup'"]),
+    "axis": ("width: [8, 16, 32]", "widht: [8, 16, 32]", 17, ["unknown axis 'widht'", "Did you mean 'width'"]),
+    "empty axis": ("width: [8, 16, 32]", "width: []", 17, ["grid[0].width", "empty list"]),
+    "no seeds": ("seeds: 2", "seeds: 0", 17, ["grid[0].seeds", "whole number ≥ 1"]),
+    "range's field": ("to: -4, step: 1}", "to: -4, stp: 1}", 17, ["log2_lr.stp", "Did you mean 'step'"]),
+    "range's end": ("to: -4, step: 1}", "to: -4.5, step: 1}", 17, ["log2_lr", "whole number of steps"]),
+    "missing setting": ("settings: {steps: 10}", "settings: {}", 16, ["steps is missing", "settings or in the grid"]),
+    "estimator": ("estimator: lr_transfer,", "estimator: lr_transfr,", 19, ["fits.lr.estimator", "Did you mean 'lr_transfer'"]),
+    "response": ("response: final_train_loss", "response: final_loss", 19, ["fits.lr.response", "no column of the runs table"]),
+    "by": ("by: [parameterization, optimizer]", "by: [parametrization, optimizer]", 19, ["fits.lr.by", "'parameterization'"]),
+    "two widths": ("width: [8, 16, 32]", "width: [8, 16]", 19, ["2 value(s) of width: 8, 16", "at least 3"]),
+    "few rates": ("{from: -10, to: -4, step: 1}", "[-9, -8, -7, -6]", 19, ["4 learning rate(s)", "at least 5"]),
+    "not run": ("where: {parameterization: mup", "where: {parameterization: ntp", 22, ["never runs", "ntp", "mup, sp"]),
+    "where": ("where: {parameterization: mup, optimizer: adam}", "where: {parameterization: mup}", 22, ["claims[0].where", "optimizer, parameterization"]),
+    "claim's fit": ("fit: lr,\n", "fit: lrr,\n", 21, ["claims[0].fit", "Did you mean 'lr'"]),
+    "claim's figure": ("figure: sweep}", "figure: swep}", 22, ["claims[0].figure", "Did you mean 'sweep'"]),
+    "no margin": ("margin: 0.1", "margin: 0", 22, ["claims[0].margin", "can never support"]),
+    "test": ("test: equivalence", "test: equal", 22, ["claims[0].test", "'equivalence'"]),
+    "plot": ("plot: lr_sweep", "plot: lr_sweeps", 24, ["figures.sweep.plot", "Did you mean 'lr_sweep'"]),
+    "figure's fit": ("sweep: {plot: lr_sweep, fit: lr}", "sweep: {plot: lr_sweep, fit: ll}", 24, ["figures.sweep.fit"]),
+    "study's name": ("study: tiny-train", "study: tiny-trian", 2, ["equal the file's name, 'tiny-train'"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_a_study_names_line_field_and_remedy(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, line, parts = MISTAKES[name]
+    assert old in TINY
+    monkeypatch.chdir(tmp_path)
+    write_config(Path(), tiny_train=TINY.replace(old, new, 1))
+    with pytest.raises(MusterError) as caught:
+        load_plan()
+    message = str(caught.value)
+    assert "\n" not in message
+    found_line = int(message.removeprefix(f"{STUDY}:").split()[0].rstrip(":"))
+    assert found_line == line, message
+    for part in parts:
+        assert part in message
+
+
+def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
+    assert len(load_plan(write_config(tmp_path, tiny_train=TINY)).cells) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("scale: lptop", ["config.yaml:1 scale", "'laptop'"]),
+        ("scale: laptop\nstudies: [tiny-trian]", ["config.yaml:2 studies[0]", "Did you mean 'tiny-train'"]),
+        ("groups: {g: [nothing]}\nstudies: [g]", ["groups.g[0]", "unknown study 'nothing'"]),
+        ("scale: paper\nstudies: [tiny-train]", ["scales", "no scale 'paper'", "smoke, laptop"]),
+        ("scale: paper", ["no study has the scale 'paper'"]),
+        ("seeds: x", ["config.yaml:1 seeds", "'x'"]),
+        ("device: gpu", ["device", "'cuda'"]),
+        ("- laptop", ["must be a mapping"]),
+        ("", ["must be a mapping"]),
+        ("scale: \x00", ["config.yaml"]),
+    ],
+)
+def test_a_mistake_in_config_yaml_names_its_field(text: str, parts: list[str], tmp_path: Path) -> None:
+    path = write_config(tmp_path, text, tiny_train=TINY)
+    with pytest.raises(MusterError) as caught:
+        load_plan(path)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_overrides_replace_fields(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "scale: laptop\nseeds: 3\n", tiny_train=TINY)
+    config = load_config(path, {"scale": "smoke"})
+    assert (config.scale, config.seeds) == ("smoke", 3)
+
+
+def test_a_claim_name_taken_by_another_study_is_refused(tmp_path: Path) -> None:
+    path = write_config(tmp_path, tiny_train=TINY, tiny_twin=TINY.replace("study: tiny-train", "study: tiny-twin"))
+    with pytest.raises(MusterError, match="'tiny-flat' is taken by study tiny-train"):
+        load_plan(path)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MusterError, match="no such file"):
+        load_config(tmp_path / "config.yaml")
+    with pytest.raises(MusterError, match="no study found"):
+        load_plan(write_config(tmp_path))
+
+
+def test_smoke_may_be_too_small_for_a_slope(tmp_path: Path) -> None:
+    assert load_plan(write_config(tmp_path, "scale: smoke\n", tiny_train=TINY)).cells
+
+
+def test_place_falls_back_to_the_nearest_written_field(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a:\n  b: [1, {c: 2}]\n")
+    assert place(path, ("a", "b", 1, "c")) == f"{path}:2 a.b[1].c"
+    assert place(path, ("a", "x")) == f"{path}:1 a.x"
+    assert place(path, ()) == str(path)
+
+
+@given(start=st.integers(-20, 0), count=st.integers(0, 40), halves=st.sampled_from(["1/2", "1/4", "1", "2"]))
+def test_ranges_hit_both_ends(start: int, count: int, halves: str) -> None:
+    step = yaml.safe_load(halves) if "/" not in halves else int(halves[0]) / int(halves[2])
+    values = Range.model_validate({"from": start, "to": start + count * step, "step": halves}).values()
+    assert len(values) == count + 1
+    assert (values[0], values[-1]) == (start, start + count * step)
+
+
+def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text("a: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(MusterError, match="malformed YAML"):
+        read_yaml(path)
+
+
+def test_a_study_file_is_read_by_its_own_name(tmp_path: Path) -> None:
+    write_config(tmp_path, tiny_train=TINY)
+    assert load_study(tmp_path / STUDY).study == "tiny-train"

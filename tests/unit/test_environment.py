@@ -1,0 +1,73 @@
+"""pyproject.toml, the locks and environment.yml name the same versions; nothing in them belongs to one machine."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def lock(name: str) -> dict[str, str]:
+    pins = {}
+    for line in (ROOT / name).read_text().splitlines():
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+)==([0-9][0-9A-Za-z.]*)", line)
+        assert match, f"{name}: {line!r} is not a plain pin"
+        pins[normal(match[1])] = match[2]
+    return pins
+
+
+def wanted(requirements: list[str]) -> dict[str, str | None]:
+    pairs = [re.fullmatch(r"([A-Za-z0-9_.-]+)(?:==(.+))?", requirement) for requirement in requirements]
+    return {normal(pair[1]): pair[2] for pair in pairs if pair}
+
+
+RUNTIME, DEV = lock("requirements.lock"), lock("requirements-dev.lock")
+
+
+def test_every_dependency_is_locked_at_the_version_asked_for() -> None:
+    for name, version in wanted(PROJECT["dependencies"]).items():
+        assert version in (None, RUNTIME[name])
+    for name, version in wanted(PROJECT["optional-dependencies"]["dev"]).items():
+        assert version in (None, DEV[name])
+    assert RUNTIME["torch"] == "2.13.0"
+
+
+def test_the_development_lock_extends_the_runtime_lock() -> None:
+    assert RUNTIME.items() <= DEV.items()
+
+
+def test_requirements_of_locked_packages_are_locked() -> None:
+    """All transitive: nothing that an installed locked package needs here is left to the day of installation."""
+    for name in RUNTIME:
+        try:
+            requires = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            pytest.fail(f"{name} is locked but not installed")
+        for requirement in requires:
+            spec, _, marker = requirement.partition(";")
+            if marker.strip():
+                continue
+            needed = normal(re.match(r"[A-Za-z0-9_.-]+", spec)[0])  # type: ignore[index]
+            assert needed in RUNTIME, f"{name} needs {needed}"
+
+
+def test_installed_versions_are_the_locked_ones() -> None:
+    found = {name: metadata.version(name).partition("+")[0] for name in wanted(PROJECT["dependencies"])}
+    assert found == {name: RUNTIME[name] for name in found}
+
+
+def test_conda_users_get_the_same_versions() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    plain = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert any(entry.startswith("python") for entry in plain)
+    assert pip == ["-r requirements.lock", "-e ."]

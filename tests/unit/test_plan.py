@@ -1,0 +1,181 @@
+"""Grids become cells: products, overrides, members, seeds, shared cells, names that keep."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muster.config.models import StudyConfig
+from muster.errors import MusterError
+from muster.fingerprint import dataset_fingerprint, experiment_fingerprint, fingerprint
+from muster.plan import dataset_of, load_plan, name_cell, plan_study, read_cell
+from tests.workflow.studies import SAMPLED, TINY, write_config
+
+
+def study(*blocks: dict[str, Any], **settings_: Any) -> StudyConfig:
+    fixed = {"steps": 4, "data_options": {"train": 100, "heldout": 20}, **settings_}
+    return StudyConfig.model_validate(
+        {
+            "study": "s", "title": "t", "paper": "p", "slug": "s", "experiment": "train", "settings": fixed,
+            "scales": {"laptop": {"grid": list(blocks)}}, "fits": {"f": {"estimator": "mean", "response": "flops"}},
+        }
+    )  # fmt: skip
+
+
+def test_a_block_is_the_product_of_its_axes_and_seeds_count_from_zero() -> None:
+    plan = plan_study(
+        study({"width": [8, 16], "parameterization": ["sp", "mup"], "seeds": 3, "log2_lr": [-4, -5]}), "laptop"
+    )
+    shapes = {(c.cell.width, c.cell.parameterization, c.cell.seed) for c in plan.cells}
+    assert shapes == {(w, p, s) for w in (8, 16) for p in ("sp", "mup") for s in range(3)}
+    assert len(plan.cells) == 12
+    assert all(cell.cell.log2_lr == [-5, -4] and cell.members == 2 for cell in plan.cells)
+
+
+def test_blocks_override_scale_settings_which_override_study_settings() -> None:
+    config = study({"width": 8, "seeds": 1, "log2_lr": -4, "batch_size": 7}, batch_size=3, evaluations=3)
+    tree = config.model_dump(by_alias=True)
+    tree["scales"]["laptop"]["settings"] = {"evaluations": 5, "batch_size": 4}
+    cell = plan_study(StudyConfig.model_validate(tree), "laptop").cells[0].cell
+    assert (cell.batch_size, cell.evaluations) == (7, 5)
+
+
+def test_the_same_cell_in_two_blocks_becomes_one_with_all_members() -> None:
+    shape = {"width": 8, "seeds": 1}
+    plan = plan_study(
+        study({**shape, "log2_lr": [-6, -4]}, {**shape, "log2_lr": {"from": -5, "to": -4, "step": "1/2"}}), "laptop"
+    )
+    assert len(plan.cells) == 1
+    assert plan.cells[0].cell.log2_lr == [-6, -5, -4.5, -4]
+
+
+def test_key_columns_are_the_fixed_four_then_what_varies_then_members() -> None:
+    plan = plan_study(study({"width": [8, 16], "batch_size": [4, 8], "seeds": 1, "log2_lr": -4}), "laptop")
+    assert plan.keys == (
+        "study",
+        "width",
+        "depth",
+        "parameterization",
+        "seed",
+        "optimizer",
+        "rule",
+        "batch_size",
+        "log2_lr",
+    )
+
+
+def test_seeds_override(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "scale: smoke\nseeds: 4\n", tiny_sample=SAMPLED, tiny_train=TINY)
+    plan = load_plan(path)
+    assert {name: len(study.cells) for name, study in plan.studies.items()} == {"tiny-sample": 12, "tiny-train": 8}
+
+
+def test_a_new_seed_keeps_the_names_of_old_cells() -> None:
+    block = {"width": [8, 16], "log2_lr": [-4, -5]}
+    few = {c.key for c in plan_study(study({**block, "seeds": 2}), "laptop").cells}
+    many = {c.key for c in plan_study(study({**block, "seeds": 3}), "laptop").cells}
+    assert few < many
+
+
+def test_dtype_enters_the_name_unless_float32() -> None:
+    config = study({"width": 8, "seeds": 1, "log2_lr": -4})
+    keys = {
+        dtype: plan_study(config, "laptop", dtype=dtype).cells[0].key for dtype in ("float32", "float64", "bfloat16")
+    }
+    assert len(set(keys.values())) == 3
+    assert keys["float32"] == name_cell("train", plan_study(config, "laptop").cells[0].cell).key
+
+
+def test_the_name_is_pinned() -> None:
+    """A change of this digest would orphan every result on every disk: make it on purpose only."""
+    from muster.plan import digest
+
+    assert digest({"b": [1.5, -2.0], "a": "x"}) == digest({"a": "x", "b": [1.5, -2.0]}) == "6e4597a41a"
+
+
+def test_studies_share_equal_cells(tmp_path: Path) -> None:
+    twin = TINY.replace("study: tiny-train", "study: tiny-twin").replace("claim: tiny-flat", "claim: twin-flat")
+    plan = load_plan(write_config(tmp_path, tiny_train=TINY, tiny_twin=twin))
+    assert len(plan.studies) == 2
+    assert len(plan.cells) == len(plan.studies["tiny-train"].cells) == 12
+
+
+def test_text_and_cell_are_inverse() -> None:
+    for planned in plan_study(
+        study({"width": [8, 16], "seeds": 2, "log2_lr": [-4, -4.5]}), "laptop", dtype="float64"
+    ).cells:
+        assert read_cell(planned.text) == planned
+        assert json.loads(planned.text)["cell"]["log2_lr"] == [-4.5, -4]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"experiment": "trian", "dtype": "float32", "cell": {}}'])
+def test_text_that_is_no_cell_is_refused(text: str) -> None:
+    with pytest.raises(MusterError):
+        read_cell(text)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    widths=st.lists(st.integers(1, 999), min_size=1, max_size=4, unique=True),
+    seeds=st.integers(1, 3),
+    rates=st.lists(st.integers(-20, 0), min_size=1, max_size=5),
+)
+def test_counts_for_any_grid(widths: list[int], seeds: int, rates: list[int]) -> None:
+    plan = plan_study(study({"width": widths, "seeds": seeds, "log2_lr": rates}), "laptop")
+    assert len({cell.key for cell in plan.cells}) == len(widths) * seeds
+    assert all(cell.members == len(set(rates)) for cell in plan.cells)
+
+
+def test_ten_thousand_cells_are_planned_in_seconds() -> None:
+    config = study(
+        {"width": [8, 16, 32, 64, 128], "parameterization": ["sp", "mup"], "seeds": 1000, "log2_lr": [-4, -5]}
+    )
+    start = time.process_time()
+    plan = plan_study(config, "laptop")
+    assert len({cell.key for cell in plan.cells}) == 10_000
+    assert plan.total.flops > 0
+    assert time.process_time() - start < 6
+
+
+def test_cells_name_their_data_set() -> None:
+    dataset = dataset_of(plan_study(study({"width": 8, "seeds": 1, "log2_lr": -4}), "laptop").cells[0])
+    assert dataset is not None
+    assert dataset.key.startswith("mnist1d-")
+    assert json.loads(dataset.options) == {"train": 100, "heldout": 20}
+
+
+def test_replay_names_the_missing_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = load_plan(write_config(Path(), "scale: smoke\nmode: replay\n", tiny_train=TINY))
+    with pytest.raises(MusterError, match=r"results/tables/tiny-train/runs\.parquet: missing"):
+        plan.check_replay()
+
+
+def test_fingerprints_change_with_any_byte_of_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "sample_package"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "inner" / "deep.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def now() -> str:
+        fingerprint.cache_clear()
+        return fingerprint(("sample_package",))
+
+    first = now()
+    assert now() == first
+    (package / "inner" / "deep.py").write_text("x = 2\n")
+    second = now()
+    (package / "inner" / "deep.py").rename(package / "inner" / "moved.py")
+    assert len({first, second, now()}) == 3
+    with pytest.raises(ValueError, match="no source of module"):
+        fingerprint(("no_such_module",))
+
+
+def test_fingerprints_tell_experiments_and_data_sets_apart() -> None:
+    assert len({experiment_fingerprint(name) for name in ("train", "relu_chain", "matrix_product")}) == 3
+    assert dataset_fingerprint("mnist1d") != dataset_fingerprint("digits")

@@ -1,0 +1,58 @@
+"""A private copy of the workflow, its configuration and the library, where tests may edit and break things."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.workflow.studies import write_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A copy of the project in a temporary folder."""
+
+    folder: Path
+
+    def run(self, *arguments: str, program: str = "snakemake") -> subprocess.CompletedProcess[str]:
+        """Run `snakemake` or `muster` there, on the copy's own source."""
+        arguments = ("--cores", "2", *arguments) if program == "snakemake" else arguments
+        return subprocess.run(
+            [sys.executable, "-m", program, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
+
+    def jobs(self, *arguments: str) -> dict[str, int]:
+        """Rule → number of jobs that a run would execute now, without the target itself."""
+        done = self.run("--dry-run", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        rows = [line.split() for line in (done.stdout + done.stderr).splitlines()]
+        counts = {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+        return {rule: count for rule, count in counts.items() if rule not in ("all", "total")}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text that must be there."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{old!r} not in {path}"
+        file.write_text(text.replace(old, new, 1))
+
+
+def copy_workflow(folder: Path, config: str, **studies: str) -> Workflow:
+    """A copy of Snakefile, rules, profiles and source with the given configuration and studies."""
+    shutil.copy(ROOT / "Snakefile", folder)
+    for name in ("workflow", "profiles", "src"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    write_config(folder, config, **studies)
+    return Workflow(folder)

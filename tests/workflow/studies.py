@@ -1,0 +1,61 @@
+"""A study small enough for tests, and the folders that hold it."""
+
+from pathlib import Path
+
+TINY = """\
+# yaml-language-server: $schema=../schema.json
+study: tiny-train
+title: Tiny
+paper: "Nobody 2000, Nothing"
+slug: tiny-train
+experiment: train
+settings: {data: mnist1d, data_options: {train: 400, heldout: 100}, depth: 2, loss: cross_entropy, batch_size: 16,
+           base_width: 8, base_depth: 2, evaluation_examples: 64, evaluations: 2}
+scales:
+  smoke:
+    settings: {steps: 6}
+    grid:
+      - {parameterization: [mup], optimizer: adam, width: [8, 16], seeds: 1, log2_lr: {from: -9, to: -5, step: 2}}
+  laptop:
+    settings: {steps: 10}
+    grid:
+      - {parameterization: [sp, mup], optimizer: adam, width: [8, 16, 32], seeds: 2, log2_lr: {from: -10, to: -4, step: 1}}
+fits:
+  lr: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: [parameterization, optimizer]}
+claims:
+  - {claim: tiny-flat, statement: Flat, source: Fig. 1, provenance: abstract, fit: lr,
+     where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1, figure: sweep}
+figures:
+  sweep: {plot: lr_sweep, fit: lr}
+"""
+
+SAMPLED = """\
+study: tiny-sample
+title: Tiny sampling
+paper: "Nobody 2001, Nothing"
+slug: tiny-sample
+experiment: matrix_product
+settings: {aspect: 1, draws: 4}
+scales:
+  smoke:
+    grid:
+      - {width: [4, 6, 8], seeds: 2}
+fits:
+  uniform: {estimator: power_law, table: probes, select: {probe: ks_uniform},
+            response: value, along: width}
+claims:
+  - {claim: tiny-uniform, statement: Uniform, source: Fig. 1, provenance: abstract, fit: uniform,
+     test: equivalence, predicted: -1, margin: 0.1, figure: scaling}
+figures:
+  scaling: {plot: probe_scaling, fit: uniform, select: {probe: ks_uniform}}
+"""
+
+
+def write_config(folder: Path, config: str = "scale: laptop\n", **studies: str) -> Path:
+    """A config/ folder with config.yaml and the given studies (tiny_train → tiny-train.yaml); returns config.yaml."""
+    (folder / "config" / "studies").mkdir(parents=True, exist_ok=True)
+    for name, text in studies.items():
+        (folder / "config" / "studies" / f"{name.replace('_', '-')}.yaml").write_text(text)
+    path = folder / "config" / "config.yaml"
+    path.write_text(config)
+    return path

@@ -1,0 +1,184 @@
+"""What all rules share: the validated plan, and the names of files that follow from it.
+
+Needs config.yaml and the studies. Makes nothing. A mistake in them ends the run here, with one line and before any job.
+"""
+
+import os
+import sys
+from pathlib import Path
+from shlex import quote
+
+from muster.config.load import read_yaml
+from muster.errors import MusterError
+from muster.fingerprint import (
+    dataset_fingerprint,
+    experiment_fingerprint,
+    stage_fingerprint,
+)
+from muster.plan import (
+    LEDGER_PLOTS,
+    Plan,
+    PlannedCell,
+    canonical,
+    dataset_of,
+    plan_from,
+)
+
+# Rules call `muster` of this very Python, whether or not its environment is activated.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+
+
+def stop(error: MusterError) -> None:
+    """End Snakemake with the message alone: an exception would be shown with lines of the Snakefile."""
+    sys.exit(f"muster: {error}")
+
+
+def config_file() -> str:
+    """config/config.yaml of the working directory, else the one beside the Snakefile; read once to place its mistakes."""
+    path = Path("config/config.yaml")
+    path = path if path.exists() else Path(workflow.basedir) / path
+    try:
+        read_yaml(path)
+    except MusterError as error:
+        stop(error)
+    return str(path)
+
+
+def read_plan(settings: dict) -> Plan:
+    """The plan of the configuration, with frozen tables at hand if it is to be replayed."""
+    try:
+        plan = plan_from(settings, Path(CONFIG_FILE))
+        plan.check_replay()
+    except MusterError as error:
+        stop(error)
+    return plan
+
+
+CONFIG_FILE = config_file()
+TABLES = ("runs", "curves", "probes")
+
+
+def options() -> str:
+    """Options by which a rule's command repeats what the plan was made from."""
+    chosen = PLAN.config
+    seeds = f" --seeds {chosen.seeds}" if chosen.seeds else ""
+    return f"--config {quote(CONFIG_FILE)} {RESULTS_OPTION} --scale {chosen.scale} --dtype {chosen.dtype}{seeds}"
+
+
+def run_paths() -> list[str]:
+    """All cells, unless frozen tables stand for them."""
+    return [f"{RESULTS}/runs/{key}/runs.parquet" for key in PLAN.cells] if PLAN.config.mode == "full" else []
+
+
+def table_paths() -> list[str]:
+    return [f"{RESULTS}/tables/{study}/{table}.parquet" for study in PLAN.studies for table in TABLES]
+
+
+def fit_paths() -> list[str]:
+    return [f"{RESULTS}/fits/{study}/fits.parquet" for study in PLAN.studies]
+
+
+def figure_paths() -> list[str]:
+    figures = [f"{study}/{name}" for study, plan in PLAN.studies.items() for name in plan.study.figures]
+    return [f"{RESULTS}/figures/{figure}.{kind}" for figure in ["overview/forest", *figures] for kind in ("svg", "png")]
+
+
+def study_cells(wildcards) -> list[str]:
+    return [f"{RESULTS}/runs/{cell.key}/runs.parquet" for cell in PLAN.studies[wildcards.study].cells]
+
+
+def study_digest(wildcards) -> str:
+    return PLAN.studies[wildcards.study].digest
+
+
+def fit_settings(wildcards) -> str:
+    return canonical(PLAN.studies[wildcards.study].study.model_dump(mode="json")["fits"])
+
+
+def claim_settings() -> dict[str, str]:
+    """Everything of a study that the ledger prints: a study with other words is judged anew, not fitted anew."""
+    fields = ("claims", "paper", "slug")
+    return {name: canonical(study.model_dump(mode="json", include=set(fields))) for name, study in PLAN.known.items()}
+
+
+def planned_figure(wildcards):
+    """The figure's section of the study; a name that the study does not have ends the run with one line."""
+    study = PLAN.studies[wildcards.study].study
+    if wildcards.figure not in study.figures:
+        known = ", ".join(study.figures) or "none"
+        stop(
+            MusterError(
+                f"{study.study}: figures.{wildcards.figure}",
+                "no such figure",
+                f"Figures of the study: {known}",
+            )
+        )
+    return study.figures[wildcards.figure]
+
+
+def figure_settings(wildcards) -> str:
+    """What a figure shows apart from its tables: its section, and the claims whose predictions are drawn."""
+    study = PLAN.studies[wildcards.study].study.model_dump(mode="json", include={"title", "claims"})
+    return canonical({"figure": planned_figure(wildcards).model_dump(mode="json"), **study})
+
+
+def figure_plot(wildcards) -> str:
+    return planned_figure(wildcards).plot.replace("_", " ")
+
+
+def figure_ledger(wildcards) -> list[str]:
+    return list(rules.judge.output) if planned_figure(wildcards).plot in LEDGER_PLOTS else []
+
+
+def cell_of(wildcards) -> PlannedCell:
+    """The planned cell that an output's folder names; a folder outside the plan ends the run with one line."""
+    key = f"{wildcards.experiment}/{wildcards.cell}"
+    if key not in PLAN.cells:
+        stop(
+            MusterError(
+                f"{RESULTS}/runs/{key}",
+                "no such cell in the plan",
+                "List cells with: muster plan STUDY --cells",
+            )
+        )
+    return PLAN.cells[key]
+
+
+def cell_json(wildcards) -> str:
+    return cell_of(wildcards).text
+
+
+def cell_data(wildcards) -> list[str]:
+    dataset = dataset_of(cell_of(wildcards))
+    return [f"{RESULTS}/data/{dataset.key}/manifest.json"] if dataset else []
+
+
+def cell_code(wildcards) -> str:
+    return experiment_fingerprint(wildcards.experiment)
+
+
+def cell_memory(wildcards) -> int:
+    """MB, with room for Python and its libraries."""
+    return 500 + int(cell_of(wildcards).cost.memory_bytes / 1e6)
+
+
+def cell_minutes(wildcards) -> int:
+    """Minutes that a scheduler may grant: ten times the estimate."""
+    return 10 + int(cell_of(wildcards).cost.seconds / 6)
+
+
+def dataset_name(wildcards) -> str:
+    return PLAN.datasets[wildcards.dataset].name
+
+
+def dataset_options(wildcards) -> str:
+    return PLAN.datasets[wildcards.dataset].options
+
+
+def dataset_code(wildcards) -> str:
+    return dataset_fingerprint(PLAN.datasets[wildcards.dataset].name)
+
+
+def one_of(names) -> str:
+    """A wildcard constraint that only these names satisfy; no name, no match."""
+    return "|".join(names) or "(?!)"

@@ -1,0 +1,24 @@
+"""Stage judge. Needs the fits of all planned studies; makes the ledger, the table of all claims with their verdicts."""
+
+
+rule judge:
+    input:
+        fits=fit_paths(),
+    output:
+        csv=report(
+            f"{RESULTS}/ledger/claims.csv",
+            caption="../report/ledger.rst",
+            category="Ledger",
+            labels={"table": "claims"},
+        ),
+        json=f"{RESULTS}/ledger/claims.json",
+        markdown=f"{RESULTS}/ledger/LEDGER.md",
+    log:
+        f"{RESULTS}/logs/judge.log",
+    params:
+        claims=claim_settings(),
+        studies=list(PLAN.studies),
+        code=stage_fingerprint("judge"),
+        options=OPTIONS,
+    shell:
+        "muster judge {params.options} --studies {params.studies:q} > {log:q} 2>&1"

@@ -1,0 +1,34 @@
+"""Stage train. Needs the cell's data set; makes its tables of runs, curves and probes, its settings and provenance.
+
+One job a cell: all its members train side by side on one thread, so that as many jobs run as there are cores. The input
+is the manifest of the data set: it holds the hashes of the arrays, and is small enough for Snakemake to compare by
+content, so that a newer copy of the same data trains nothing. Checkpoints lie outside the outputs, in
+results/checkpoints, and survive a failed job.
+"""
+
+
+rule train:
+    input:
+        data=cell_data,
+    output:
+        runs=f"{RESULTS}/runs/{{experiment}}/{{cell}}/runs.parquet",
+        curves=f"{RESULTS}/runs/{{experiment}}/{{cell}}/curves.parquet",
+        probes=f"{RESULTS}/runs/{{experiment}}/{{cell}}/probes.parquet",
+    log:
+        f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{experiment}}/{{cell}}.tsv"
+    wildcard_constraints:
+        experiment=one_of(PLAN.experiments("train")),
+    threads: 1
+    resources:
+        device=PLAN.config.device,
+        gpu=GPU,
+        mem_mb=cell_memory,
+        runtime=cell_minutes,
+    params:
+        cell=cell_json,
+        code=cell_code,
+        where=RESULTS_OPTION,
+    shell:
+        "muster train --cell {params.cell:q} --device {resources.device} {params.where} > {log:q} 2>&1"
