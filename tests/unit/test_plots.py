@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
 
 from muster.config.models import FigureConfig, StudyConfig
 from muster.errors import MusterError
@@ -419,10 +420,8 @@ def test_optimum_figure_shows_points_intervals_fit_prediction_and_slope(data):
     optima = data.optima[data.optima["group"] == json.dumps({"optimizer": "adam", "parameterization": "mup"})]
     (points,) = drawn(flat, "optimum")
     assert points.get_ydata().tolist() == optima["log2_lr_opt"].tolist()
-    (bars,) = [each for each in flat.collections if len(getattr(each, "get_segments", list)()) == len(WIDTHS)]
-    assert [tuple(ends[:, 1]) for ends in bars.get_segments()] == [
-        pytest.approx(ends) for ends in zip(optima["ci_low"], optima["ci_high"], strict=True)
-    ]
+    ends = [tuple(line.get_ydata()) for line in drawn(flat, "interval")]
+    assert ends == list(zip(optima["ci_low"], optima["ci_high"], strict=True))
     for ax, slope in ((flat, SLOPES["mup", "adam"]), (falling, SLOPES["sp", "adam"])):
         (line,) = drawn(ax, "fit")
         x, y = line.get_data()
@@ -442,6 +441,26 @@ def test_censored_optimum_is_an_open_triangle_outside_the_fit(data):
     assert (mark.get_marker(), mark.get_markerfacecolor(), mark.get_xdata()[0]) == ("^", "white", 32)
     (line,) = drawn(ax, "fit")
     assert line.get_xdata().min() == pytest.approx(64)
+
+
+def test_unbounded_interval_ends_in_an_arrow_at_the_edge_and_does_not_press_the_data_flat(data):
+    optima = data.optima.copy()
+    first = optima.index[optima["group"] == json.dumps({"optimizer": "adam", "parameterization": "mup"})][0]
+    optima.loc[first, ["ci_low", "ci_high"]] = [-np.inf, np.inf]
+    given = replace(data, optima=optima)
+    ax = panels_of(render("optimum", given))["μP · Adam"]
+    assert drawn(ax, "interval")[0].get_ydata() == pytest.approx([min(RATES) - 0.5, max(RATES) + 0.5])
+    assert {CARETDOWN, CARETUP} <= {line.get_marker() for line in ax.lines}
+    ax = panels_of(render("sweep", given))["μP · Adam"]
+    assert tuple(drawn(ax, "interval")[0].get_xdata()) == pytest.approx(ax.get_xlim())
+    assert {CARETLEFT, CARETRIGHT} <= {line.get_marker() for line in ax.lines}
+
+
+def test_a_wide_band_does_not_set_the_range_of_the_axis(data):
+    wide = data.fits.assign(se=5.0, dof=1.0)
+    usual, loose = (panels_of(render("change", replace(data, fits=fits)))["SP · layer 2"] for fits in (data.fits, wide))
+    assert drawn(loose, "band")[0].get_datalim(loose.transData).height > 1e3
+    assert loose.get_ylim() == usual.get_ylim()
 
 
 def test_band_equals_the_textbook_interval_of_the_fitted_mean():
@@ -551,7 +570,8 @@ def test_theory_profile_holds_points_against_the_closed_form(data):
     top, ratio = fig.axes
     curves = drawn(top, "theory")
     assert len(curves) == 3
-    assert curves[1].get_ydata() == pytest.approx(5 * np.array([1, 2, 4, 8, 16, 32]) / 64)
+    assert curves[1].get_ydata() == pytest.approx(5 * curves[1].get_xdata() / 64)
+    assert (curves[1].get_xdata()[0], curves[1].get_xdata()[-1]) == pytest.approx((1, 32))
     ratios = next(line.get_ydata() for line in ratio.lines if len(line.get_ydata()) == 6)
     assert ratios == pytest.approx(np.full(6, 1 + 1.5 / 16), abs=0.06)
     bars = ratio.collections[0].get_segments()
@@ -734,6 +754,16 @@ def test_a_wrong_figure_is_one_clear_error_that_names_it(figure, expected, data)
     with pytest.raises(MusterError, match=r"figures\.mine") as caught:
         render("mine", replace(data, study=study))
     assert expected in str(caught.value)
+
+
+def test_loss_unit_comes_from_the_settings_or_the_experiment(data):
+    tree = data.study.model_dump(by_alias=True)
+    labels = []
+    for settings in ({"loss": "squared_error"}, {}):
+        study = StudyConfig.model_validate({**tree, "settings": settings})
+        labels.append(render("sweep", replace(data, study=study)).axes[0].get_ylabel())
+    assert "(mean squared error)" in labels[0]
+    assert "(nats per example)" in labels[1]
 
 
 def test_an_unknown_figure_lists_those_of_the_study(data):

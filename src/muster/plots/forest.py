@@ -53,7 +53,7 @@ AXES = {
 }
 
 # Inches.
-ROW, HEADER, GAP, TOP, BOTTOM, MARGIN = 0.23, 0.3, 0.58, 0.92, 0.62, 0.12
+ROW, HEADER, GAP, TOP, BOTTOM, MARGIN, INDENT = 0.23, 0.3, 0.58, 0.92, 0.62, 0.12, 0.1
 AXIS, ESTIMATE, PREDICTED, VERDICT, PAD = 3.6, 1.8, 0.95, 1.05, 0.14
 
 
@@ -82,7 +82,7 @@ def draw(ledger: pd.DataFrame, studies: Iterable[StudyConfig], scale: str, optio
         return _no_claims(title)
     kinds = claim_kinds(ledger, studies)
     sections = [(kind, ledger[kinds == kind]) for kind in AXES if (kinds == kind).any()]
-    left = MARGIN + max(1.5, *(_text_width(str(name)) for name in ledger["claim"])) + PAD
+    left = MARGIN + INDENT + max(1.5, *(_text_width(str(name)) for name in ledger["claim"])) + PAD
     width = left + AXIS + PAD + ESTIMATE + PREDICTED + VERDICT + MARGIN
     heights = [_height(rows, options.group) for _, rows in sections]
     height = TOP + sum(heights) + GAP * (len(sections) - 1) + BOTTOM
@@ -136,7 +136,7 @@ def _section(ax: Axes, rows: pd.DataFrame, kind: str, group: str, left: float, t
     ax.set_xlabel(AXES[kind])
     ax.grid(False, axis="y")
     low, high = _range(rows)
-    _scale(ax, rows, low, high)
+    _scale(ax, rows, low, high, kind)
     low, high = ax.get_xlim()
     y, shaded = 0.03, False
     for what, content in _lines(rows, group):
@@ -194,20 +194,20 @@ def _range(rows: pd.DataFrame) -> tuple[float, float]:
     reach = max(high - low, 1e-6)
     ends = rows[["ci_low", "ci_high"]].to_numpy(float)
     ends = ends[np.isfinite(ends)]
-    low = min(low, max(ends.min(initial=low), low - 0.5 * reach))
-    high = max(high, min(ends.max(initial=high), high + 0.5 * reach))
+    low = min(low, max(ends.min(initial=low), low - 0.25 * reach))
+    high = max(high, min(ends.max(initial=high), high + 0.25 * reach))
     pad = 0.06 * (high - low)
     return low - pad, high + pad
 
 
-def _scale(ax: Axes, rows: pd.DataFrame, low: float, high: float) -> None:
-    """A linear axis; a symmetric log one where the margins would be invisible beside the largest value."""
+def _scale(ax: Axes, rows: pd.DataFrame, low: float, high: float, kind: str) -> None:
+    """A linear axis; a symmetric log one for log ratios whose margins would be invisible beside the largest of them."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     margins = rows["margin"].astype(float)
     finest = margins[margins > 0].min() if (margins > 0).any() else math.inf
     largest = max(-low, high)
-    if finest * 60 < largest:
+    if kind == "log ratio" and finest * 60 < largest:
         decade = math.floor(math.log10(finest))
         linear = 10.0**decade if finest / 10.0**decade > 2 else 10.0 ** (decade - 1)
         linear = max(linear * 10, 1e-4) if finest / linear > 10 else linear
@@ -240,7 +240,7 @@ def _claim(ax: Axes, row: Mapping[Any, Any], y: float, low: float, high: float, 
     def tell(inches: float, text: str, **how: Any) -> None:
         ax.text(_across(inches), y, text, transform=_mixed(ax), va="center_baseline", fontsize=8, **how)
 
-    tell(MARGIN - left + 0.1, str(row["claim"]))
+    tell(MARGIN - left + INDENT, str(row["claim"]))
     tell(AXIS + PAD, _estimate_text(row))
     tell(AXIS + PAD + ESTIMATE, _predicted_text(row), color=style.MUTED)
     if look.marker:
@@ -286,7 +286,7 @@ def _columns(fig: Figure, left: float, y: float) -> None:
     """Headers of the columns."""
     width, height = fig.get_size_inches()
     places = {
-        MARGIN + 0.1: "claim",
+        MARGIN + INDENT: "claim",
         left + AXIS + PAD: "estimate [95 % interval]",
         left + AXIS + PAD + ESTIMATE: "predicted",
         left + AXIS + PAD + ESTIMATE + PREDICTED: "verdict",

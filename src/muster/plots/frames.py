@@ -94,7 +94,7 @@ def fastest(found: Sequence[Group]) -> str:
     """The `by` column whose values make a row of panels: the one with most values, up to four."""
     levels = {column: len({group[column] for group in found}) for column in found[0]} if found else {}
     fitting = {column: count for column, count in levels.items() if count <= 4}
-    return max(fitting, key=lambda column: fitting[column]) if fitting else ""
+    return max(fitting, key=lambda column: (fitting[column], column == FACETS[0])) if fitting else ""
 
 
 def rank(value: Any) -> tuple[int, float, str]:
@@ -117,15 +117,6 @@ def members(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
         if column in rows.columns:
             rows = rows[rows[column] == value]
     return rows
-
-
-def varying(found: Iterable[Group]) -> list[str]:
-    """Columns that take more than one value over the groups."""
-    seen: dict[str, set[Any]] = {}
-    for group in found:
-        for column, value in group.items():
-            seen.setdefault(column, set()).add(value)
-    return [column for column, values in seen.items() if len(values) > 1]
 
 
 def of_group(table: pd.DataFrame, fit: str | None, group: Group) -> pd.DataFrame:

@@ -162,9 +162,8 @@ def _optima(ax: Axes, optima: pd.DataFrame, means: pd.DataFrame, along: str, hue
             ax.plot(x, y, used[-1], ms=6.5, mfc="white", mec=hues[value], mew=1.3, zorder=6, gid="censored")
             continue
         path.append((x, y))
-        if math.isfinite(row["ci_low"]) and math.isfinite(row["ci_high"]):
-            ends = [row["ci_low"], row["ci_high"]]
-            ax.plot(ends, [y, y], color=hues[value], lw=1.6, marker="|", ms=6.5, mew=1.3, zorder=4.6, gid="interval")
+        if not (math.isnan(row["ci_low"]) or math.isnan(row["ci_high"])):
+            power_law.draw_interval(ax, y, [row["ci_low"], row["ci_high"]], ax.get_xlim(), "x", hues[value])
         ax.plot(x, y, "o", ms=5, color=hues[value], zorder=5, gid="optimum")
     if len(path) > 1:
         ax.plot(*zip(*path, strict=True), color=style.INK, lw=0.8, ls=":", zorder=4.4)

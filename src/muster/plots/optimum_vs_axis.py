@@ -12,6 +12,8 @@ from muster.plots import frames, power_law, style
 from muster.plots.base import Options, PlotData, plot
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -77,8 +79,10 @@ def _group(
     power_law.draw_fit(ax, x, 2.0**y, fitted, color, show=np.log2)
     power_law.draw_predictions(ax, x, 2.0**y, told, color if hue else style.INK, show=np.log2)
     if len(inside):
-        reach = np.abs(inside[["ci_low", "ci_high"]].to_numpy(float).T - y)
-        ax.errorbar(x, y, reach, fmt="none", ecolor=color, elinewidth=1.2, capsize=2.5, zorder=3)
+        low, high = _window(data.runs, y)
+        for at, ends in zip(x, inside[["ci_low", "ci_high"]].to_numpy(float).tolist(), strict=True):
+            if not np.isnan(ends).any():
+                power_law.draw_interval(ax, at, ends, (low, high), "y", color)
         ax.plot(x, y, marker, color=color, ms=5, zorder=3.5, gid="optimum")
     for _, row in censored.iterrows():
         at, best = row["x"], row["grid_best"]
@@ -102,6 +106,12 @@ def _group(
     else:
         note = power_law.slope_note(fitted, told)
     return f"{style.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
+
+
+def _window(runs: pd.DataFrame, optima: np.ndarray) -> tuple[float, float]:
+    """The range in which intervals are drawn: half an octave beyond the rates that were run."""
+    rates = runs["log2_lr"] if "log2_lr" in runs.columns else optima
+    return min(rates.min(), optima.min()) - 0.5, max(rates.max(), optima.max()) + 0.5
 
 
 def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]]) -> list[Any]:

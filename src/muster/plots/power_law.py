@@ -66,13 +66,18 @@ def draw_fit(
 ) -> None:
     """Draw the fitted line with its band; nothing without an estimate. `show` maps y to the axis (log2, say)."""
     import numpy as np
+    from matplotlib.collections import PolyCollection
 
     line = band(x, y, fit) if fit is not None else None
     if line is None:
         return
     ax.plot(line.x, show(line.y), color=color, lw=1.4, zorder=2.5, gid="fit")
     if np.isfinite(line.low).all():
-        ax.fill_between(line.x, show(line.low), show(line.high), color=color, alpha=0.15, lw=0, zorder=1.5, gid="band")
+        # With few widths the band is wide: it is drawn, but must not press the data flat.
+        edge = np.concatenate([show(line.low), show(line.high)[::-1]])
+        outline = np.column_stack([np.concatenate([line.x, line.x[::-1]]), edge])
+        filled = PolyCollection([outline], color=color, alpha=0.15, lw=0, zorder=1.5, gid="band")
+        ax.add_collection(filled, autolim=False)
 
 
 def draw_predictions(
@@ -100,6 +105,28 @@ def beyond(ci_low: float, ci_high: float) -> str:
     if ci_high == math.inf:
         return "^"
     return "v" if ci_low == -math.inf else "o"
+
+
+def draw_interval(ax: Axes, at: float, ends: Sequence[float], window: Sequence[float], along: str, color: Any) -> None:
+    """An interval with caps, along x or y; an end outside the window, or unbounded, is cut and becomes an arrow."""
+    from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
+
+    cap, arrows = {"x": ("|", (CARETLEFT, CARETRIGHT)), "y": ("_", (CARETDOWN, CARETUP))}[along]
+    shown = [min(max(end, window[0]), window[1]) for end in ends]
+    marks = [cap if end == seen else arrow for end, seen, arrow in zip(ends, shown, arrows, strict=True)]
+    swap = slice(None, None, 1 if along == "x" else -1)
+    ax.plot(*[shown, [at, at]][swap], color=color, lw=1.5, zorder=3, gid="interval")
+    for end, mark in zip(shown, marks, strict=True):
+        ax.plot(
+            *[[end], [at]][swap],
+            marker=mark,
+            ls="none",
+            color=color,
+            ms=6,
+            mew=1.3 if mark == cap else 0,
+            zorder=3,
+            clip_on=False,
+        )
 
 
 def least_squares(x: np.ndarray, y: np.ndarray) -> dict[str, float] | None:

@@ -40,7 +40,7 @@ def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -
     rows = frames.fitted_rows(data, spec, fit.table)
     found = frames.fit_groups(data, spec, rows)
     if rows.empty or not found:
-        return style.nothing(data, options.title, "no measurement is selected")
+        return style.nothing(data, options.title, f"no measurement has {style.phrase({**fit.select, **spec.select})}")
     facets = frames.facets(found, options.hue)
     looks = style.categories(list(dict.fromkeys(group.get(options.hue or "") for group in found)))
     fig, axes = style.panels(len(facets), options.columns or style.columns_for(facets))
@@ -146,7 +146,7 @@ def _group(
 def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]]) -> list[Any]:
     found = style.drawn(axes)
     color = style.MUTED if hue else style.CATEGORIES[0]
-    points = "mean of seeds, 95 % interval" if "interval" in found else "one seed, no interval"
+    points = "estimate, 95 % interval" if "interval" in found else "estimate, no interval"
     keys = power_law.hue_keys(hue, looks)
     if "seeds" in found:
         keys.append(style.line_key("one seed", color, marker="o", ms=3, lw=0, alpha=0.45))

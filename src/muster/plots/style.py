@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from muster.plots.frames import Group, fastest
+from muster.plots.frames import FACETS, Group, fastest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 INK = "#1f2430"
 MUTED = "#626a75"
-FAINT = "#d9dce1"
-BAND = "#eef0f3"
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#a6761d")
 MARKERS = ("o", "s", "D", "v", "P", "X")
 PNG_DPI = 200
@@ -181,7 +179,7 @@ def label(column: str, data: PlotData | None = None) -> str:
     """The axis label of a column or probe with its unit; a loss takes its unit from the study's settings."""
     name, unit = _LABELS.get(column, (column.replace("_", " "), ""))
     if column.endswith("_loss") and data is not None:
-        loss = str({**data.study.settings, **_scale_settings(data)}.get("loss", "unit of the objective"))
+        loss = str({"loss": _default_loss(data), **data.study.settings, **_scale_settings(data)}["loss"])
         unit = _UNITS.get(loss, loss.replace("_", " "))
     return f"{name} ({unit or 'dimensionless'})"
 
@@ -191,6 +189,13 @@ def name_of(column: str) -> str:
     return _LABELS.get(column, (column.replace("_", " "), ""))[0]
 
 
+def _default_loss(data: PlotData) -> str:
+    from muster.experiments import EXPERIMENTS
+
+    field = EXPERIMENTS[data.study.experiment].cell.model_fields.get("loss")
+    return "unit of the objective" if field is None else str(field.default)
+
+
 def _scale_settings(data: PlotData) -> Mapping[str, Any]:
     scale = next((config for name, config in data.study.scales.items() if name == data.scale), None)
     return scale.settings if scale else {}
@@ -198,15 +203,16 @@ def _scale_settings(data: PlotData) -> Mapping[str, Any]:
 
 def word(value: Any) -> str:
     """A value of an axis as readers write it."""
-    text = str(value)
+    text = " or ".join(map(str, value)) if isinstance(value, list) else str(value)
     return _WORDS.get(text, text.replace("_", " "))
 
 
-def phrase(group: Group, columns: Sequence[str] | None = None) -> str:
+def phrase(group: Mapping[str, Any]) -> str:
     """The name of a group: words stand alone, numbers take the name of their column."""
-    chosen = group if columns is None else {column: group[column] for column in columns if column in group}
+    first = [column for column in FACETS if column in group]
+    chosen = {column: group[column] for column in [*first, *(column for column in group if column not in first)]}
     return " · ".join(
-        word(value) if isinstance(value, str) else f"{column.replace('_', ' ')} {value}"
+        word(value) if isinstance(value, str) else f"{column.replace('_', ' ')} {word(value)}"
         for column, value in chosen.items()
     )
 
@@ -272,6 +278,7 @@ def panels(
 
     across = columns or {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3, 9: 3}.get(count, 4)
     down = math.ceil(count / across)
+    size = (3.6, 2.6) if count == 1 else size
     wide = min(size[0] * across, WIDEST - room)
     fig = Figure(figsize=(wide + room, size[1] * down + 0.55), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.03)  # type: ignore[union-attr,call-arg]
@@ -298,7 +305,7 @@ def heading(fig: Figure, data: PlotData, title: str | None) -> None:
     if not text:
         return
     scale = f" — {data.scale} scale" if data.scale else ""
-    per_line = int((fig.get_figwidth() - (LEGEND if fig.legends else 0.2)) * 72 / 5.9)
+    per_line = int((fig.get_figwidth() - (LEGEND if fig.legends else 0.2)) * 72 / 6.3)
     fig.suptitle("\n".join(textwrap.wrap(text + scale, per_line)), x=0.01, ha="left")
 
 
@@ -408,9 +415,11 @@ def shape_axis(ax: Axes, values: Sequence[float], most: int = 6) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = min(values), max(values)
+    doublings = [value for value in values if math.log2(value / low) % 1 == 0]
+    crowded = doublings if len(values) > most and len(doublings) > 2 else values
     apart = (high / low) ** (1 / most) * (1 - 1e-9)
     kept = [low]
-    for value in sorted(values):
+    for value in sorted(crowded):
         if value >= kept[-1] * apart and value > kept[-1]:
             kept.append(value)
     ax.set_xscale("log", base=2)

@@ -64,7 +64,7 @@ def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) 
         for index, (value, color) in enumerate(hues.items()):
             each = (own[own[hue] == value] if hue else own).sort_values(options.x)
             if formula:
-                axes[column].plot(each[options.x], each["theory"], color=color, lw=1.2, zorder=2, gid="theory")
+                axes[column].plot(*_theory(formula, each, options.x), color=color, lw=1.2, zorder=2, gid="theory")
                 aside = each.assign(**{options.x: each[options.x] * 1.05 ** (index - (len(hues) - 1) / 2)})
                 _points_with_bars(axes[count + column], aside, options.x, "ratio", color)
             _points_with_bars(axes[column], each, options.x, "value", color)
@@ -89,6 +89,7 @@ def _points(rows: pd.DataFrame, keys: list[str], formula: str | None) -> pd.Data
         n=("value", "size"),
         spread=("value", "std"),
         used=("used", "all"),
+        **{other: (other, "mean") for other in ("width", "layer") if other not in keys},
         variance=("variance", lambda each: each.sum(skipna=False)),
         **({"theory": ("theory", "mean")} if formula else {}),
     ).reset_index()
@@ -122,6 +123,16 @@ def closed_form(name: str, rows: pd.DataFrame) -> pd.Series:
     from muster.fitting.closed_form import CLOSED_FORMS
 
     return CLOSED_FORMS[name](rows)
+
+
+def _theory(formula: str, each: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
+    """The closed form between the first and the last point of one line."""
+    import numpy as np
+    import pandas as pd
+
+    grid = np.geomspace(each[x].min(), each[x].max(), 65)
+    other = "width" if x == "layer" else "layer"
+    return grid, closed_form(formula, pd.DataFrame({x: grid, other: each[other].mean()})).to_numpy(float)
 
 
 def _used(rows: pd.DataFrame, fit: FitConfig | None) -> pd.Series:
