@@ -53,11 +53,10 @@ localrules:
     figures,
 
 
-# `all` and `tables` name the cells too: Snakemake would not miss a deleted or failed cell behind a table that still stands.
 rule all:
     default_target: True
     input:
-        run_paths(),
+        lost_runs(),
         table_paths(),
         rules.judge.output,
         figure_paths(),
@@ -65,7 +64,7 @@ rule all:
 
 rule tables:
     input:
-        run_paths(),
+        lost_runs(),
         table_paths(),
 
 

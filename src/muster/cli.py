@@ -10,8 +10,8 @@ from muster import __version__
 from muster.errors import MusterError
 
 SCALES = ("smoke", "laptop", "paper")
-KINDS = ("studies", "claims", "experiments", "parameterizations", "rules", "optimizers", "families", "activations", "datasets",
-         "schedules", "losses", "probes", "estimators", "closed_forms", "plots")  # fmt: skip
+KINDS = ("studies", "claims", "experiments", "parameterizations", "rules", "optimizers", "families", "activations",
+         "datasets", "schedules", "losses", "probes", "estimators", "closed_forms", "plots")  # fmt: skip
 
 ABOUT = """\
 muster runs families of small networks, fits how their best hyperparameters and features scale with width and depth,
@@ -111,7 +111,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
     show = _add(
-        commands, "show", "look:show", "Show one thing in full: a study, a claim, a parameterization, the configuration",
+        commands, "show", "look:show", "Show one study, claim, parameterization, data set, or the configuration",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
         "  muster show config --scale smoke\n"
@@ -133,7 +133,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     table.add_argument("--weight-decay", type=float, default=0.0, help="weight decay at the base shape (default: 0)")
 
     plan = _add(
-        commands, "plan", "look:plan", "Say what a study would run: cells, members, FLOPs and time, before anything runs",
+        commands, "plan", "look:plan", "Say what a study would run: cells, members, FLOPs and time",
         "  muster plan mup-width-transfer --scale laptop\n"
         "  muster plan mup-width-transfer --cells     every cell with its folder",
     )  # fmt: skip

@@ -37,8 +37,8 @@ def experiment_fingerprint(experiment: str) -> str:
 def fingerprint(modules: tuple[str, ...]) -> str:
     """Twelve hexadecimal digits of the sha256 over the source files of modules and whole packages, in sorted order.
 
-    Every byte of source counts, comments too: nobody then has to argue that an edit did not matter. Raises ValueError for
-    a name that is no Python module on disk.
+    Every byte of source counts, comments too: nobody then has to argue that an edit did not matter. Raises ValueError
+    for a name that is no Python module on disk.
     """
     hasher = hashlib.sha256()
     for module in sorted(modules):

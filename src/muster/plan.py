@@ -113,7 +113,7 @@ class Plan:
         return {found.key: found for cell in self.cells.values() if (found := dataset_of(cell))}
 
     def check_replay(self) -> None:
-        """In mode `replay` the frozen tables are the starting point. Raises MusterError naming the first one missing."""
+        """In mode `replay` all starts from the frozen tables. Raises MusterError naming the first one missing."""
         if self.config.mode == "full":
             return
         for study in self.studies:
@@ -147,7 +147,7 @@ def digest_text(text: str) -> str:
 
 
 def name_cell(experiment: str, cell: Cell, dtype: str = "float32") -> PlannedCell:
-    """Give a cell its key. float32 does not enter the digest, so that runs made before dtype was a choice keep theirs."""
+    """Give a cell its key. float32, the usual dtype, does not enter the digest."""
     settings = canonical(cell.model_dump())
     tag = digest_text(settings if dtype == "float32" else f"{settings}{dtype}")
     key = f"{experiment}/w{cell.width}-d{cell.depth}-{cell.parameterization}-s{cell.seed}-{tag}"
@@ -198,8 +198,8 @@ def plan_study(
 ) -> StudyPlan:
     """Resolve a study's grid at one scale.
 
-    A block is the product of its axes; its values override the scale's settings, and these the study's. Member axes stay
-    inside the cell; the same cell in two blocks becomes one with the union of their members. `seeds: k` means seed
+    A block is the product of its axes; its values override the scale's settings, and these the study's. Member axes
+    stay inside the cell; the same cell in two blocks becomes one with the union of their members. `seeds: k` means seed
     0 … k−1, `seeds=` overrides k. Raises MusterError naming file, line and field of a setting that the experiment's
     cell does not take.
     """
@@ -323,7 +323,7 @@ def _cell_problem(
 
 
 def written_at(name: str, value: Any, study: StudyConfig, scale: str) -> tuple[str | int, ...]:
-    """The field where a cell's value was written: the grid's block that holds it, the scale's settings or the study's."""
+    """The field where a cell's value was written: a block of the grid, the scale's settings or the study's."""
     preset = study.scales[scale]  # type: ignore[index]
     for i, block in enumerate(preset.grid):
         if name in block and (value in _values(block[name]) or isinstance(value, list)):

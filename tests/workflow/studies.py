@@ -19,7 +19,8 @@ scales:
   laptop:
     settings: {steps: 10}
     grid:
-      - {parameterization: [sp, mup], optimizer: adam, width: [8, 16, 32], seeds: 2, log2_lr: {from: -10, to: -4, step: 1}}
+      - {parameterization: [sp, mup], optimizer: adam, width: [8, 16, 32], seeds: 2,
+         log2_lr: {from: -10, to: -4, step: 1}}
 fits:
   lr: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: [parameterization, optimizer]}
 claims:

@@ -14,12 +14,11 @@ import pytest
 from tests.workflow.conftest import Workflow, copy_workflow
 from tests.workflow.studies import SAMPLED, TINY
 
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Both tiny studies run to the end, once for the module; tests that edit restore what they edited."""
-    workflow = copy_workflow(
-        tmp_path_factory.mktemp("flow"), "scale: smoke\n", tiny_train=TINY, tiny_sample=SAMPLED
-    )
+    workflow = copy_workflow(tmp_path_factory.mktemp("flow"), "scale: smoke\n", tiny_train=TINY, tiny_sample=SAMPLED)
     done = workflow.run()
     assert done.returncode == 0, done.stdout + done.stderr
     return workflow
@@ -247,8 +246,13 @@ def _assert_equals_an_uninterrupted_run(workflow: Workflow, cell: str) -> None:
     done = workflow.run("train", "--cell", text, "--results", "fresh", program="muster")
     assert done.returncode == 0, done.stderr
     for table in ("runs", "curves"):
-        pair = [pd.read_parquet(workflow.folder / top / f"runs/train/{cell}/{table}.parquet") for top in ("results", "fresh")]
-        pd.testing.assert_frame_equal(*[frame.drop(columns="seconds", errors="ignore") for frame in pair], check_exact=True)
+        pair = [
+            pd.read_parquet(workflow.folder / top / f"runs/train/{cell}/{table}.parquet")
+            for top in ("results", "fresh")
+        ]
+        pd.testing.assert_frame_equal(
+            *[frame.drop(columns="seconds", errors="ignore") for frame in pair], check_exact=True
+        )
 
 
 def _wait_for(condition: Callable[[], object], seconds: float) -> None:

@@ -65,9 +65,16 @@ def options() -> str:
     return f"--config {quote(CONFIG_FILE)} {RESULTS_OPTION} --scale {chosen.scale} --dtype {chosen.dtype}{seeds}"
 
 
-def run_paths() -> list[str]:
-    """All cells, unless frozen tables stand for them."""
-    return [f"{RESULTS}/runs/{key}/runs.parquet" for key in PLAN.cells] if PLAN.config.mode == "full" else []
+def lost_runs() -> list[str]:
+    """Cells that are not there though the tables made of them are: deleted, or failed on a rerun.
+
+    Snakemake looks no further than a table that stands, so `all` names these. Naming all cells would lengthen a dry run.
+    """
+    if PLAN.config.mode == "replay":
+        return []
+    made = [plan for study, plan in PLAN.studies.items() if Path(RESULTS, "tables", study, "runs.parquet").exists()]
+    runs = dict.fromkeys(f"{RESULTS}/runs/{cell.key}/runs.parquet" for plan in made for cell in plan.cells)
+    return [path for path in runs if not os.path.exists(path)]
 
 
 def table_paths() -> list[str]:
@@ -155,6 +162,11 @@ def cell_data(wildcards) -> list[str]:
 
 def cell_code(wildcards) -> str:
     return experiment_fingerprint(wildcards.experiment)
+
+
+def stage_experiments_code(stage: str) -> dict[str, str]:
+    """Fingerprints of all experiments of a stage: one value for the rule is much cheaper than one for each job."""
+    return {name: experiment_fingerprint(name) for name in PLAN.experiments(stage)}
 
 
 def cell_memory(wildcards) -> int:

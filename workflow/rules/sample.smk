@@ -1,11 +1,12 @@
-"""Stage sample. Needs nothing but the cell; makes its tables, its settings and provenance. No training, no data set."""
+"""Stage sample. Needs nothing but the cell; makes its tables, its settings and provenance. No training, no data set.
+
+The run table is written last and stands for the folder, as in the stage train.
+"""
 
 
 rule sample:
     output:
         runs=f"{RESULTS}/runs/{{experiment}}/{{cell}}/runs.parquet",
-        curves=f"{RESULTS}/runs/{{experiment}}/{{cell}}/curves.parquet",
-        probes=f"{RESULTS}/runs/{{experiment}}/{{cell}}/probes.parquet",
     log:
         f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
     benchmark:

@@ -96,7 +96,8 @@ def _show_study(args: Namespace) -> None:
     for scale in study.scales:
         plan = plan_study(study, scale, seeds=args.seeds, path=paths[args.name])
         print(
-            f"{scale:<10}  {len(plan.cells)} cells, {sum(c.members for c in plan.cells)} runs, keys {', '.join(plan.keys[1:])}"
+            f"{scale:<10}  {len(plan.cells)} cells, {sum(c.members for c in plan.cells)} runs, "
+            f"keys {', '.join(plan.keys[1:])}"
         )
     print("\nfits")
     _table(
@@ -155,13 +156,9 @@ def _show_parameterization(args: Namespace) -> None:
         weight_decay=args.weight_decay,
     )
     print((table.__doc__ or args.name).strip().split("\n")[0])
-    print(
-        f"{args.optimizer}, rule {args.rule}, width {width} relative to base width {args.base_width} (there it equals sp)\n"
-    )
+    print(f"{args.optimizer}, rule {args.rule}, width {width}, base width {args.base_width} (where it equals sp)\n")
     print(render_table(rows))
-    print(
-        "\nW = (W/w)·w acts in the network, w is trained; a, b, g: powers of 1/width of W/w, std(w) and the gradient of w"
-    )
+    print("\nW = (W/w)·w acts in the network, w is trained; a, b, g: powers of 1/width in W/w, std(w), gradient of w")
 
 
 def _show_dataset(args: Namespace) -> None:

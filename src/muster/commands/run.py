@@ -120,8 +120,14 @@ TRAIN = {
     },
     "smoke_settings": "{steps: 20}",
     "smoke_grid": "{parameterization: [sp, mup], width: [16, 32], seeds: 1, log2_lr: {from: -10, to: -6, step: 1}}",
-    "laptop_grid": "{parameterization: [sp, mup], width: [64, 128, 256, 512], seeds: 3, log2_lr: {from: -11, to: -4, step: 1/2}}",
-    "fits": "  exponent: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: [parameterization]}",
+    "laptop_grid": (
+        "{parameterization: [sp, mup], width: [64, 128, 256], seeds: 3,\n"
+        "         log2_lr: {from: -11, to: -4, step: 1/2}}"
+    ),
+    "fits": (
+        "  exponent: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width,\n"
+        "             by: [parameterization]}"
+    ),
     "where": "{parameterization: mup}",
 }
 

@@ -47,8 +47,8 @@ def make_data(args: Namespace) -> None:
 def run_cell(args: Namespace) -> None:
     """Run one cell, `train` or `sample`, and write its tables, resolved settings and provenance.
 
-    A checkpoint left by a killed job is taken up; it lies outside the declared outputs, which Snakemake deletes when a job
-    fails, and is removed once the tables are written.
+    A checkpoint left by a killed job is taken up; it lies outside the declared outputs, which Snakemake deletes when a
+    job fails, and is removed once the tables are written.
     """
     from muster.fingerprint import experiment_fingerprint
     from muster.tables.collect import write_cell
@@ -170,8 +170,8 @@ def _fit_stamp(args: Namespace, study: StudyConfig) -> dict[str, str]:
 def judge_studies(args: Namespace) -> None:
     """Hold every claim of every study against its fit, and write the ledger.
 
-    The fits of the studies in `--studies` must exist. Other studies keep their verdicts if fits of the same scale, grid and
-    models lie in the results; else their claims are `not run`.
+    The fits of the studies in `--studies` must exist. Other studies keep their verdicts if fits of the same scale, grid
+    and models lie in the results; else their claims are `not run`.
     """
     import pandas as pd
 

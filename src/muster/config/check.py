@@ -44,8 +44,8 @@ def check_claim_names(studies: Mapping[str, StudyConfig], paths: Mapping[str, Pa
 def check_study(plan: "StudyPlan", path: Path) -> None:
     """Check every name that a study refers to, and that its grid can decide its claims.
 
-    At scale `smoke`, which is never judged, the grid may be too small for a slope or an optimum. Raises MusterError naming
-    file, line and field.
+    At scale `smoke`, which is never judged, the grid may be too small for a slope or an optimum. Raises MusterError
+    naming file, line and field.
     """
     check = _Check(plan, path)
     check.cell_names()
@@ -134,7 +134,7 @@ class _Check:
         along = {value for cell in cells for value in _names(getattr(cell.cell, fit.along, None))} - {None}
         if fit.along in self.plan.keys and len(along) < estimator.min_points:
             found = f"{len(along)} value(s) of {fit.along}: {_listed(along)}"
-            remedy = f"Estimator {fit.estimator!r} needs at least {estimator.min_points}: widen the grid of {self.plan.scale!r}"
+            remedy = f"{fit.estimator} needs at least {estimator.min_points}: widen the grid of {self.plan.scale!r}"
             self.fail(field, found, remedy)
         if estimator.make_optima and LR_AXIS in self.plan.member_axes:
             fewest = min(cells, key=lambda cell: len(getattr(cell.cell, LR_AXIS)))

@@ -1,4 +1,4 @@
-"""Reading `config/config.yaml` and `config/studies/*.yaml`: every mistake becomes one MusterError with file, line and field."""
+"""Reading config.yaml and study files: every mistake becomes one MusterError with file, line and field."""
 
 import difflib
 import types

@@ -53,9 +53,7 @@ class Range(Section):
 AxisValues = Scalar | list[Scalar] | Range
 Block = Annotated[
     dict[Name, AxisValues],
-    Field(
-        description="Axis name → value, list or range; the block is their product. `seeds: 3` means seed 0, 1, 2"
-    ),
+    Field(description="Axis name → value, list or range; the block is their product. `seeds: 3` means seed 0, 1, 2"),
 ]
 
 

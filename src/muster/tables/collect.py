@@ -31,14 +31,16 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
 def collect(plan: StudyPlan, results: Path) -> dict[Kind, pd.DataFrame]:
     """Concatenate the tables of all cells of a study, with key columns, sorted by keys.
 
-    Raises MusterError naming the cell whose table is missing or unreadable, lacks a member, repeats a key, or holds a NaN
-    loss in a run that is not marked diverged.
+    Raises MusterError naming the cell whose table is missing or unreadable, lacks a member, repeats a key, or holds a
+    NaN loss in a run that is not marked diverged.
     """
     tables: dict[Kind, pd.DataFrame] = {}
     for kind in KINDS:
         parts = []
         for planned in plan.cells:
             path = results / "runs" / planned.key / f"{kind}.parquet"
+            if not path.exists():
+                raise MusterError(str(path), "missing", f"Delete the folder {path.parent} and run again")
             part = _check_cell(read_table(path, kind), kind, planned, str(path))
             if len(part):
                 parts.append(_with_keys(part, planned, plan))

@@ -66,7 +66,7 @@ def write_text(path: Path, text: str) -> None:
 def check_table(frame: pd.DataFrame, kind: Kind, place: str) -> pd.DataFrame:
     """The frame with the schema's column types. Raises MusterError naming `place` and the column.
 
-    Columns of the schema must be there; others are keys. Keys hold no missing values; losses may be NaN, never infinite.
+    Columns of the schema must be there; others are keys. Losses may be NaN, never infinite.
     """
     columns = COLUMNS[kind]
     missing = [name for name in columns if name not in frame]
