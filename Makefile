@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report test lint bench lock clean
+.PHONY: help reproduce smoke report test lint bench readme lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,13 +52,16 @@ lint: $(VENV)/.dev ## format, lint and types (`snakemake --lint` is among the wo
 	$(BIN)/mypy
 
 test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a temporary folder
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
 	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
 
 bench: $(VENV)/.dev ## engine and fits against plain implementations, in benchmarks/results
 	@for file in benchmarks/*.py; do echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "$$file"; done
+
+readme: ## fill README's tables from the ledger and the benchmarks
+	$(PYTHON) workflow/scripts/readme.py
 
 lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew
 	rm -f requirements.lock requirements-dev.lock

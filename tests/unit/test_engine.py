@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from muster.data import write_dataset
+from muster.errors import MusterError
 from muster.experiments import Context
-from muster.training import checkpoint, engine, schedules
+from muster.training import checkpoint, device, engine, schedules
 from muster.training.engine import Batches, Data, Stack, stack_sizes, train, train_stack
 from muster.training.experiment import TrainCell
 from muster.training.losses import LOSSES
@@ -117,6 +118,23 @@ def test_backward_by_hand_equals_autograd(variant, loss):
     torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
     for name, g in by_graph.gradients.items():
         torch.testing.assert_close(by_hand.gradients[name], g, rtol=1e-12, atol=1e-13)
+
+
+def test_bfloat16_autocast_stays_near_float32():
+    c = cell(steps=30, log2_lr=[-8.0, -7.0])
+    losses = [
+        [row[2] for row in advance(Stack(c, [0, 1], toy_data(torch.float32), Context(dtype=dtype)), 30).records.curves]
+        for dtype in ("float32", "bfloat16")
+    ]
+    assert losses[1] != losses[0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
+
+
+def test_cuda_without_a_device_is_an_error_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.resolve("auto").type == "cpu"
+    with pytest.raises(MusterError, match="device: auto"):
+        device.resolve("cuda")
 
 
 def test_layer_norm_trains_and_keeps_activations_at_unit_size():
