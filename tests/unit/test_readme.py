@@ -9,7 +9,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_readme_tables_are_those_of_the_built_files():
     done = subprocess.run(
-        [sys.executable, str(ROOT / "workflow/scripts/readme.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "workflow/scripts/readme.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
