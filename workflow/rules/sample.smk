@@ -9,8 +9,6 @@ rule sample:
         runs=f"{RESULTS}/runs/{{experiment}}/{{cell}}/runs.parquet",
     log:
         f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{experiment}}/{{cell}}.tsv"
     wildcard_constraints:
         experiment=one_of(PLAN.experiments("sample")),
     threads: 1

@@ -6,7 +6,8 @@ content, so that a newer copy of the same data trains nothing. Checkpoints lie o
 results/checkpoints, and survive a failed job.
 
 The run table is written last and stands for the folder: five named outputs would make a dry run of 10,000 cells half as
-long again.
+long again. Wall time and peak memory stand in the cell's provenance.json, which costs the plan nothing, where a file
+named by `benchmark:` would.
 """
 
 
@@ -17,8 +18,6 @@ rule train:
         runs=f"{RESULTS}/runs/{{experiment}}/{{cell}}/runs.parquet",
     log:
         f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{experiment}}/{{cell}}.tsv"
     wildcard_constraints:
         experiment=one_of(PLAN.experiments("train")),
     threads: 1

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import shutil
 import sys
 import time
@@ -117,6 +118,7 @@ def _provenance(planned: PlannedCell, device: str, code: str, seconds: float) ->
         "cell": planned.key,
         "code": code,
         "device": device,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "platform": platform.platform(),
         "seconds": round(seconds, 3),
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
