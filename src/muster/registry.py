@@ -3,7 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from muster.errors import MusterError
 
@@ -56,3 +56,27 @@ class Registry(Generic[T]):
     def summary(self) -> dict[str, str]:
         """Each name with the first sentence of its entry's docstring, as `muster list` prints it."""
         return {name: (self[name].__doc__ or "").strip().split("\n")[0] for name in self}
+
+
+# Every registry by the plural that `muster list` uses: kind → module, attribute.
+REGISTRIES = {
+    "experiments": ("muster.experiments", "EXPERIMENTS"),
+    "parameterizations": ("muster.parameterizations", "PARAMETERIZATIONS"),
+    "rules": ("muster.parameterizations", "RULES"),
+    "optimizers": ("muster.optimizers", "OPTIMIZERS"),
+    "families": ("muster.models", "FAMILIES"),
+    "activations": ("muster.models.activations", "ACTIVATIONS"),
+    "datasets": ("muster.data", "DATASETS"),
+    "schedules": ("muster.training.schedules", "SCHEDULES"),
+    "losses": ("muster.training.losses", "LOSSES"),
+    "probes": ("muster.training", "PROBES"),
+    "estimators": ("muster.fitting", "ESTIMATORS"),
+    "closed_forms": ("muster.fitting", "CLOSED_FORMS"),
+    "plots": ("muster.plots", "PLOTS"),
+}
+
+
+def find_registry(kind: str) -> Registry[Any]:
+    """The registry of a kind in REGISTRIES, imported when it is asked for."""
+    module, attribute = REGISTRIES[kind]
+    return getattr(importlib.import_module(module), attribute)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from muster.cli import main, parser
-from muster.commands.look import REGISTRIES
+from muster.registry import REGISTRIES
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
 

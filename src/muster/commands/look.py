@@ -1,6 +1,5 @@
 """Commands that show and change nothing but config/schema.json."""
 
-import importlib
 import json
 import os
 import sys
@@ -13,26 +12,10 @@ from muster.config.load import load_config, load_study, nearest, study_paths
 from muster.config.models import Config, StudyConfig
 from muster.errors import MusterError
 from muster.plan import Plan, StudyPlan, canonical, make_plan, plan_study
+from muster.registry import REGISTRIES, find_registry
 
 REFERENCE_RATE = 8.2e10  # FLOP/s of a 512³ product in float32 on the core that costs were fitted on
 JOB_OVERHEAD = 3.0  # seconds there that a job costs beside its work: starting Python, importing torch, writing tables
-
-# What `muster list` prints from a registry: kind → module, registry.
-REGISTRIES = {
-    "experiments": ("muster.experiments", "EXPERIMENTS"),
-    "parameterizations": ("muster.parameterizations", "PARAMETERIZATIONS"),
-    "rules": ("muster.parameterizations", "RULES"),
-    "optimizers": ("muster.optimizers", "OPTIMIZERS"),
-    "families": ("muster.models", "FAMILIES"),
-    "activations": ("muster.models.activations", "ACTIVATIONS"),
-    "datasets": ("muster.data", "DATASETS"),
-    "schedules": ("muster.training.schedules", "SCHEDULES"),
-    "losses": ("muster.training.losses", "LOSSES"),
-    "probes": ("muster.training", "PROBES"),
-    "estimators": ("muster.fitting", "ESTIMATORS"),
-    "closed_forms": ("muster.fitting", "CLOSED_FORMS"),
-    "plots": ("muster.plots", "PLOTS"),
-}
 
 
 def list_entries(args: Namespace) -> None:
@@ -47,8 +30,7 @@ def list_entries(args: Namespace) -> None:
         claims = [(c.claim, name, c.statement) for name, s in _studies(args.config).items() for c in s.claims]
         _table(claims)
     else:
-        module, attribute = REGISTRIES[args.kind]
-        _table(list(getattr(importlib.import_module(module), attribute).summary().items()))
+        _table(list(find_registry(args.kind).summary().items()))
 
 
 def _studies(config: Path) -> dict[str, StudyConfig]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from muster.config.load import FieldPath, nearest, place
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
+from muster.registry import find_registry
 from muster.tables.schema import COLUMNS
 
 if TYPE_CHECKING:
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
 MIN_LEARNING_RATES = 5  # ESTIMATORS (a): two finite points on each side of the best
 LR_AXIS = "log2_lr"
 
-# Cell fields whose values are names in a registry: field → (module, registry).
+# Cell fields whose values are names in a registry: field → kind.
 NAMED_FIELDS = {
-    "data": ("muster.data", "DATASETS"),
-    "family": ("muster.models", "FAMILIES"),
-    "optimizer": ("muster.optimizers", "OPTIMIZERS"),
-    "rule": ("muster.parameterizations", "RULES"),
-    "parameterization": ("muster.parameterizations", "PARAMETERIZATIONS"),
-    "activation": ("muster.models.activations", "ACTIVATIONS"),
-    "schedule": ("muster.training.schedules", "SCHEDULES"),
-    "probes": ("muster.training", "PROBES"),
+    "data": "datasets",
+    "family": "families",
+    "optimizer": "optimizers",
+    "rule": "rules",
+    "parameterization": "parameterizations",
+    "activation": "activations",
+    "schedule": "schedules",
+    "probes": "probes",
 }
 
 
@@ -67,17 +68,14 @@ class _Check:
 
     def cell_names(self) -> None:
         """Values of cells that name something registered."""
-        import importlib
-
         from muster.plan import written_at
 
         fields = [name for name in NAMED_FIELDS if name in type(self.plan.cells[0].cell).model_fields]
         for field in fields:
-            module, attribute = NAMED_FIELDS[field]
+            registry = find_registry(NAMED_FIELDS[field])
             for value in dict.fromkeys(n for cell in self.plan.cells for n in _names(getattr(cell.cell, field))):
                 if value == "none":
                     continue
-                registry = getattr(importlib.import_module(module), attribute)
                 if value not in registry:
                     where = written_at(field, value, self.study, self.plan.scale)
                     self.fail(where, f"unknown {registry.kind} {value!r}", nearest(value, registry))
