@@ -42,7 +42,16 @@ if PLAN.config.mode == "full":
     include: "workflow/rules/data.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/sample.smk"
+    include: "workflow/rules/import.smk"
+    include: "workflow/rules/command.smk"
     include: "workflow/rules/collect.smk"
+
+
+onstart:
+    # Each finished job starts one more endless chain of the rate limiter's timers, and each tick reconsiders all ready
+    # jobs: after 250 jobs that takes a fifth of a core. Only schedulers of clusters need the limit.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 localrules:

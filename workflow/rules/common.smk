@@ -11,6 +11,7 @@ from shlex import quote
 
 from muster.config.load import read_yaml
 from muster.errors import MusterError
+from muster.external.source import source_folder, state
 from muster.fingerprint import (
     dataset_fingerprint,
     experiment_fingerprint,
@@ -181,6 +182,17 @@ def cell_memory(wildcards) -> int:
 def cell_minutes(wildcards) -> int:
     """Minutes that a scheduler may grant: ten times the estimate."""
     return 10 + int(cell_of(wildcards).cost.seconds / 6)
+
+
+def source_folders() -> list[Path]:
+    """Where copies of published tables are looked for: the user's folder, then that of `muster fetch`."""
+    own = source_folder(PLAN.config.sources)
+    return [*([own] if own else []), Path(RESULTS, "sources")]
+
+
+def source_state(wildcards) -> str:
+    """What lies on disk of the table that a cell imports: a copy that appears, or changes, is imported anew."""
+    return state(cell_of(wildcards).cell.table, source_folders())
 
 
 def dataset_name(wildcards) -> str:

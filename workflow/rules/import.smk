@@ -1,0 +1,26 @@
+"""Stage import. Needs the cell, and a copy of its published table or the network; makes its tables and provenance.
+
+A table that is neither on disk nor reachable leaves an empty cell with the reason: its claims are `not run`, nothing
+else stops. The state of the copy on disk is a parameter, so that one that appears later is imported by the next run.
+"""
+
+
+rule import:
+    output:
+        runs=f"{RESULTS}/runs/{{experiment}}/{{cell}}/runs.parquet",
+    log:
+        f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
+    wildcard_constraints:
+        experiment=one_of(PLAN.experiments("import")),
+    threads: 1
+    resources:
+        sources=str(source_folders()[0]),
+        mem_mb=cell_memory,
+        runtime=cell_minutes,
+    params:
+        cell=cell_json,
+        code=cell_code,
+        state=source_state,
+        where=RESULTS_OPTION,
+    shell:
+        "muster import --cell {params.cell:q} --sources {resources.sources:q} {params.where} > {log:q} 2>&1"
