@@ -36,7 +36,7 @@ def study(*claims, name="demo", paper="Author 2022"):
 def fits(estimate=0.01, se=0.005, dof=3.0, status="ok", note="", group='{"parameterization": "mup"}'):
     base = {
         "study": "demo", "fit": "slope", "estimator": "lr_transfer", "group": group, "dof": dof, "n_cells": 12,
-        "n_runs": 180, "status": status, "note": note,
+        "n_runs": 180, "status": status, "note": note, "parameter": "exponent",
     }  # fmt: skip
     chosen = {"variant": "ols_t", "primary": True, "estimate": estimate, "se": se}
     other = {"variant": "hc3", "primary": False, "estimate": 99.0, "se": 1.0}

@@ -24,14 +24,20 @@ FLOAT_FORMAT = "%.6g"
 TO_CONFIRM = "predicted value to be confirmed in the paper"
 
 
-def judge(studies: Sequence[StudyConfig], fits: Mapping[str, pd.DataFrame], scale: str) -> pd.DataFrame:
+def judge(
+    studies: Sequence[StudyConfig],
+    fits: Mapping[str, pd.DataFrame],
+    scale: str,
+    unavailable: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Hold every claim of the studies against its fit: the ledger, with the columns COLUMNS, claims in the studies'
     order.
 
-    fits: study name → fits table; a study without one gets `not run`. Holm's step-down runs over all headline claims of
-    these studies; one that has no p-value counts as p = 1, so that the family is the one declared before the run.
-    Numbers are rounded to six digits first: the verdict is that of the row as it is written. Raises a MusterError when
-    two claims share a name.
+    fits: study name → fits table; a study without one gets `not run`. unavailable: study name → why published tables of
+    it are missing; its claims without any run get `not run` for that reason. Holm's step-down runs over all headline
+    claims of these studies; one that has no p-value counts as p = 1, so that the family is the one declared before the
+    run. Numbers are rounded to six digits first: the verdict is that of the row as it is written. Raises a MusterError
+    when two claims share a name.
     """
     rows, headline = [], []
     seen: dict[str, str] = {}
@@ -42,6 +48,8 @@ def judge(studies: Sequence[StudyConfig], fits: Mapping[str, pd.DataFrame], scal
                 raise MusterError(place, f"the name is taken by study {seen[claim.claim]!r}", "Name each claim once")
             seen[claim.claim] = study.study
             rows.append(_measure(study, claim, fits.get(study.study), scale))
+            if not rows[-1]["n_cells"] and unavailable and study.study in unavailable:
+                rows[-1]["missing"] = unavailable[study.study]
             headline.append(claim.headline)
     _adjust(rows, headline)
     for row in rows:
@@ -84,6 +92,9 @@ def _find(claim: ClaimConfig, fits: pd.DataFrame | None) -> tuple[dict[str, Any]
     if fits is None:
         return {}, "the study was not run"
     of_fit = fits[(fits["fit"] == claim.fit) & fits["primary"]]
+    if len(of_fit):
+        # Rows come in the order of the estimator's parameters: the first is the one that is meant by default.
+        of_fit = of_fit[of_fit["parameter"] == (claim.parameter or of_fit["parameter"].iloc[0])]
     wanted = group_key(claim.where)
     found = of_fit[of_fit["group"] == wanted]
     if found.empty:
@@ -183,7 +194,7 @@ def _markdown_row(row: Mapping[Any, Any]) -> str:
 
 def _prediction(row: Mapping[Any, Any]) -> str:
     """The claimed region as a reader would write it: `0 ± 0.1`, `≤ 0`, `≥ 0.5`."""
-    signs = {"less": "≤", "ordering": "≤", "regret": "≤", "greater": "≥"}
+    signs = {"less": "≤", "ordering": "≤", "regret": "≤", "vector": "≤", "greater": "≥"}
     predicted, margin = f"{row['predicted']:.4g}", f"{row['margin']:.4g}"
     if row["test"] not in signs:
         return f"{predicted} ± {margin}"

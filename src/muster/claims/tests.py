@@ -3,12 +3,14 @@
 Every test is a statement about the region where the true value lies:
 
     equivalence, interval, closed_form   predicted − margin ≤ value ≤ predicted + margin
-    less, ordering, regret               value ≤ predicted + margin
+    less, ordering, regret, vector       value ≤ predicted + margin
     greater                              value ≥ predicted − margin
 
 `interval` takes the midpoint as predicted and the half-width as margin. `ordering` is `less` on a paired difference (a
 − b of ln loss): negative means that a is better. `regret` is `less` with the tolerated regret as margin. `closed_form`
-is equivalence of the mean ln(measured / formula) with 0.
+is equivalence of the mean ln(measured / formula) with 0. `vector` holds several published numbers against a fit at
+once: the estimate is a Wald statistic, predicted is 0 and the margin its critical value. It can refute, never support:
+a vector that is not rejected may lie in a wide confidence region, beside many others.
 """
 
 import math
@@ -21,6 +23,7 @@ ALPHA = 0.05
 
 Region = Callable[[float, float], tuple[float, float]]
 CLAIM_TESTS: Registry[Region] = Registry("claim test")
+REFUTES_ONLY = frozenset({"vector"})
 
 
 @CLAIM_TESTS.register("equivalence")
@@ -34,6 +37,7 @@ def within(predicted: float, margin: float) -> tuple[float, float]:
 @CLAIM_TESTS.register("less")
 @CLAIM_TESTS.register("ordering")
 @CLAIM_TESTS.register("regret")
+@CLAIM_TESTS.register("vector")
 def below(predicted: float, margin: float) -> tuple[float, float]:
     """The value lies below the prediction, up to the margin: a one-sided t test."""
     return -math.inf, predicted + margin
@@ -65,11 +69,13 @@ def one_sided_p(distance: float, se: float, dof: float) -> float:
 def p_value(row: Mapping[str, Any]) -> float:
     """p of the claim: the null hypothesis is that the value lies outside the region; with two bounds, the larger p.
 
-    NaN when there is no estimate, standard error or degrees of freedom.
+    NaN when there is no estimate, standard error or degrees of freedom; 1 for a test that can only refute.
     """
     estimate, se, dof = (_number(row[name]) for name in ("estimate", "se", "dof"))
     if not (math.isfinite(estimate) and math.isfinite(se) and dof > 0):
         return math.nan
+    if row["test"] in REFUTES_ONLY:
+        return 1.0
     low, high = region(row)
     return max(one_sided_p(estimate - low, se, dof), one_sided_p(high - estimate, se, dof))
 
@@ -106,6 +112,11 @@ def explain(row: Mapping[str, Any]) -> str:
     if math.isnan(_number(row["p_value"])):
         return "no estimate with a standard error"
     low, high = region(row)
+    if row["test"] in REFUTES_ONLY:
+        seen = f"Wald statistic {_number(row['estimate']):.4g}"
+        if decided == "refuted":
+            return f"{seen} is above its critical value {high:.4g}: the published vector is rejected"
+        return f"{seen} is not above its critical value {high:.4g}: the published vector is not rejected"
     if math.isinf(low):
         claimed = f"at most {high:.4g}"
     elif math.isinf(high):

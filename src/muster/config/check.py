@@ -8,7 +8,6 @@ from muster.config.load import FieldPath, nearest, place
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
 from muster.registry import find_registry
-from muster.tables.schema import COLUMNS
 
 if TYPE_CHECKING:
     from muster.plan import PlannedCell, StudyPlan
@@ -70,7 +69,8 @@ class _Check:
         """Values of cells that name something registered."""
         from muster.plan import written_at
 
-        fields = [name for name in NAMED_FIELDS if name in type(self.plan.cells[0].cell).model_fields]
+        kind = type(self.plan.cells[0].cell)
+        fields = [name for name in NAMED_FIELDS if name in kind.model_fields and name not in kind.free_names]
         for field in fields:
             registry = find_registry(NAMED_FIELDS[field])
             for value in dict.fromkeys(n for cell in self.plan.cells for n in _names(getattr(cell.cell, field))):
@@ -90,8 +90,7 @@ class _Check:
             inner = error.place.rpartition(f"fits.{name}.")[2]
             raise MusterError(place(self.path, (*field, *inner.split("."))), error.found, error.remedy) from None
         estimator = ESTIMATORS[fit.estimator]
-        keys = [key for key in self.plan.keys if key != "study"]
-        columns = [*keys, *COLUMNS[fit.table]]
+        columns = self.plan.columns(fit.table)
         for part, names in (
             ("response", [fit.response]),
             ("along", [fit.along]),
@@ -161,8 +160,17 @@ class _Check:
             self.fail(
                 (*field, "where"), found, f"One value for each `by` column of fit {claim.fit!r}: {_listed(fit.by)}"
             )
+        self._claim_parameter(claim, field)
         self._claim_test(claim, field)
         self._produced(fit, claim.where, (*field, "where"))
+
+    def _claim_parameter(self, claim: ClaimConfig, field: FieldPath) -> None:
+        """A claim about one number of a fit must name one that its estimator returns."""
+        fit = self.study.fits[claim.fit]
+        known = _parameters(fit)
+        if claim.parameter is not None and claim.parameter not in known:
+            found = f"estimator {fit.estimator!r} returns no {claim.parameter!r}"
+            self.fail((*field, "parameter"), found, nearest(claim.parameter, known))
 
     def _claim_test(self, claim: ClaimConfig, field: FieldPath) -> None:
         if claim.test in ("equivalence", "interval") and claim.margin == 0:
@@ -180,6 +188,18 @@ class _Check:
             PLOTS[figure.plot].check(figure.options)
         except MusterError as error:
             raise MusterError(place(self.path, (*field, *error.place.split("."))), error.found, error.remedy) from None
+
+
+def _parameters(fit: FitConfig) -> list[str]:
+    """The numbers that a fit returns: the estimator's own, one a variable of a regression, and those of its checks."""
+    from muster.fitting import ESTIMATORS
+
+    estimator = ESTIMATORS[fit.estimator]
+    variables = (fit.options.get("on") or [fit.along]) if "on" in estimator.options.model_fields else []
+    variables += [f"{rate}_{name}" for rate in ("lr", "batch") for name in fit.options.get("cells", [])]
+    tested = [f"wald_{name}" for name in fit.options.get("published", {})]
+    held_out = ["extrapolation_error"] if fit.options.get("hold_out") else []
+    return [*estimator.parameters, *variables, *tested, *held_out]
 
 
 def _names(value: Any) -> Iterable[Any]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 Scale = Literal["smoke", "laptop", "paper"]
 Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
-Test = Literal["equivalence", "greater", "less", "interval", "ordering", "closed_form", "regret"]
+Test = Literal["equivalence", "greater", "less", "interval", "ordering", "closed_form", "regret", "vector"]
 Scalar = str | int | float | bool
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -90,6 +90,9 @@ class ClaimConfig(Section):
     provenance: Provenance = Field(description="Where the predicted number was read; `unconfirmed`: from memory alone")
     fit: Name = Field(description="The fit of this study that measures it")
     where: dict[str, Scalar] = Field(default_factory=dict, description="Group of the fit: one value per `by` column")
+    parameter: Name | None = Field(
+        None, description="The number of the fit that is meant; the estimator's first if absent"
+    )
     test: Test = Field(description="The test that decides the verdict")
     predicted: float = Field(description="Predicted value, or the threshold of a directional test")
     margin: float = Field(0.0, ge=0, description="Half-width of the region that still counts as the prediction")
@@ -133,3 +136,6 @@ class Config(Section):
     mode: Literal["full", "replay"] = Field("full", description="replay: fits and figures from frozen tables only")
     seeds: int | None = Field(None, ge=1, description="Overrides every study's number of seeds")
     results: str = Field("results", description="Folder of everything that is made")
+    sources: str | None = Field(
+        None, description="Folder of published tables that you have already; the variable MUSTER_SOURCES replaces it"
+    )

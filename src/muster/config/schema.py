@@ -23,6 +23,7 @@ def schema() -> dict[str, Any]:
     }
     for name in EXPERIMENTS:
         definitions[f"{name} settings"], definitions[f"{name} block"] = _settings(name), _block(name)
+        definitions |= EXPERIMENTS[name].cell.model_json_schema().get("$defs", {})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "muster: config.yaml or a study",
@@ -52,7 +53,7 @@ def _cells(experiment: str) -> dict[str, Any]:
 def _settings(experiment: str) -> dict[str, Any]:
     kind = EXPERIMENTS[experiment].cell
     properties = kind.model_json_schema()["properties"]
-    properties.pop("seed")
+    properties.pop("seed", None)
     for axis in kind.member_axes:
         properties[axis] = _axis(properties[axis])
     return {"type": "object", "properties": properties, "additionalProperties": False}
@@ -62,7 +63,8 @@ def _block(experiment: str) -> dict[str, Any]:
     kind = EXPERIMENTS[experiment].cell
     properties = {name: _axis(field) for name, field in kind.model_json_schema()["properties"].items()}
     seeds = {"type": "integer", "minimum": 1, "description": "Number of seeds: `seeds: 3` means seed 0, 1, 2"}
-    return {"type": "object", "properties": properties | {"seeds": seeds}, "additionalProperties": False}
+    counted = {"seeds": seeds} if "seed" in properties else {}
+    return {"type": "object", "properties": properties | counted, "additionalProperties": False}
 
 
 def _axis(field: dict[str, Any]) -> dict[str, Any]:

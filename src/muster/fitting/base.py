@@ -15,8 +15,8 @@ from muster.fitting.linear import Estimate
 from muster.registry import Registry
 
 FIT_COLUMNS = (
-    "study", "fit", "estimator", "variant", "primary", "group", "estimate", "se", "dof", "ci_low", "ci_high",
-    "n_cells", "n_runs", "status", "note", "intercept", "x_min", "x_max",
+    "study", "fit", "estimator", "variant", "primary", "group", "parameter", "estimate", "se", "dof", "ci_low",
+    "ci_high", "n_cells", "n_runs", "status", "note", "intercept", "x_min", "x_max", "diagnostics", "certificate",
 )  # fmt: skip
 OPTIMUM_COLUMNS = (
     "study", "fit", "group", "along", "x", "log2_lr_opt", "se", "ci_low", "ci_high", "status", "loss_at_opt",
@@ -68,13 +68,19 @@ class Estimator:
     """A registered estimator and what a study must offer it, so that a grid can be judged before it runs.
 
     variants: names of all reported variants; the first decides claims unless the fit names another `primary`.
-    min_points: distinct values of `along` that it needs. needs: columns that the table must have.
+    parameters: names of the numbers it returns; the first is the one that claims and figures mean unless they name one.
+    min_points: distinct values of `along` that it needs. needs: columns that the table must have. source, assumes,
+    fails: where the method comes from, what must hold for its interval, and how it goes wrong when that does not.
     """
 
     summary: str
     function: Callable[[pd.DataFrame, FitConfig], FitResult]
     variants: tuple[str, ...]
     min_points: int
+    parameters: tuple[str, ...] = ("exponent",)
+    source: str = ""
+    assumes: str = ""
+    fails: str = ""
     needs: tuple[str, ...] = ("seed",)
     options: type[NoOptions] = NoOptions
     make_optima: bool = False
@@ -86,7 +92,7 @@ class Estimator:
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
-        return self.summary
+        return f"{self.summary}\n\nSource: {self.source}\nAssumes: {self.assumes}\nFails: {self.fails}"
 
 
 ESTIMATORS: Registry[Estimator] = Registry("estimator")
@@ -128,14 +134,20 @@ def fit_rows(
     estimates: Mapping[str, Estimate],
     primary: str,
     *,
+    parameter: str = "",
     status: str = "ok",
     note: str = "",
     counts: Counts,
     x: Sequence[float] | np.ndarray = (),
+    diagnostics: Mapping[str, Any] | None = None,
+    certificate: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per variant. An `ok` fit whose variant lacks a standard error gets status `no_se` and no interval.
+    """One row per variant of one parameter. An `ok` fit whose variant lacks a standard error gets status `no_se`.
 
-    When status is not `ok` the rows carry no standard error, so that nothing can be decided from them.
+    When status is not `ok` the rows carry no standard error, so that nothing can be decided from them; an explicit
+    interval (`Estimate.ci`) stays, because it shows what the data leave open. parameter: `fit_study` fills it for
+    estimators that return one number. diagnostics, certificate: small records
+    that are stored as JSON, the same for all rows of the fit.
     """
     rows = []
     for variant, estimate in estimates.items():
@@ -147,6 +159,7 @@ def fit_rows(
                 "variant": variant,
                 "primary": variant == primary,
                 "group": group_key(group),
+                "parameter": parameter,
                 "estimate": float(shown.estimate),
                 "se": float(shown.se),
                 "dof": float(shown.dof),
@@ -159,9 +172,27 @@ def fit_rows(
                 "intercept": float(shown.intercept),
                 "x_min": float(np.min(x)) if len(x) else np.nan,
                 "x_max": float(np.max(x)) if len(x) else np.nan,
+                "diagnostics": to_json(diagnostics),
+                "certificate": to_json(certificate),
             }
         )
     return rows
+
+
+def to_json(record: Mapping[str, Any] | None) -> str:
+    """A record as canonical JSON with six significant digits; NaN and infinities become null, no record `{}`."""
+
+    def tidy(value: Any) -> Any:
+        value = value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+        if isinstance(value, float):
+            return float(f"{value:.6g}") if np.isfinite(value) else None
+        if isinstance(value, (list, tuple)):
+            return [tidy(item) for item in value]
+        if isinstance(value, Mapping):
+            return {str(key): tidy(item) for key, item in value.items()}
+        return value
+
+    return json.dumps(tidy(record or {}), sort_keys=True, separators=(", ", ": "))
 
 
 def nothing(variants: Sequence[str]) -> dict[str, Estimate]:

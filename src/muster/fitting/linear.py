@@ -17,17 +17,24 @@ _VARIANCE_FLOOR = 1e-30
 
 class Estimate(NamedTuple):
     """A number with its standard error and t degrees of freedom; `intercept` for slopes, in the units of the
-    response."""
+    response.
+
+    ci: the 95 % interval where it is not the symmetric t interval (profile likelihood, bootstrap, Fieller); an end that
+    the data do not bound is infinite.
+    """
 
     estimate: float
     se: float
     dof: float
     intercept: float = np.nan
+    ci: tuple[float, float] | None = None
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Two-sided t interval; NaN where the standard error is."""
+        """Two-sided interval: `ci` where it is given and `level` is 95 %, else t; NaN where the standard error is."""
         from scipy import stats
 
+        if self.ci is not None and level == 0.95:
+            return self.ci
         if not (np.isfinite(self.se) and self.dof > 0):
             return np.nan, np.nan
         half = float(stats.t.ppf(0.5 + level / 2, self.dof)) * self.se

@@ -97,6 +97,8 @@ def fit_study(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> tuple[pd.D
                 fits, optima = pd.DataFrame(empty), pd.DataFrame()
             else:
                 fits, optima = estimator.function(chosen, fit)
+        if (fits["parameter"] == "").any():
+            fits = fits.assign(parameter=fits["parameter"].replace("", estimator.parameters[0]))
         head = {"study": study.study, "fit": name}
         all_fits.append(fits.assign(**head, estimator=fit.estimator))
         if len(optima):
