@@ -1,0 +1,72 @@
+"""Options that every law's estimator takes, and their check against the law."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from muster.config.models import Section
+from muster.errors import MusterError
+from muster.fitting.base import NoOptions
+from muster.fitting.laws.base import Law
+
+
+class HoldOut(Section):
+    """Rows that are left out of the fit and predicted: those above a value, or a quantile, of a column."""
+
+    column: str = Field(description="The column whose largest rows are held out")
+    above: float | None = Field(None, description="Rows above this value are held out")
+    quantile: float | None = Field(None, gt=0, lt=1, description="Rows above this quantile are held out")
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "HoldOut":
+        if (self.above is None) == (self.quantile is None):
+            raise ValueError("give either `above` or `quantile`")
+        return self
+
+
+class LawOptions(NoOptions):
+    """Options of every law."""
+
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Variable of the law → column of the table, where the names differ"
+    )
+    delta: float | Literal["squares"] | None = Field(
+        None,
+        description="Where Huber's loss of the log residuals turns linear; `squares`: nowhere (least squares); "
+        "default: 1.345 robust standard deviations",
+    )
+    residual: Literal["log", "linear"] = Field(
+        "log", description="What is minimized: ln y − ln f, or y − f (δ then has the unit of the response)"
+    )
+    fixed: dict[str, float] = Field(default_factory=dict, description="Parameter → value that is not estimated")
+    clusters: str | None = Field(None, description="Column whose values are resampled as a whole (families of runs)")
+    replicates: int = Field(1000, ge=100, description="Bootstrap replicates")
+    interval: Literal["bootstrap", "profile"] = Field(
+        "bootstrap",
+        description="The 95 % interval that is reported: percentiles of the bootstrap, or the profile of the objective "
+        "(independent rows, equally noisy)",
+    )
+    published: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="Name → values of parameters: each vector is tested together"
+    )
+    drop_largest_losses: int = Field(
+        0, ge=0, description="Rows with the largest responses that are left out; the diagnostics show the fit with them"
+    )
+    hold_out: HoldOut | None = Field(None, description="Rows that are predicted, not fitted")
+
+
+def check_options(law: Law, options: LawOptions) -> None:
+    """Options against the law: names of variables and parameters, and an interval that fits the errors."""
+    for place, given, known in (
+        ("options.columns", options.columns, law.variables),
+        ("options.fixed", options.fixed, law.parameters),
+    ):
+        for name in given:
+            if name not in known:
+                raise MusterError(place, f"{law.name} has no {name!r}", f"Known: {', '.join(known)}")
+    if isinstance(options.delta, float) and options.delta <= 0:
+        raise MusterError("options.delta", f"{options.delta:g} is not positive", "Give a positive δ, or `squares`")
+    if options.clusters and options.interval == "profile":
+        raise MusterError(
+            "options.interval", "a profile takes rows as independent", "Use `bootstrap` with clusters of rows"
+        )
