@@ -3,9 +3,38 @@
 One module per estimator; each registers an `Estimator` in `ESTIMATORS` under the name that a study's YAML uses.
 """
 
-from muster.fitting import closed_form, lr_transfer, mean, monotone, ordering, power_law, regret
+from muster.fitting import (
+    closed_form,
+    closed_forms_dynamics,
+    closed_forms_networks,
+    closed_forms_regression,
+    collapse,
+    expected_max,
+    forms,
+    isoflop,
+    lr_batch_surface,
+    lr_transfer,
+    mean,
+    monotone,
+    ordering,
+    power_law,
+    regression,
+    regret,
+    slope_equality,
+    threshold,
+)
 from muster.fitting.base import ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS, Estimator, FitResult, group_key
 from muster.fitting.closed_form import CLOSED_FORMS
+from muster.fitting.laws import (
+    annealing,
+    data_constrained,
+    error_law,
+    joint,
+    overtraining,
+    parallel,
+    power_offset,
+    routed,
+)
 from muster.fitting.study import check_fit, fit_study
 
 __all__ = [
@@ -15,14 +44,33 @@ __all__ = [
     "OPTIMUM_COLUMNS",
     "Estimator",
     "FitResult",
+    "annealing",
     "check_fit",
     "closed_form",
+    "closed_forms_dynamics",
+    "closed_forms_networks",
+    "closed_forms_regression",
+    "collapse",
+    "data_constrained",
+    "error_law",
+    "expected_max",
     "fit_study",
+    "forms",
     "group_key",
+    "isoflop",
+    "joint",
+    "lr_batch_surface",
     "lr_transfer",
     "mean",
     "monotone",
     "ordering",
+    "overtraining",
+    "parallel",
     "power_law",
+    "power_offset",
+    "regression",
     "regret",
+    "routed",
+    "slope_equality",
+    "threshold",
 ]

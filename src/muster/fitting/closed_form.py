@@ -119,7 +119,12 @@ ESTIMATORS.register("closed_form")(
         closed_form,
         VARIANTS,
         min_points=2,
+        parameters=("log_ratio",),
         needs=("seed", "width"),
         options=ClosedFormOptions,
+        source="Random-effects mean: Viechtbauer 2005, Knapp & Hartung 2003; formulas: see `muster list closed_forms`",
+        assumes="The relative deviation from the formula is one number, with independent scatter between shapes",
+        fails="Deviations of opposite sign at small and large shapes cancel in a mean; a formula of first order in "
+        "layer/width needs `max_ratio`",
     )
 )

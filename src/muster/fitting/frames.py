@@ -140,3 +140,22 @@ def best_members(table: pd.DataFrame, response: str, along: str, best_over: str 
         if logs.shape[1]:
             columns[x] = logs[logs.mean().idxmin()]
     return pd.DataFrame(columns)
+
+
+def require_distinct_runs(table: pd.DataFrame) -> None:
+    """Raise a MusterError when a run of an imported table, column `run`, occurs twice."""
+    if "run" in table.columns and table["run"].duplicated().any():
+        twice = table["run"][table["run"].duplicated()].iloc[0]
+        raise MusterError("table", f"the run {twice!r} occurs twice", "Keep one row per run")
+
+
+def natural_log(rows: pd.DataFrame, column: str, field: str) -> NDArray[np.float64]:
+    """ln of a column; a column `log2_…` holds logarithms already and only changes its base. Raises a MusterError naming
+    `field` when a value is not positive."""
+    values = rows[column].to_numpy(float)
+    if column.startswith(MEMBER_PREFIX):
+        return values * np.log(2)
+    if (values <= 0).any():
+        found = f"{column} takes the value {values.min():g}"
+        raise MusterError(field, found, "Logarithms need positive values: select the rows that have them")
+    return np.log(values)

@@ -55,6 +55,14 @@ def mean(table: pd.DataFrame, fit: FitConfig) -> FitResult:
 
 ESTIMATORS.register("mean")(
     Estimator(
-        "Mean of a response, with t over the values of the axis", mean, VARIANTS, min_points=2, options=PoolOptions
+        "Mean of a response, with t over the values of the axis",
+        mean,
+        VARIANTS,
+        min_points=2,
+        parameters=("mean",),
+        options=PoolOptions,
+        source="Student 1908, with the values of the axis as the sample",
+        assumes="The expected response is the same at every value of the axis; scatter between them is independent",
+        fails="A trend along the axis enters as scatter: the interval widens and holds for no single value",
     )
 )

@@ -83,6 +83,11 @@ ESTIMATORS.register("monotone")(
         monotone,
         VARIANTS,
         min_points=2,
+        parameters=("change",),
         options=MonotoneOptions,
+        source="Paired t; the claim on every step by the intersection–union principle (Berger 1982)",
+        assumes="Seeds are independent replicates and the same at every value of the axis",
+        fails="Noise makes the worst of many steps look worse than any is; with two seeds t(1) shows nothing; the best "
+        "member of a coarse grid is not the optimum",
     )
 )

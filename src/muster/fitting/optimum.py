@@ -247,6 +247,41 @@ def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2) -> li
     return optima
 
 
+def grid_optimum(sweep: Sweep, size: int, min_side: int) -> Optimum:
+    """The best rate of the grid, without an error: what most papers report."""
+    window = find_window(sweep, size, min_side)
+    if isinstance(window, Optimum):
+        return window
+    best = int(np.flatnonzero(window.offset == 0)[0])
+    return _coarse(sweep, window, window.grid_best, float(window.mean[best]))
+
+
+def parabola_optimum(sweep: Sweep, size: int, min_side: int) -> Optimum:
+    """The vertex of the parabola through the best rate and its two neighbours, without an error."""
+    window = find_window(sweep, size, min_side)
+    if isinstance(window, Optimum):
+        return window
+    best = int(np.flatnonzero(window.offset == 0)[0])
+    near = slice(best - 1, best + 2)
+    quadratic = fit_quadratic(window.offset[near], window.mean[near], np.ones(3))
+    if not quadratic.beta[2] > ROUNDING:
+        return Optimum(sweep.x, "flat", grid_best=window.grid_best, n_points=3, n_runs=3 * len(window.log_loss))
+    vertex = quadratic.vertex()
+    return _coarse(sweep, window, window.grid_best + vertex, quadratic.at(vertex))
+
+
+def _coarse(sweep: Sweep, window: Window, log2_lr: float, log_loss: float) -> Optimum:
+    return Optimum(
+        sweep.x,
+        "interior",
+        log2_lr=log2_lr,
+        loss=float(np.exp(log_loss)),
+        grid_best=window.grid_best,
+        n_points=len(window.offset),
+        n_runs=window.log_loss.size,
+    )
+
+
 def has_minimum(window: Window, quadratic: Quadratic, scale: float) -> bool:
     """Whether the curvature is positive with t > 2 and the vertex lies inside the window."""
     curvature = quadratic.beta[2]

@@ -66,6 +66,11 @@ ESTIMATORS.register("ordering")(
         ordering,
         VARIANTS,
         min_points=2,
+        parameters=("difference",),
         options=OrderingOptions,
+        source="Paired t over the values of the axis (Student 1908)",
+        assumes="One mean difference at all values of the axis, with independent scatter between them",
+        fails="Groups tuned on grids of different reach or spacing compare tuning; `pairwise_t` is too short when "
+        "pairs of one value of the axis share more than chance",
     )
 )

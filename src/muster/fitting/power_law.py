@@ -135,5 +135,10 @@ ESTIMATORS.register("power_law")(
         SLOPE_VARIANTS,
         min_points=3,
         options=PowerLawOptions,
+        source="Least squares of logarithms; HC3: MacKinnon & White 1985; random effects: Knapp & Hartung 2003",
+        assumes="ln y linear in ln x, without offset; scatter between values of x independent and, for `ols_t`, of one "
+        "size",
+        fails="An offset E > 0 or a second power bends the line: the exponent then depends on the range of x, under a "
+        "narrow interval (see the curvature p in the note)",
     )
 )

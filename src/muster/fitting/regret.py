@@ -119,8 +119,13 @@ ESTIMATORS.register("regret")(
         regret,
         VARIANTS,
         min_points=2,
+        parameters=("regret",),
         needs=("seed", MEMBER),
         options=WindowOptions,
         make_optima=True,
+        source="Leave-one-out jackknife over seeds (Tukey 1958; Efron & Stein 1981); worst shape: Berger 1982",
+        assumes="Seeds are independent replicates; ln loss is quadratic in log2 lr inside the window",
+        fails="The regret is a square: noise in either optimum makes it larger, against the claim; few seeds give t "
+        "with few degrees of freedom; it says nothing of shapes beyond the largest",
     )
 )

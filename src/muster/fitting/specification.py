@@ -1,0 +1,172 @@
+"""Specification curve: one study's exponent under every reasonable choice of estimator.
+
+A reader should see how much a number depends on choices that a paper makes silently (Simonsohn, Simmons & Nelson 2020).
+Each estimator registers its alternatives; the declared fit decides claims, the others only show.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from muster.config.models import FitConfig, StudyConfig
+from muster.errors import MusterError
+from muster.fitting.base import ESTIMATORS
+from muster.fitting.frames import select
+from muster.fitting.laws.options import LawOptions
+from muster.fitting.study import check_fit, placed
+from muster.registry import Registry
+
+SPECIFICATION_COLUMNS = (
+    "study", "fit", "group", "parameter", "choice", "label", "variant", "declared", "estimate", "se", "dof", "ci_low",
+    "ci_high", "n_cells", "n_runs", "status", "note",
+)  # fmt: skip
+DECLARED = "as declared"
+SWAPPED = {"train": "eval", "eval": "train"}
+QUICK = 200  # bootstrap replicates of an alternative: enough for a picture
+
+
+class Alternative(NamedTuple):
+    """The declared fit with one thing changed: which choice it is, how a reader would name it, and the changed fit."""
+
+    choice: str
+    label: str
+    fit: FitConfig
+
+
+Alternatives = Callable[[FitConfig, pd.DataFrame], Iterable[Alternative]]
+ALTERNATIVES: Registry[Alternatives] = Registry("set of alternatives")
+
+
+def with_option(fit: FitConfig, choice: str, label: str, **options: object) -> Alternative:
+    """The fit with some of its options replaced."""
+    return Alternative(choice, label, fit.model_copy(update={"options": {**fit.options, **options}}))
+
+
+def dropped_ends(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """The fit without the smallest, and without the largest, value of its axis; none below five values."""
+    values = sorted(table[fit.along].dropna().unique().tolist())
+    if len(values) < 5:
+        return
+    for label, kept in ((f"without {values[0]:g}", values[1:]), (f"without {values[-1]:g}", values[:-1])):
+        yield Alternative(fit.along, label, fit.model_copy(update={"select": {**fit.select, fit.along: kept}}))
+
+
+def other_split(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """The fit of the evaluation loss where the training loss is declared, and the other way round."""
+    for here, there in SWAPPED.items():
+        response = fit.response.replace(here, there)
+        if here in fit.response.split("_") and response in table.columns and table[response].notna().any():
+            yield Alternative("response", response, fit.model_copy(update={"response": response}))
+
+
+@ALTERNATIVES.register("lr_transfer")
+@ALTERNATIVES.register("lr_transfer_difference")
+def optimum_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """Other windows, other ways to locate an optimum, a laxer rule for edges, the other split, fewer shapes."""
+    for window in (4, 5, 7):
+        yield with_option(fit, "window", f"{window} rates", window=window)
+    yield with_option(fit, "optimum", "parabola through 3", locate="parabola")
+    yield with_option(fit, "optimum", "best of the grid", locate="grid")
+    for side in (1, 2):
+        yield with_option(fit, "edge", f"{side} rate(s) beside the best", min_side=side)
+    yield from other_split(fit, table)
+    yield from dropped_ends(fit, table)
+
+
+@ALTERNATIVES.register("power_law")
+def power_law_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """The other mean over seeds, the other split, fewer values of the axis."""
+    if fit.options.get("aggregate", "mean") == "mean":
+        for mean in ("geometric", "arithmetic"):
+            yield with_option(fit, "mean", f"{mean} mean", mean=mean)
+    yield from other_split(fit, table)
+    yield from dropped_ends(fit, table)
+
+
+@ALTERNATIVES.register("regression")
+def regression_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """One variable fewer, the other split, fewer values of the axis."""
+    on = fit.options.get("on") or []
+    for name in on if len(on) > 1 else []:
+        yield with_option(fit, "variables", f"without {name}", on=[other for other in on if other != name])
+    yield from other_split(fit, table)
+    yield from dropped_ends(fit, table)
+
+
+def law_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """Other losses of the residuals, with and without the rows of largest loss, independent rows, the other split."""
+    few = {"replicates": QUICK}
+    for label, delta in (("least squares", "squares"), ("Huber, δ = 0.001", 1e-3), ("Huber, 1.345 sd", None)):
+        yield with_option(fit, "loss", label, delta=delta, **few)
+    for drop in (0, 5):
+        label = f"without the {drop} largest losses" if drop else "all rows"
+        yield with_option(fit, "rows", label, drop_largest_losses=drop, **few)
+    if fit.options.get("clusters"):
+        yield with_option(fit, "clusters", "rows as independent", clusters=None, **few)
+    yield from other_split(fit, table)
+
+
+# A law's estimator is known by its options.
+for _name in ESTIMATORS:
+    if issubclass(ESTIMATORS[_name].options, LawOptions):
+        ALTERNATIVES.register(_name)(law_alternatives)
+
+
+def specification_curve(study: StudyConfig, name: str, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Every number of one fit under its estimator's alternatives, long, with the columns SPECIFICATION_COLUMNS.
+
+    One choice is changed at a time; each comes in all variants. `declared` marks the one that decides claims. An
+    alternative that cannot be fitted stays as a row without a number, with the reason in `note`. Raises a MusterError
+    that names file, fit and field when the declared fit itself cannot be made, or its estimator has no alternatives.
+    """
+    if name not in study.fits:
+        place = f"config/studies/{study.study}.yaml: fits"
+        raise MusterError(place, f"no fit {name!r}", f"Fits: {', '.join(study.fits)}")
+    check_fit(study, name)
+    fit = study.fits[name]
+    with placed(study, name):
+        if fit.estimator not in ALTERNATIVES:
+            known = ", ".join(ALTERNATIVES)
+            raise MusterError("estimator", f"{fit.estimator} has no alternatives to compare", f"Those with: {known}")
+        if fit.table not in tables:
+            raise MusterError("table", f"{fit.table!r} was not given", f"Tables: {', '.join(tables)}")
+        table = tables[fit.table]
+        chosen = select(table, fit.select)
+        if chosen.empty:
+            return pd.DataFrame(columns=list(SPECIFICATION_COLUMNS))
+        parts = [_fit_one(Alternative(DECLARED, DECLARED, fit), chosen)]
+        for alternative in ALTERNATIVES[fit.estimator](fit, chosen):
+            if not _same(alternative.fit, fit):
+                parts.append(_try(alternative, table))
+    curve = pd.concat(parts, ignore_index=True).assign(study=study.study, fit=name)
+    return curve[list(SPECIFICATION_COLUMNS)]
+
+
+def _same(one: FitConfig, other: FitConfig) -> bool:
+    """Whether two fits of one estimator mean the same once its options' defaults are filled in; how many replicates an
+    interval is made of is no choice."""
+    kind, same = ESTIMATORS[one.estimator].options, {"replicates": None}
+    options = [kind.model_validate(fit.options).model_dump() | same for fit in (one, other)]
+    return options[0] == options[1] and one == other.model_copy(update={"options": one.options})
+
+
+def _try(alternative: Alternative, table: pd.DataFrame) -> pd.DataFrame:
+    try:
+        return _fit_one(alternative, select(table, alternative.fit.select))
+    except MusterError as error:
+        missing = dict.fromkeys(("estimate", "se", "dof", "ci_low", "ci_high"), float("nan"))
+        row = {**missing, "group": "{}", "parameter": "", "variant": "", "n_cells": 0, "n_runs": 0}
+        row |= {"status": "not_fitted", "note": str(error), "declared": False}
+        return pd.DataFrame([{**row, "choice": alternative.choice, "label": alternative.label}])
+
+
+def _fit_one(alternative: Alternative, chosen: pd.DataFrame) -> pd.DataFrame:
+    estimator = ESTIMATORS[alternative.fit.estimator]
+    fits = estimator.function(chosen, alternative.fit).fits
+    return fits.assign(
+        parameter=fits["parameter"].replace("", estimator.parameters[0]),
+        declared=fits["primary"] & (alternative.choice == DECLARED),
+        choice=alternative.choice,
+        label=alternative.label,
+    )
