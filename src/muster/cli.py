@@ -11,7 +11,8 @@ from muster.errors import MusterError
 
 SCALES = ("smoke", "laptop", "paper")
 KINDS = ("studies", "claims", "experiments", "parameterizations", "rules", "optimizers", "families", "activations",
-         "datasets", "schedules", "losses", "probes", "estimators", "closed_forms", "plots")  # fmt: skip
+         "datasets", "schedules", "losses", "probes", "readers", "transforms", "estimators", "closed_forms",
+         "plots")  # fmt: skip
 
 ABOUT = """\
 muster runs families of small networks, fits how their best hyperparameters and features scale with width and depth,
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     _look(commands)
     _run(commands)
+    _own_table(commands)
     _stages(commands)
     return root
 
@@ -99,6 +101,18 @@ def _positive(text: str) -> int:
     return number
 
 
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number ≥ 0")
+    return number
+
+
+def _sources(command: argparse.ArgumentParser) -> None:
+    help_ = "folder of published tables (default: MUSTER_SOURCES, config.yaml, <results>/sources)"
+    command.add_argument("--sources", type=Path, metavar="DIR", help=help_)
+
+
 def _results(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, metavar="DIR", help="folder of everything made (default: config.yaml)")
 
@@ -111,14 +125,15 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
     show = _add(
-        commands, "show", "look:show", "Show one study, claim, parameterization, data set, or the configuration",
+        commands, "show", "look:show", "Show a study, claim, estimator, parameterization, data set, configuration",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
+        "  muster show estimator joint_law   what it assumes and how it fails\n"
         "  muster show config --scale smoke\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
         "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay",
     )  # fmt: skip
-    show.add_argument("what", choices=("study", "claim", "parameterization", "dataset", "config"))
+    show.add_argument("what", choices=("study", "claim", "estimator", "parameterization", "dataset", "config"))
     show.add_argument("name", nargs="?", help="its name (not for config)")
     _scope(show)
     table = show.add_argument_group("parameterization")
@@ -142,6 +157,28 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     plan.add_argument("--cells", action="store_true", help="list every cell")
     plan.add_argument("--json", action="store_true", help="one JSON line a cell, for `muster train --cell`")
     _scope(plan)
+
+    power = _add(
+        commands, "power", "power:power", "Say what a learning-rate sweep could show, by simulation, before it runs",
+        "  muster power mup-width-transfer --scale laptop\n"
+        "  muster power mup-width-transfer --seeds 5 --fit lr_exponent      what more seeds would buy\n"
+        "  muster power mup-width-transfer --tau 0.1 --noise 0.01           a pessimist's view\n\n"
+        "It draws sweeps on the study's grid, finds their optima and slopes as `muster fit` does, and counts. A claim\n"
+        "that the rate does not move needs a design whose interval is shorter than the claim's margin; what lengthens\n"
+        "it most is scatter between widths (tau), which more widths mend and more seeds do not.\n\n"
+        "What the command line leaves open of noise, tau and curvature comes from the study's own table of runs, when\n"
+        "there is one with three optima inside the grid (a run at another scale, a pilot); else 0.005, 0.05 and 0.02.",
+    )  # fmt: skip
+    power.add_argument("study")
+    power.add_argument("--fit", metavar="NAME", help="one fit (default: every fit of a learning-rate exponent)")
+    power.add_argument("--noise", type=_not_negative, metavar="SD", help="standard deviation of one run's ln loss")
+    power.add_argument(
+        "--tau", type=_not_negative, metavar="SD", help="of ln(optimal rate) between shapes, off the line"
+    )
+    power.add_argument("--curvature", type=_not_negative, metavar="C", help="of ln loss at its minimum, per octave²")
+    power.add_argument("--draws", type=_positive, default=2000, metavar="N", help="simulated sweeps (default: 2000)")
+    _results(power)
+    _scope(power)
 
     _scope(
         _add(commands, "validate", "look:validate", "Check config.yaml and all studies at all scales, without running")
@@ -168,12 +205,52 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     report.add_argument("--output", type=Path, metavar="FILE", help="file (default: <results>/report.html)")
     report.add_argument("--settings", default="{}", metavar="JSON", help="fields of config.yaml to replace")
 
+    fetch = _add(
+        commands, "fetch", "fetch:fetch", "Download the published tables that studies import, and verify them",
+        "  muster fetch\n  muster fetch chinchilla-replication --sources ~/tables",
+    )  # fmt: skip
+    fetch.add_argument("studies", nargs="*", metavar="STUDY", help="studies (default: all that import tables)")
+    _sources(fetch)
+    _results(fetch)
+
     new = _add(
         commands, "new-study", "run:new_study", "Write a commented study file to start from",
         "  muster new-study my-width-sweep\n  muster new-study my-spectra --experiment matrix_product",
     )  # fmt: skip
     new.add_argument("name", help="lower-case words joined by -; also the file's name")
     new.add_argument("--experiment", default="train", help="experiment (default: train)")
+
+
+def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    table = _add(
+        commands, "fit-table", "fit_table:fit_table", "Fit your own sweep: optima, exponent, verdict, prediction",
+        "  muster fit-table sweep.csv --x lr --y loss --scale width --seed seed --predict width=8192\n\n"
+        "      sweep.csv (any program's; W&B exports as they are)    what is printed\n"
+        "      width,lr,seed,loss                                    the best lr of each width, with interval\n"
+        "      64,0.001,0,2.31                                       d ln lr / d ln width: 0 if lr transfers\n"
+        "      64,0.002,0,2.27                                       a verdict: is |exponent| at most --margin?\n"
+        "      ...                                                   lr and loss at width 8192, with intervals\n\n"
+        "  muster fit-table runs.parquet --x config.lr --y summary.loss --scale config.width --by config.optimizer\n"
+        "  muster fit-table sweep.csv --x batch_size --y loss --scale params --select lr=0.001 --output out --json\n\n"
+        "five values of x around the best, and three values of the scale axis, are the least that decides anything",
+    )  # fmt: skip
+    table.add_argument("sweep", type=Path, metavar="FILE", help="CSV, TSV or Parquet: one row a run, or a row per step")
+    table.add_argument(
+        "--x", default="lr", metavar="COLUMN", help="swept hyperparameter, as plain numbers (default: lr)"
+    )
+    table.add_argument("--y", default="loss", metavar="COLUMN", help="loss, positive, lower is better (default: loss)")
+    table.add_argument("--scale", default="width", metavar="COLUMN", help="axis of transfer (default: width)")
+    table.add_argument("--seed", metavar="COLUMN", help="replicate; without it every point is one run")
+    table.add_argument(
+        "--by", nargs="+", default=[], metavar="COLUMN", help="columns whose values are fitted separately"
+    )
+    table.add_argument("--select", nargs="+", default=[], metavar="COLUMN=VALUE", help="rows that are read")
+    table.add_argument(
+        "--margin", type=float, default=0.1, help="|exponent| that still counts as transfer (default: 0.1)"
+    )
+    table.add_argument("--predict", metavar="SCALE=VALUE[,VALUE]", help="predict the best x and the loss there")
+    table.add_argument("--output", type=Path, metavar="DIR", help="write tables (CSV) and figures (SVG, PNG) there")
+    table.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
 def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -184,7 +261,12 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     data.add_argument("name", help="a registered data set")
     data.add_argument("--options", default="{}", metavar="JSON", help="its options")
     data.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of everything made")
-    for stage, what in (("train", "train one cell: all its members side by side"), ("sample", "sample one cell")):
+    for stage, what in (
+        ("train", "train one cell: all its members side by side"),
+        ("sample", "sample one cell"),
+        ("command", "call your own training script for one cell, once per learning rate"),
+        ("import", "read one published table, found on disk or downloaded"),
+    ):
         cell = _add(
             commands, stage, "stages:run_cell", f"Stage {stage}: {what}",
             f"  muster {stage} 3f2a91c0de                  a cell of the plan, by digest or folder name\n"
@@ -196,6 +278,8 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
             "--cell", metavar="JSON", help="resolved settings, as cell.json and `muster plan --json` hold them"
         )
         cell.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: cuda when present")
+        if stage == "import":
+            _sources(cell)
         _results(cell)
         _scope(cell)
     for stage, function, summary in (

@@ -7,7 +7,7 @@ inside that function, so that planning stays fast.
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -19,16 +19,37 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Cell(BaseModel):
-    """One (width, depth, parameterization, seed) of a study with every setting resolved: the unit of one job."""
+class Job(BaseModel):
+    """The settings of one job, all resolved. key_axes: fields that are key columns of every study, in order.
+
+    member_axes: fields that list what runs side by side within the job. free_names: fields whose values are names of
+    somebody else's, where other experiments take names that are registered here.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    key_axes: ClassVar[tuple[str, ...]] = ()
     member_axes: ClassVar[tuple[str, ...]] = ()
+    free_names: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def label(self) -> str:
+        """What a reader recognises the job's folder by; a digest of all settings follows it there."""
+        raise NotImplementedError
+
+
+class Cell(Job):
+    """One (width, depth, parameterization, seed) of a study with every setting resolved: the unit of one job."""
+
+    key_axes: ClassVar[tuple[str, ...]] = ("width", "depth", "parameterization", "seed")
 
     width: int = Field(ge=1, description="Units per hidden layer")
     depth: int = Field(1, ge=1, description="Hidden layers")
     parameterization: str = Field("none", description="Table of exponents; `none` where nothing is trained")
     seed: int = Field(ge=0, description="Replicate: initial weights and order of the data")
+
+    @property
+    def label(self) -> str:
+        return f"w{self.width}-d{self.depth}-{self.parameterization}-s{self.seed}"
 
 
 class Cost(NamedTuple):
@@ -47,6 +68,8 @@ class Context:
     dtype: str = "float32"
     data_dir: Path | None = None
     checkpoint_dir: Path | None = None
+    source_dirs: tuple[Path, ...] = ()
+    download_dir: Path | None = None
     fingerprint: str = ""
     progress: Callable[[str], None] = print
 
@@ -55,25 +78,34 @@ class Context:
 class Outcome:
     """Tables of one cell, without the cell's own key columns: `collect` adds study, width, depth, ...
 
-    runs: one row a member. curves, probes: long, with the member axes as columns.
+    runs: one row a member, or one a run that the experiment brings. curves, probes: long, with the same columns to tell
+    runs apart. notes: facts about how the tables came about, kept in the cell's provenance.
     """
 
     runs: "pd.DataFrame"
     curves: "pd.DataFrame"
     probes: "pd.DataFrame"
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A registered experiment; `code` names the modules or packages whose source decides its result."""
+    """A registered experiment; `code` names the modules or packages whose source decides its result.
+
+    run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no members. brings:
+    what else its run table then holds, known from the cell alone. describe: rows (what, value) for `muster show study`.
+    """
 
     summary: str
     stage: str
-    cell: type[Cell]
+    cell: type[Job]
     cost: Callable[[Any], Cost]
     run: Callable[[Any, Context], Outcome]
     code: tuple[str, ...]
     dataset: Callable[[Any], tuple[str, dict[str, Any]] | None] = lambda cell: None
+    run_keys: tuple[str, ...] = ()
+    brings: Callable[[Any], tuple[str, ...]] = lambda cell: ()
+    describe: Callable[[Any], list[tuple[str, str]]] = lambda cell: []
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
@@ -82,5 +114,20 @@ class Experiment:
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
 
-for _module in ("muster.training.experiment", "muster.sampling.relu_chain", "muster.sampling.matrix_product"):
+for _module in (
+    "muster.training.experiment",
+    "muster.sampling.relu_chain",
+    "muster.sampling.matrix_product",
+    "muster.sampling.output_law",
+    "muster.sampling.signal_propagation",
+    "muster.sampling.siren",
+    "muster.sampling.graph_network",
+    "muster.sampling.attention_network",
+    "muster.sampling.multiplicative_sgd",
+    "muster.sampling.kaplan_counting",
+    "muster.sampling.factorization",
+    "muster.sampling.regression",
+    "muster.external.experiment",
+    "muster.command.experiment",
+):
     importlib.import_module(_module)  # each registers itself above

@@ -24,7 +24,8 @@ from muster.config.load import (
 )
 from muster.config.models import Config, Range, StudyConfig
 from muster.errors import MusterError
-from muster.experiments import EXPERIMENTS, Cell, Cost, Experiment
+from muster.experiments import EXPERIMENTS, Cost, Experiment, Job
+from muster.tables.schema import COLUMNS
 
 LEDGER_PLOTS = ("forest",)  # plots that draw verdicts; the others are made before anything is judged
 ALWAYS_KEYS = ("optimizer", "rule")  # key columns of every study whose cells have them, even at one value
@@ -37,7 +38,7 @@ class PlannedCell(NamedTuple):
     """
 
     experiment: str
-    cell: Cell
+    cell: Job
     dtype: str
     key: str
     text: str
@@ -53,6 +54,10 @@ class PlannedCell(NamedTuple):
     @property
     def stage(self) -> str:
         return EXPERIMENTS[self.experiment].stage
+
+    @property
+    def run_keys(self) -> tuple[str, ...]:
+        return EXPERIMENTS[self.experiment].run_keys
 
     @property
     def cost(self) -> Cost:
@@ -73,18 +78,32 @@ class Dataset(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """The cells of one study at one scale, and the columns that tell its runs apart."""
+    """The cells of one study at one scale, and the columns that tell its runs apart.
+
+    run_keys: columns by which the experiment itself tells the runs of a cell apart. brought: what else its run tables
+    hold.
+    """
 
     study: StudyConfig
     scale: str
     cells: tuple[PlannedCell, ...]
     cell_axes: tuple[str, ...]
     member_axes: tuple[str, ...]
+    run_keys: tuple[str, ...] = ()
+    brought: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Key columns of the run table, in order."""
-        return ("study", *self.cell_axes, *self.member_axes)
+        return ("study", *self.cell_axes, *self.member_axes, *self.run_keys)
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """The columns of a table that fits and figures may name, known before anything has run.
+
+        Where the experiment brings its own runs, what it does not bring is there but empty.
+        """
+        own = self.brought if self.run_keys and table == "runs" else tuple(COLUMNS[table])
+        return (*self.keys[1:], *own)
 
     @cached_property
     def digest(self) -> str:
@@ -146,11 +165,11 @@ def digest_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def name_cell(experiment: str, cell: Cell, dtype: str = "float32") -> PlannedCell:
+def name_cell(experiment: str, cell: Job, dtype: str = "float32") -> PlannedCell:
     """Give a cell its key. float32, the usual dtype, does not enter the digest."""
     settings = canonical(cell.model_dump())
     tag = digest_text(settings if dtype == "float32" else f"{settings}{dtype}")
-    key = f"{experiment}/w{cell.width}-d{cell.depth}-{cell.parameterization}-s{cell.seed}-{tag}"
+    key = f"{experiment}/{cell.label}-{tag}"
     return PlannedCell(
         experiment, cell, dtype, key, f'{{"cell":{settings},"dtype":"{dtype}","experiment":"{experiment}"}}'
     )
@@ -223,7 +242,15 @@ def plan_study(
         name_cell(study.experiment, _cell(experiment, values, study, scale, path), dtype) for values in merged.values()
     )
     written = {name for block in preset.grid for name in block}
-    return StudyPlan(study, scale, cells, _cell_axes(experiment.cell, cells, written), experiment.cell.member_axes)
+    return StudyPlan(
+        study,
+        scale,
+        cells,
+        _cell_axes(experiment.cell, cells, written),
+        experiment.cell.member_axes,
+        experiment.run_keys,
+        tuple(dict.fromkeys(name for cell in cells for name in experiment.brings(cell.cell))),
+    )
 
 
 def _settings(
@@ -254,9 +281,10 @@ def _block_cells(
     where: tuple[str | int, ...],
 ) -> Iterator[dict[str, Any]]:
     fields = experiment.cell.model_fields
+    known = [*(["seeds"] if "seed" in fields else []), *fields]
     for name in block:
-        if name not in fields and name != "seeds":
-            raise MusterError(place(path, (*where, name)), f"unknown axis {name!r}", nearest(name, ["seeds", *fields]))
+        if name not in known:
+            raise MusterError(place(path, (*where, name)), f"unknown axis {name!r}", nearest(name, known))
     if "seeds" in block:
         count = block.pop("seeds")
         if "seed" in block:
@@ -292,7 +320,7 @@ def _merge(merged: dict[str, dict[str, Any]], values: dict[str, Any], member_axe
     known[axis] = sorted({*known.get(axis, []), *values.get(axis, [])})
 
 
-def _cell(experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str, path: Path) -> Cell:
+def _cell(experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str, path: Path) -> Job:
     try:
         return experiment.cell.model_validate(values)
     except ValidationError as error:
@@ -319,6 +347,8 @@ def _cell_problem(
         remedy = f"Give it in settings or in the grid{': seeds' if name == 'seed' else ''} ({meaning})"
         return MusterError(place(path, ("scales", scale, "grid")), f"{name} is missing", remedy)
     where = written_at(name, values.get(name), study, scale)
+    if where == ("settings", name) and {entry["loc"][0] for entry in error.errors()} == {name}:
+        return problems(error, experiment.cell, values, path, ("settings",))[0]
     return MusterError(place(path, where), first.found, first.remedy)
 
 
@@ -333,12 +363,12 @@ def written_at(name: str, value: Any, study: StudyConfig, scale: str) -> tuple[s
     return ("settings", name) if name in study.settings else ("scales", scale)
 
 
-def _cell_axes(kind: type[Cell], cells: Sequence[PlannedCell], written: Set[str]) -> tuple[str, ...]:
-    """width, depth, parameterization, seed; then what varies, in the order of the cell's fields.
+def _cell_axes(kind: type[Job], cells: Sequence[PlannedCell], written: Set[str]) -> tuple[str, ...]:
+    """The axes that the kind of cell always has; then what varies, in the order of the cell's fields.
 
     written: names in the grid, the only fields that can vary.
     """
-    axes = list(Cell.model_fields)
+    axes = list(kind.key_axes)
     for name in kind.model_fields:
         if name in axes or name in kind.member_axes:
             continue

@@ -70,6 +70,8 @@ REGISTRIES = {
     "schedules": ("muster.training.schedules", "SCHEDULES"),
     "losses": ("muster.training.losses", "LOSSES"),
     "probes": ("muster.training", "PROBES"),
+    "readers": ("muster.external.readers", "READERS"),
+    "transforms": ("muster.external.mapping", "TRANSFORMS"),
     "estimators": ("muster.fitting", "ESTIMATORS"),
     "closed_forms": ("muster.fitting", "CLOSED_FORMS"),
     "plots": ("muster.plots", "PLOTS"),

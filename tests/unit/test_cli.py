@@ -105,7 +105,7 @@ def test_mistakes_are_one_line_and_status_two(
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("experiment", ["train", "relu_chain", "matrix_product"])
+@pytest.mark.parametrize("experiment", ["train", "command", "relu_chain", "matrix_product"])
 def test_a_new_study_validates_as_written(experiment: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new-study", "my-study", "--experiment", experiment]) == 0
     assert main(["validate"]) == 0, capsys.readouterr().err

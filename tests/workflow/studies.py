@@ -1,5 +1,6 @@
 """A study small enough for tests, and the folders that hold it."""
 
+import hashlib
 from pathlib import Path
 
 TINY = """\
@@ -49,6 +50,42 @@ claims:
      test: equivalence, predicted: -1, margin: 0.1, figure: scaling}
 figures:
   scaling: {plot: probe_scaling, fit: uniform, select: {probe: ks_uniform}}
+"""
+
+
+def imported_table() -> bytes:
+    """A published table of eight runs whose loss is 10/√N, up to a per mille."""
+    rows = [(4**i, 10 * 2.0**-i * (1 + 0.001 * (-1) ** i)) for i in range(1, 9)]
+    return ("N,loss\n" + "".join(f"{size},{loss!r}\n" for size, loss in rows)).encode()
+
+
+IMPORTED = f"""\
+# yaml-language-server: $schema=../schema.json
+study: tiny-import
+title: Tiny import
+paper: "Nobody 2002, Nothing"
+slug: tiny-import
+experiment: import
+settings:
+  sources:
+    runs:
+      address: http://127.0.0.1:9/runs.csv
+      sha256: {hashlib.sha256(imported_table()).hexdigest()}
+      licence: none stated
+      file: a/runs.csv
+      columns: {{parameters: N, final_eval_loss: loss}}
+      documented: {{parameter_count: all, flop_formula: unknown, schedule_end: unknown, tuned_per_size: unknown,
+                   checkpoint: final, split: test}}
+scales:
+  smoke:
+    grid: [{{source: runs}}]
+  laptop:
+    grid: [{{source: runs}}]
+fits:
+  slope: {{estimator: regression, response: final_eval_loss, along: parameters, primary: ols_t}}
+claims:
+  - {{claim: tiny-slope, statement: Root, source: Fig. 1, provenance: abstract, fit: slope, test: equivalence,
+     predicted: -0.5, margin: 0.1, figure: null}}
 """
 
 

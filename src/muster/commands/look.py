@@ -11,6 +11,7 @@ from typing import Any
 from muster.config.load import load_config, load_study, nearest, study_paths
 from muster.config.models import Config, StudyConfig
 from muster.errors import MusterError
+from muster.experiments import EXPERIMENTS
 from muster.plan import Plan, StudyPlan, canonical, make_plan, plan_study
 from muster.registry import REGISTRIES, find_registry
 
@@ -60,6 +61,7 @@ def show(args: Namespace) -> None:
         "claim": _show_claim,
         "parameterization": _show_parameterization,
         "dataset": _show_dataset,
+        "estimator": _show_estimator,
         "config": _show_config,
     }[args.what](args)
 
@@ -77,10 +79,11 @@ def _show_study(args: Namespace) -> None:
     print(f"\nexperiment  {study.experiment}\nfile        {paths[args.name]}")
     for scale in study.scales:
         plan = plan_study(study, scale, seeds=args.seeds, path=paths[args.name])
-        print(
-            f"{scale:<10}  {len(plan.cells)} cells, {sum(c.members for c in plan.cells)} runs, "
-            f"keys {', '.join(plan.keys[1:])}"
-        )
+        print(f"{scale:<10}  {len(plan.cells)} cells, {_runs(plan)} runs, keys {', '.join(plan.keys[1:])}")
+    for experiment, cell in {c.cell.label: (EXPERIMENTS[c.experiment], c.cell) for c in plan.cells}.values():
+        if facts := experiment.describe(cell):
+            print(f"\n{cell.label}")
+            _table([("", what, value) for what, value in facts])
     print("\nfits")
     _table(
         [
@@ -114,6 +117,24 @@ def _show_claim(args: Namespace) -> None:
         found = [row for row in json.loads(ledger.read_text(encoding="utf-8")) if row["claim"] == claim.claim]
         for row in found:
             _table([("verdict", f"{row['verdict']} at scale {row['scale']}: {row['reason']}")])
+
+
+def _show_estimator(args: Namespace) -> None:
+    """What an estimator returns, needs, assumes, and how it fails."""
+    from muster.fitting import ESTIMATORS
+
+    estimator = ESTIMATORS[args.name]
+    rows = [
+        ("estimates", estimator.summary),
+        ("parameters", ", ".join(estimator.parameters)),
+        ("variants", ", ".join(estimator.variants)),
+        ("source", estimator.source),
+        ("assumes", estimator.assumes),
+        ("fails", estimator.fails),
+    ]
+    _table(rows)
+    print("\noptions")
+    _table([("", name, option.description or "") for name, option in estimator.options.model_fields.items()])
 
 
 def _show_parameterization(args: Namespace) -> None:
@@ -202,16 +223,20 @@ def _plan_row(name: str, study: StudyPlan, cores: int, overhead: float, speed: f
         values = {v for cell in study.cells for v in _values(getattr(cell.cell, axis))}
         if len(values) > 1:
             axes.append(f"{axis}×{len(values)}")
-    runs = sum(cell.members for cell in study.cells)
     return (
         name,
         study.study.experiment,
         str(len(study.cells)),
-        str(runs),
+        _runs(study),
         f"{total.flops:.2g}",
         _duration(seconds),
         " ".join(axes),
     )
+
+
+def _runs(study: StudyPlan) -> str:
+    """How many runs a study has; only its tables can tell where the experiment brings them."""
+    return "?" if study.run_keys else str(sum(cell.members for cell in study.cells))
 
 
 def _values(value: Any) -> list[Any]:

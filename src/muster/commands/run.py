@@ -132,6 +132,20 @@ TRAIN = {
 }
 
 
+COMMAND = {
+    "settings": {
+        "command": "python train.py --width {width} --lr {learning_rate} --seed {seed} --output {output}",
+        "timeout": "600",
+        "code": "[]",
+    },
+    "smoke_settings": "{}",
+    "smoke_grid": "{width: [16, 32], seeds: 1, log2_lr: [-9, -7]}",
+    "laptop_grid": "{width: [64, 128, 256, 512], seeds: 3, log2_lr: {from: -11, to: -4, step: 1}}",
+    "fits": "  exponent: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width}",
+    "where": "{}",
+}
+
+
 def new_study(args: Namespace) -> None:
     """Write a study file that validates as it stands, with comments that say what to change."""
     if args.experiment not in EXPERIMENTS:
@@ -142,7 +156,7 @@ def new_study(args: Namespace) -> None:
     path = args.config.parent / "studies" / f"{args.name}.yaml"
     if path.exists():
         raise MusterError(str(path), "exists already", "Choose another name, or edit the file")
-    parts = dict(TRAIN if args.experiment == "train" else _sampling(args.experiment))
+    parts = dict({"train": TRAIN, "command": COMMAND}.get(args.experiment) or _sampling(args.experiment))
     cell = EXPERIMENTS[args.experiment].cell
     lines = [
         f"  {name}: {value}  # {cell.model_fields[name].description}" for name, value in parts.pop("settings").items()

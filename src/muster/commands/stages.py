@@ -15,6 +15,7 @@ from muster.config.load import load_config, load_study, nearest, study_paths
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
+from muster.external.source import source_folder
 from muster.plan import LEDGER_PLOTS, PlannedCell, StudyPlan, dataset_of, digest, load_plan, plan_study, read_cell
 
 if TYPE_CHECKING:
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
 
 def settle(args: Namespace) -> Namespace:
-    """Fill scale, seeds, dtype and results, where the command line leaves them open, from the configuration."""
-    if args.scale is None or args.results is None:
+    """Fill scale, seeds, dtype, results and, if the command has it, sources from the configuration, where left open."""
+    unknown_sources = "sources" in args and args.sources is None
+    if args.scale is None or args.results is None or unknown_sources:
         config = load_config(args.config)
+        if unknown_sources:
+            args.sources = source_folder(config.sources)
         args.scale = args.scale or config.scale
         args.seeds = args.seeds or config.seeds
         args.dtype = args.dtype or config.dtype
@@ -46,7 +50,7 @@ def make_data(args: Namespace) -> None:
 
 
 def run_cell(args: Namespace) -> None:
-    """Run one cell, `train` or `sample`, and write its tables, resolved settings and provenance.
+    """Run one cell of any stage and write its tables, resolved settings and provenance.
 
     A checkpoint left by a killed job is taken up; it lies outside the declared outputs, which Snakemake deletes when a
     job fails, and is removed once the tables are written.
@@ -67,6 +71,8 @@ def run_cell(args: Namespace) -> None:
         dtype=planned.dtype,
         data_dir=_data_dir(planned, args.results),
         checkpoint_dir=checkpoints,
+        source_dirs=(*([own] if (own := getattr(args, "sources", None)) else []), args.results / "sources"),
+        download_dir=args.results / "sources" / "downloaded",
         fingerprint=code,
         progress=lambda line: print(line, flush=True),
     )
@@ -78,7 +84,8 @@ def run_cell(args: Namespace) -> None:
     except OSError as error:
         where = str(error.filename or checkpoints)
         raise MusterError(where, f"{error.strerror or error}", "Make the folder writable or free some space") from None
-    write_cell(outcome, planned, folder, _provenance(planned, args.device, code, time.perf_counter() - start))
+    provenance = _provenance(planned, args.device, code, time.perf_counter() - start)
+    write_cell(outcome, planned, folder, provenance | ({"notes": outcome.notes} if outcome.notes else {}))
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
@@ -128,10 +135,11 @@ def _provenance(planned: PlannedCell, device: str, code: str, seconds: float) ->
 
 def collect_study(args: Namespace) -> None:
     """Concatenate the cells of a study into its three tables."""
-    from muster.tables.collect import collect, write_tables
+    from muster.tables.collect import collect, collect_sources, write_tables
 
     plan = _study_plan(settle(args))
-    write_tables(collect(plan, args.results), args.results / "tables" / plan.study.study)
+    tables = collect(plan, args.results)
+    write_tables(tables, args.results / "tables" / plan.study.study, collect_sources(plan, args.results))
 
 
 def _study_plan(args: Namespace, name: str | None = None) -> StudyPlan:
@@ -178,6 +186,7 @@ def judge_studies(args: Namespace) -> None:
     import pandas as pd
 
     from muster.claims.ledger import judge, write_ledger
+    from muster.tables.collect import unavailable
 
     settle(args)
     known = {name: load_study(path) for name, path in study_paths(args.config).items()}
@@ -188,7 +197,8 @@ def judge_studies(args: Namespace) -> None:
             raise MusterError(str(path), "no such fits", f"Make them with: muster fit {name} --scale {args.scale}")
         if name in args.studies or (path.exists() and _is_current(args, study, path.with_name("fits.json"))):
             fits[name] = pd.read_parquet(path)
-    write_ledger(judge(list(known.values()), fits, args.scale), args.results / "ledger")
+    missing = {name: reason for name in fits if (reason := unavailable(args.results, name))}
+    write_ledger(judge(list(known.values()), fits, args.scale, missing), args.results / "ledger")
 
 
 def _is_current(args: Namespace, study: StudyConfig, stamp: Path) -> bool:

@@ -10,9 +10,10 @@ from muster.errors import MusterError
 from muster.experiments import Outcome
 from muster.plan import PlannedCell, StudyPlan
 from muster.tables.io import check_table, check_unique, read_table, write_table, write_text
-from muster.tables.schema import ROW_KEYS, Kind
+from muster.tables.schema import COLUMNS, ROW_KEYS, Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+SOURCES = "sources.json"  # beside the tables of a study that imports them
 
 
 def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance: dict[str, Any]) -> None:
@@ -45,20 +46,55 @@ def collect(plan: StudyPlan, results: Path) -> dict[Kind, pd.DataFrame]:
             if len(part):
                 parts.append(_with_keys(part, planned, plan))
         whole = pd.concat(parts, ignore_index=True) if parts else _empty(plan, kind)
+        if kind == "runs":  # one source may bring columns that another lacks, or be missing altogether
+            whole = whole.reindex(columns=list(dict.fromkeys([*whole.columns, *_columns(plan, kind)])))
         check_unique(whole, kind, plan.keys, f"study {plan.study.study}")
         tables[kind] = whole.sort_values([*plan.keys, *ROW_KEYS[kind]], ignore_index=True)
     return tables
 
 
-def write_tables(tables: dict[Kind, pd.DataFrame], folder: Path) -> None:
-    """Write a study's tables."""
+def collect_sources(plan: StudyPlan, results: Path) -> dict[str, Any] | None:
+    """What the cells of a study of imported tables noted: source → file, checksum, rows, removed rows, documented
+    facts; or why it is not available. None for a study that made its runs itself.
+    """
+    if plan.cells[0].stage != "import":
+        return None
+    sources: dict[str, Any] = {}
+    for planned in plan.cells:
+        text = (results / "runs" / planned.key / "provenance.json").read_text(encoding="utf-8")
+        notes = json.loads(text)["notes"]
+        sources[notes["source"]] = notes
+    return sources
+
+
+def unavailable(results: Path, study: str) -> str:
+    """Why a study's published tables are missing, and the remedy; empty if none is, or if it has none."""
+    path = results / "tables" / study / SOURCES
+    if not path.exists():
+        return ""
+    missing = [notes for notes in json.loads(path.read_text(encoding="utf-8")).values() if "unavailable" in notes]
+    if not missing:
+        return ""
+    reasons = "; ".join(f"source {notes['source']} not available, {notes['unavailable']}" for notes in missing)
+    puts = " and ".join(
+        f"put {notes['address'] or 'your table'} at {results / 'sources' / notes['file']}" for notes in missing
+    )
+    return f"{reasons}: run `muster fetch {study}`, or {puts}, and then snakemake again"
+
+
+def write_tables(tables: dict[Kind, pd.DataFrame], folder: Path, sources: dict[str, Any] | None = None) -> None:
+    """Write a study's tables, and what is known about published ones."""
+    if sources is None:
+        (folder / SOURCES).unlink(missing_ok=True)
+    else:
+        write_text(folder / SOURCES, json.dumps(sources, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for kind, frame in tables.items():
         write_table(frame, folder / f"{kind}.parquet", kind)
 
 
 def _check_cell(frame: pd.DataFrame, kind: Kind, planned: PlannedCell, place: str) -> pd.DataFrame:
-    axes = list(type(planned.cell).member_axes)
-    if len(frame) == 0 and kind != "runs":
+    axes = [*type(planned.cell).member_axes, *planned.run_keys]
+    if len(frame) == 0 and (kind != "runs" or planned.run_keys):
         return frame
     missing = [axis for axis in axes if axis not in frame]
     if missing:
@@ -73,7 +109,7 @@ def _check_cell(frame: pd.DataFrame, kind: Kind, planned: PlannedCell, place: st
 
 
 def _check_runs(frame: pd.DataFrame, planned: PlannedCell, place: str) -> None:
-    if len(frame) != planned.members:
+    if not planned.run_keys and len(frame) != planned.members:
         raise MusterError(place, f"{len(frame)} runs for {planned.members} members", "Delete the folder and run again")
     for axis in type(planned.cell).member_axes:
         absent = set(getattr(planned.cell, axis)) - set(frame[axis])
@@ -93,18 +129,19 @@ def _with_keys(part: pd.DataFrame, planned: PlannedCell, plan: StudyPlan) -> pd.
         keys[axis] = (
             value if isinstance(value, (str, int, float)) or value is None else json.dumps(value, sort_keys=True)
         )
-    values = [name for name in part if name not in plan.member_axes]
-    return pd.concat(
-        [pd.DataFrame(keys, index=part.index), part[[*plan.member_axes, *values]]],
-        axis=1,
-    )
+    own = [*plan.member_axes, *plan.run_keys]
+    values = [name for name in part if name not in own]
+    return pd.concat([pd.DataFrame(keys, index=part.index), part[[*own, *values]]], axis=1)
+
+
+def _columns(plan: StudyPlan, kind: Kind) -> list[str]:
+    return list(dict.fromkeys([*plan.keys, *COLUMNS[kind], *(plan.brought if kind == "runs" else ())]))
 
 
 def _empty(plan: StudyPlan, kind: Kind) -> pd.DataFrame:
     """A table without rows whose columns are those of a full one."""
-    from muster.tables.schema import COLUMNS
-
-    names = [*plan.keys, *COLUMNS[kind]]
-    return pd.DataFrame(
-        {name: pd.Series(dtype="float64" if name in plan.member_axes else "str") for name in names}
-    ).astype({name: "str" if dtype == "string" else dtype for name, dtype in COLUMNS[kind].items()})
+    numbers = {*plan.member_axes, *plan.brought}
+    names = _columns(plan, kind)
+    return pd.DataFrame({name: pd.Series(dtype="float64" if name in numbers else "str") for name in names}).astype(
+        {name: "str" if dtype == "string" else dtype for name, dtype in COLUMNS[kind].items()}
+    )

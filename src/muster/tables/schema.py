@@ -21,5 +21,6 @@ COLUMNS: dict[str, dict[str, str]] = {
 # Columns that, with the study's keys, tell the rows of a table apart.
 ROW_KEYS: dict[str, tuple[str, ...]] = {"runs": (), "curves": ("step",), "probes": ("step", "probe", "layer")}
 
-# Where NaN has a meaning: a diverged run has no loss, sampling has none at all, most probes carry no Monte-Carlo error.
-MAY_BE_NAN = {"final_train_loss", "final_eval_loss", "train_loss", "eval_loss", "value", "se"}
+# Where NaN has a meaning: a diverged run has no loss, sampling has none at all, most probes carry no Monte-Carlo error,
+# and a published table need not say what its runs cost.
+MAY_BE_NAN = {"final_train_loss", "final_eval_loss", "flops", "seconds", "train_loss", "eval_loss", "value", "se"}

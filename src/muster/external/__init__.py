@@ -1,0 +1,1 @@
+"""Run tables that somebody else published, or that a user brings: found or downloaded, read, mapped to our columns."""

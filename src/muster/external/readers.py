@@ -1,0 +1,329 @@
+"""Readers: the bytes of a published file become a table with the publisher's own columns.
+
+Nothing that was downloaded is ever executed or extracted: Python sources are parsed, archives are read in memory.
+"""
+
+import ast
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from muster.config.models import Section
+from muster.errors import MusterError
+from muster.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIST_LIMIT = 100_000  # entries of a list written as [x] * n
+ARCHIVE_LIMIT = 256 * 2**20  # bytes unpacked
+
+
+class NoOptions(Section):
+    """Options of a reader that has none."""
+
+
+class CsvOptions(Section):
+    """Options of `csv`."""
+
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Character between cells")
+
+
+class PythonOptions(Section):
+    """Options of `python_lists`."""
+
+    variables: dict[str, str] = Field(min_length=1, description="Column → variable that holds it, as (nested) lists")
+
+
+class NotebookOptions(Section):
+    """Options of `datablations_notebook`."""
+
+    cell: int = Field(ge=0, description="Index of the cell that holds the losses by name of run")
+    replicates: bool = Field(False, description="Only runs whose name ends in seedK, as config, seed, val_loss")
+
+
+class OpenLmOptions(Section):
+    """Options of `open_lm_archive`."""
+
+    folder: str = Field("exp_data", description="Folder of the archive that holds models/ and evals/")
+    tasks: list[str] = Field(default_factory=list, description="Tasks whose mean error becomes err_avg_subset")
+
+
+def _whole_file(data: bytes, options: Any) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A registered reader. read, checksum: (bytes, options) → table, checksum."""
+
+    summary: str
+    read: Callable[[bytes, Any], "pd.DataFrame"]
+    options: type[Section] = NoOptions
+    digest: Callable[[bytes, Any], str] = _whole_file
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return self.summary
+
+    def parse(self, options: dict[str, Any]) -> Section:
+        """Options as the reader's model. Raises ValueError naming the first that is wrong, and those allowed."""
+        try:
+            return self.options.model_validate(options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            fields = "; ".join(f"{name}: {field.description}" for name, field in self.options.model_fields.items())
+            raise ValueError(f"reader_options {first['loc'][0]}: {first['msg']}. Options: {fields or 'none'}") from None
+
+    def __call__(self, data: bytes, options: dict[str, Any]) -> "pd.DataFrame":
+        """The table. Raises MusterError saying what of the file cannot be read."""
+        return self.read(data, self.parse(options))
+
+    def checksum(self, data: bytes, options: dict[str, Any]) -> str:
+        return self.digest(data, self.parse(options))
+
+
+READERS: Registry[Reader] = Registry("reader")
+
+
+def _unreadable(found: str) -> MusterError:
+    return MusterError("reader", found, "Check that file, reader and reader_options belong together")
+
+
+def read_csv(data: bytes, options: CsvOptions) -> "pd.DataFrame":
+    """Comma-separated values with a header."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(io.BytesIO(data), sep=options.delimiter, encoding="utf-8")
+    except (ValueError, pd.errors.ParserError) as error:  # an empty file and a wrong encoding are ValueErrors
+        raise _unreadable(f"not readable as CSV ({str(error).strip()})") from None
+    return frame.rename(columns=str)
+
+
+def read_parquet(data: bytes, options: NoOptions) -> "pd.DataFrame":
+    """A Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(io.BytesIO(data)).to_pandas().rename(columns=str)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(f"not readable as Parquet ({error})") from None
+
+
+def _assignments(text: str) -> dict[str, list[ast.expr]]:
+    """Every `name = expression` of a Python text, in all its blocks, by name."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise _unreadable(f"not readable as Python ({error})") from None
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            found.setdefault(node.targets[0].id, []).append(node.value)
+    return found
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of an expression of literals; lists may be repeated, as in `[1] * 6`."""
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        items, count = _literal(node.left), _literal(node.right)
+        if isinstance(items, list) and isinstance(count, int) and 0 <= len(items) * count <= LIST_LIMIT:
+            return items * count
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise _unreadable(f"line {node.lineno} is not made of literals") from None
+
+
+def _variable(found: dict[str, list[ast.expr]], name: str) -> Any:
+    written = found.get(name, [])
+    if len(written) != 1:
+        raise _unreadable(f"variable {name!r} is assigned {len(written)} times, not once")
+    return _literal(written[0])
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
+
+
+def read_python_lists(data: bytes, options: PythonOptions) -> "pd.DataFrame":
+    """Columns typed as lists in a Python program, which is parsed, not run; nested lists count row by row."""
+    import pandas as pd
+
+    found = _assignments(data.decode("utf-8", "replace"))
+    columns = {column: list(_flat(_variable(found, name))) for column, name in options.variables.items()}
+    lengths = {column: len(values) for column, values in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise _unreadable(f"columns of different length: {lengths}")
+    return pd.DataFrame(columns)
+
+
+def read_datablations(data: bytes, options: NotebookOptions) -> "pd.DataFrame":
+    """Runs of Muennighoff et al. 2023, from the cell of their notebook that lists the final losses by name of run.
+
+    A name such as 2b855b9b is parameters, tokens, unique tokens; two tables of the same cell give the sizes that the
+    name rounds. A loss of 0 marks a run that did not finish; names in `dedup` are runs on other data. Columns: name, N,
+    D, U, val_loss.
+    """
+    import pandas as pd
+
+    try:
+        source = "".join(json.loads(data)["cells"][options.cell]["source"])
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise _unreadable(f"no notebook with a cell {options.cell} ({error!r})") from None
+    written = _assignments(source)
+    losses = {name: loss for name, loss in _variable(written, "NAMES_TO_VAL_LOSSES").items() if loss}
+    if options.replicates:
+        named = [(re.fullmatch(r"(.+)seed(\d+)", name), loss) for name, loss in losses.items()]
+        split = [(found[1], int(found[2]), loss) for found, loss in named if found]
+        return pd.DataFrame(split, columns=["config", "seed", "val_loss"])
+    parameters, tokens = _variable(written, "PARAMS_MAP"), _variable(written, "TOKENS_MAP")
+    rows = [
+        (name, *_datablations_sizes(name, parameters, tokens), loss)
+        for name, loss in losses.items()
+        if not name.endswith("dedup")
+    ]
+    return pd.DataFrame(rows, columns=["name", "N", "D", "U", "val_loss"])
+
+
+def _datablations_sizes(name: str, parameters: dict[str, float], tokens: dict[str, float]) -> tuple[float, ...]:
+    """N, D and U of a name, by the rules of the notebook: the shortest known prefix of two characters or more is N; the
+    last four characters, cut from the left until they hold one unit, are U; what lies between is D."""
+    head = next((i for i in range(2, len(name)) if name[:i] in parameters), None)
+    if head is None:
+        raise _unreadable(f"the run {name!r} does not start with a known number of parameters")
+    with_unit = name[-1] in "bm" or name[-2] not in "bm"
+    tail = len(name) - (4 if with_unit else 3)
+    while name.count("b", tail) > 1 or name.count("m", tail) > 1:
+        tail += 1
+
+    def billions(text: str) -> float:
+        try:
+            return tokens[text] if text in tokens else float(text.replace("b", ".").strip("."))
+        except ValueError:
+            raise _unreadable(f"the run {name!r} holds no number of tokens at {text!r}") from None
+
+    return parameters[name[:head]], billions(name[head:tail]) * 1e9, billions(name[tail:]) * 1e9
+
+
+def _archive(data: bytes, folder: str) -> dict[str, bytes]:
+    """The regular files below a folder of a tar archive, by path within the archive's only top folder.
+
+    Raises MusterError for an archive with a path that leaves its folder, or that unpacks to too much.
+    """
+    files, total = {}, 0
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for member in archive:
+                parts = PurePosixPath(member.name).parts
+                if member.name.startswith("/") or ".." in parts:
+                    raise _unreadable(f"the archive holds the path {member.name!r}, which leaves its folder")
+                total += member.size
+                if total > ARCHIVE_LIMIT:
+                    raise _unreadable(f"the archive unpacks to more than {ARCHIVE_LIMIT >> 20} MB")
+                inner = PurePosixPath(*parts[1:])
+                if member.isfile() and inner.is_relative_to(folder):
+                    content = archive.extractfile(member)
+                    files[str(inner)] = content.read() if content else b""
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise _unreadable(f"not readable as a tar archive ({error})") from None
+    return files
+
+
+def archive_checksum(data: bytes, options: OpenLmOptions) -> str:
+    """sha256 over `sha256sum`-like lines of the files below the folder, sorted by path.
+
+    The archive's own checksum will not do: hosts compress the same tree anew and do not promise the same bytes.
+    """
+    files = _archive(data, options.folder)
+    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_open_lm(data: bytes, options: OpenLmOptions) -> "pd.DataFrame":
+    """Models of Gadre et al. 2024, from the archive of their repository: one JSON file a model, one a model's tasks.
+
+    Columns: settings of the run, `loss_<set>` with its 95 % interval over sequences for each validation set, err_avg
+    (mean error over all tasks), n_err of them, and err_avg_subset over the tasks of the option. Sorted by name.
+    """
+    import pandas as pd
+
+    files = _archive(data, options.folder)
+    rows = []
+    for path, content in sorted(files.items()):
+        if not path.startswith(f"{options.folder}/models/") or not path.endswith(".json"):
+            continue
+        name = PurePosixPath(path).stem
+        try:
+            tasks = json.loads(files[f"{options.folder}/evals/evaluation_{name}_heavy.json"])
+            rows.append(_open_lm_row(json.loads(content), tasks["eval_metrics"]["icl"], options.tasks))
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise _unreadable(f"{path} or its evaluation is not as expected ({error!r})") from None
+    if not rows:
+        raise _unreadable(f"the archive has no {options.folder}/models/*.json")
+    return pd.DataFrame(rows)
+
+
+def _open_lm_row(model: dict[str, Any], accuracy: dict[str, float], tasks: list[str]) -> dict[str, Any]:
+    chosen, arguments = model["hyperparameters"], model["open_lm_args"]
+    row = {
+        "name": model["name"],
+        "dataset": model["dataset_name"],
+        "model": PurePosixPath(chosen["model"]).stem,
+        "N": chosen["params"],
+        "N_no_embed": chosen["params_no_embed"],
+        "D": chosen["tokens"],
+        "cc_mult": chosen["chinchilla_multiplier"],
+        "lr": chosen["lr"],
+        "global_bs": chosen["global_bs"],
+        "wd": chosen["wd"],
+        "warmup": chosen["warmup"],
+        "cooldown_end": chosen["cd"],
+        "seed": int(arguments[arguments.index("--seed") + 1]),
+    }
+    for result in model["results"]:
+        path = PurePosixPath(result["val_data"][0])
+        split = path.stem if path.parent.name == "de-en" else path.parent.name
+        row[f"loss_{split}"] = result["loss"]
+        row[f"loss_lo95_{split}"] = result["loss_sequences_lower_95"]
+        row[f"loss_hi95_{split}"] = result["loss_sequences_upper_95"]
+    errors = {task: 1 - value for task, value in accuracy.items()}
+    row["err_avg"], row["n_err"] = float(np.mean(list(errors.values()))), len(errors)
+    if tasks:
+        row["err_avg_subset"] = float(np.mean([errors[task] for task in tasks]))
+    return row
+
+
+for _name, _reader in {
+    "csv": Reader("Comma-separated values with a header", read_csv, CsvOptions),
+    "parquet": Reader("A Parquet file", read_parquet),
+    "python_lists": Reader(
+        "Columns typed as lists in a Python program, parsed, not run", read_python_lists, PythonOptions
+    ),
+    "datablations_notebook": Reader(
+        "The notebook of Muennighoff et al. 2023, whose runs are named by their sizes",
+        read_datablations,
+        NotebookOptions,
+    ),
+    "open_lm_archive": Reader(
+        "The repository of Gadre et al. 2024 as an archive of JSON files", read_open_lm, OpenLmOptions, archive_checksum
+    ),
+}.items():
+    READERS.register(_name)(_reader)
