@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+VERDICTS = ("supported", "refuted", "inconclusive", "not run", "not judged")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -21,10 +22,26 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def ledger() -> str:
-    """One row a claim: what was measured and what was decided."""
+    """Verdicts counted by study, then one row a headline claim (a member of Holm's family) with its measurement."""
     with open(ROOT / "results/ledger/claims.csv", newline="", encoding="utf-8") as file:
         claims = list(csv.DictReader(file))
+    headline = [row for row in claims if row["p_holm"]]
+    details = f"<details>\n<summary>The {len(headline)} headline claims</summary>\n\n{rows_of(headline)}\n\n</details>"
+    return f"{counts_of(claims)}\n\n{details}"
 
+
+def counts_of(claims: list[dict[str, str]]) -> str:
+    """How many claims of each study came out how."""
+    names = list(dict.fromkeys(row["study"] for row in claims))
+    kinds = [kind for kind in VERDICTS if any(row["verdict"] == kind for row in claims)]
+    rows = []
+    for name in [*names, "all"]:
+        of_study = [row["verdict"] for row in claims if name in (row["study"], "all")]
+        rows.append([name, str(len(of_study)), *(str(of_study.count(kind) or "–") for kind in kinds)])
+    return table(["study", "claims", *kinds], rows)
+
+
+def rows_of(claims: list[dict[str, str]]) -> str:
     def number(row: dict[str, str], name: str) -> str:
         return f"{float(row[name]):.3f}".replace("-", "−") if row[name] else "–"
 
@@ -33,15 +50,8 @@ def ledger() -> str:
         interval = f"[{number(row, 'ci_low')}, {number(row, 'ci_high')}]"
         margin = f" ± {float(row['margin']):g}" if float(row["margin"] or 0) else ""
         predicted = f"{float(row['predicted']):g}".replace("-", "−") + margin
-        rows.append(
-            [
-                row["study"],
-                row["statement"],
-                predicted,
-                f"{number(row, 'estimate')} {interval}",
-                f"**{row['verdict']}**",
-            ]
-        )
+        measured = f"{number(row, 'estimate')} {interval}"
+        rows.append([row["study"], row["statement"], predicted, measured, f"**{row['verdict']}**"])
     return table(["study", "claim", "predicted", "measured, 95 % interval", "verdict"], rows)
 
 

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 
 from muster.errors import MusterError
 from muster.plots import (
+    coefficients,
     coordinate_check,
     forest,
+    law_fit,
     loss_curves,
     lr_sweep,
+    optima_law,
     optimum_vs_axis,
     probe_scaling,
     seed_scatter,
+    specification_curve,
     theory_profile,
 )
 from muster.plots.base import PLOTS, Plot, PlotData
@@ -52,15 +56,19 @@ __all__ = [
     "PLOTS",
     "Plot",
     "PlotData",
+    "coefficients",
     "coordinate_check",
     "forest",
+    "law_fit",
     "loss_curves",
     "lr_sweep",
+    "optima_law",
     "optimum_vs_axis",
     "overview",
     "probe_scaling",
     "render",
     "save",
     "seed_scatter",
+    "specification_curve",
     "theory_profile",
 ]

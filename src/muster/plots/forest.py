@@ -38,13 +38,16 @@ VERDICTS = {
 KINDS = {
     "lr_transfer": "exponent",
     "lr_transfer_difference": "exponent",
+    "lr_batch_surface": "exponent",
     "power_law": "exponent",
-    "power_law_difference": "exponent",
+    "regression": "exponent",
+    "slope_equality": "exponent",
     "closed_form": "log ratio",
     "ordering": "log ratio",
     "monotone": "log ratio",
     "regret": "log ratio",
 }
+EXPONENTS = ("exponent", "alpha", "beta", "compute_exponent", "tokens_exponent")  # parameters that are one
 TEST_KINDS = {"closed_form": "log ratio", "ordering": "log ratio", "regret": "log ratio"}
 AXES = {
     "exponent": "exponent (d ln y ∕ d ln x, dimensionless)",
@@ -78,6 +81,8 @@ def draw(ledger: pd.DataFrame, studies: Iterable[StudyConfig], scale: str, optio
     from matplotlib.figure import Figure
 
     title = "Published claims against measurements" if options.title is None else options.title
+    # A test of several numbers at once has no axis: its statistic is not what any claim predicts.
+    ledger = ledger[ledger["test"] != "vector"] if len(ledger) else ledger
     if ledger.empty:
         return _no_claims(title)
     kinds = claim_kinds(ledger, studies)
@@ -100,7 +105,7 @@ def draw(ledger: pd.DataFrame, studies: Iterable[StudyConfig], scale: str, optio
 def claim_kinds(ledger: pd.DataFrame, studies: Iterable[StudyConfig]) -> pd.Series:
     """`exponent`, `log ratio` or `other` per row, from the estimator of the claim's fit, else from the claim's test."""
     known = {
-        (study.study, claim.claim): KINDS.get(study.fits[claim.fit].estimator, "other")
+        (study.study, claim.claim): _kind(study.fits[claim.fit].estimator, claim.parameter)
         for study in studies
         for claim in study.claims
         if claim.fit in study.fits
@@ -108,6 +113,15 @@ def claim_kinds(ledger: pd.DataFrame, studies: Iterable[StudyConfig]) -> pd.Seri
     return ledger.apply(
         lambda row: known.get((row["study"], row["claim"]), TEST_KINDS.get(row["test"], "exponent")), axis=1
     )
+
+
+def _kind(estimator: str, parameter: str | None) -> str:
+    """What a number is: by its estimator, else by its own name, or that of the estimator's first."""
+    from muster.fitting import ESTIMATORS
+
+    if estimator in KINDS:
+        return KINDS[estimator]
+    return "exponent" if (parameter or ESTIMATORS[estimator].parameters[0]) in EXPONENTS else "other"
 
 
 def _margin(row: Mapping[Any, Any]) -> float:
@@ -348,6 +362,10 @@ def _no_claims(title: str) -> Figure:
 
 
 def overview(ledger: pd.DataFrame, studies: Sequence[StudyConfig] = (), scale: str = "") -> Figure:
-    """The forest plot of the whole ledger, the product's headline figure."""
+    """The forest plot of the ledger's headline claims (all claims if none is): the product's headline figure."""
+    headline = ledger[ledger["p_holm"].notna()] if len(ledger) else ledger
+    title = "Headline claims against measurements" if 0 < len(headline) < len(ledger) else None
     with style.paper():
-        return draw(ledger, studies, scale, ForestOptions.model_validate({}))
+        return draw(
+            headline if len(headline) else ledger, studies, scale, ForestOptions.model_validate({"title": title})
+        )

@@ -164,6 +164,7 @@ def primary(data: PlotData, spec: FigureConfig, group: Group) -> Mapping[Any, An
     """The row of `fits` that decides claims on this group, if it was estimated."""
     rows = of_group(data.fits, spec.fit, group)
     rows = rows[rows["primary"].astype(bool)] if len(rows) else rows
+    # The first parameter of an estimator is the one that claims mean unless they name another.
     return None if rows.empty else rows.iloc[0].to_dict()
 
 

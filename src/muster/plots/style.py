@@ -77,6 +77,14 @@ _LABELS = {
     "layer": ("layer", "index"),
     "batch_size": ("batch size", "examples"),
     "log2_lr": ("learning rate", ""),
+    "log2_batch": ("batch size", "tokens"),
+    "parameters": ("parameters N", "count"),
+    "tokens": ("training tokens D", "count"),
+    "unique_tokens": ("unique tokens U", "count"),
+    "flops": ("training compute C", "FLOP"),
+    "streams": ("parallel streams P", "count"),
+    "overtraining": ("tokens per parameter M", "count"),
+    "error": ("downstream error", "share"),
     "final_train_loss": ("final training loss", ""),
     "final_eval_loss": ("final held-out loss", ""),
     "train_loss": ("training loss", ""),
@@ -295,7 +303,7 @@ def columns_for(found: Sequence[Group]) -> int | None:
     """Panels per row: one per value of the fastest column when the groups form a full table of at most four columns."""
     if not found or not found[0]:
         return None
-    levels = len({group[fastest(found)] for group in found})
+    levels = len({group.get(fastest(found)) for group in found})
     return levels if 1 < levels <= 4 and len(found) % levels == 0 else None
 
 
@@ -417,6 +425,7 @@ def shape_axis(ax: Axes, values: Sequence[float], most: int = 6) -> None:
     low, high = min(values), max(values)
     doublings = [value for value in values if math.log2(value / low) % 1 == 0]
     crowded = doublings if len(values) > most and len(doublings) > 2 else values
+    most = most if high < 1e4 else 4  # powers of ten take more room
     apart = (high / low) ** (1 / most) * (1 - 1e-9)
     kept = [low]
     for value in sorted(crowded):
@@ -425,7 +434,7 @@ def shape_axis(ax: Axes, values: Sequence[float], most: int = 6) -> None:
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(kept))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: decimal(value)))
     pad = (high / low) ** 0.08 if high > low else 1.5
     ax.set_xlim(low / pad, high * pad)
 
@@ -508,7 +517,7 @@ def decimal(value: float) -> str:
         return minus(f"{value:.4g}")
     exponent = math.floor(math.log10(abs(value)) + 1e-9)
     lead = value / 10.0**exponent
-    head = "" if abs(lead - 1) < 1e-6 else rf"{lead:.3g}\times"
+    head = "" if abs(lead - 1) < 1e-6 else rf"{lead:.2g}\times"
     return f"${head}10^{{{exponent}}}$"
 
 

@@ -36,8 +36,8 @@ class ProfileOptions(Options):
 def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) -> Figure:
     """A probe against layer or width with its closed form, 95 % Monte-Carlo intervals, and the ratio of the two.
 
-    Points are means over seeds. Their error is the Monte-Carlo error that the table carries, or, where it carries none,
-    the standard error over seeds.
+    Points are means over seeds, and over the layers in the formula's range where the x-axis is not the layer. Their
+    error is the Monte-Carlo error that the table carries, or, where it carries none, the standard error over seeds.
     """
     fit = frames.fit_of(data, spec)
     rows = frames.fitted_rows(data, spec, "probes")
@@ -63,6 +63,8 @@ def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) 
         own = frames.members(points, group)
         for index, (value, color) in enumerate(hues.items()):
             each = (own[own[hue] == value] if hue else own).sort_values(options.x)
+            if each.empty:
+                continue
             if formula:
                 axes[column].plot(*_theory(formula, each, options.x), color=color, lw=1.2, zorder=2, gid="theory")
                 aside = each.assign(**{options.x: each[options.x] * 1.05 ** (index - (len(hues) - 1) / 2)})
@@ -80,6 +82,11 @@ def _points(rows: pd.DataFrame, keys: list[str], formula: str | None) -> pd.Data
     """One row per point: mean over seeds, its 95 % half-width, the closed form, their ratio and its half-width."""
     import numpy as np
 
+    from muster.fitting.frames import keys as frame_keys
+
+    if "layer" not in keys and rows["used"].any():
+        rows = rows[rows["used"]]
+    settings = [column for column in frame_keys(rows) if column not in (*keys, "seed", "width", "layer", "used")]
     rows = rows.assign(variance=rows["se"] ** 2 if "se" in rows.columns else np.nan)
     if formula:
         rows = rows.assign(theory=closed_form(formula, rows))
@@ -90,6 +97,7 @@ def _points(rows: pd.DataFrame, keys: list[str], formula: str | None) -> pd.Data
         spread=("value", "std"),
         used=("used", "all"),
         **{other: (other, "mean") for other in ("width", "layer") if other not in keys},
+        **{setting: (setting, "first") for setting in settings},
         variance=("variance", lambda each: each.sum(skipna=False)),
         **({"theory": ("theory", "mean")} if formula else {}),
     ).reset_index()
@@ -126,13 +134,15 @@ def closed_form(name: str, rows: pd.DataFrame) -> pd.Series:
 
 
 def _theory(formula: str, each: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
-    """The closed form between the first and the last point of one line."""
+    """The closed form between the first and the last point of one line, whose other settings are those of its first."""
     import numpy as np
     import pandas as pd
 
     grid = np.geomspace(each[x].min(), each[x].max(), 65)
     other = "width" if x == "layer" else "layer"
-    return grid, closed_form(formula, pd.DataFrame({x: grid, other: each[other].mean()})).to_numpy(float)
+    line = pd.concat([each.iloc[[0]]] * len(grid), ignore_index=True)
+    line[x], line[other] = grid, each[other].mean()
+    return grid, closed_form(formula, line).to_numpy(float)
 
 
 def _used(rows: pd.DataFrame, fit: FitConfig | None) -> pd.Series:

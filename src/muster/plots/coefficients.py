@@ -1,0 +1,107 @@
+"""Parameters of a fitted law, each on its own axis, against published vectors of the same law."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from muster.config.models import FigureConfig
+from muster.plots import style
+from muster.plots.base import Options, PlotData, plot
+from muster.plots.power_law import draw_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class CoefficientsOptions(Options):
+    """Options of `coefficients`."""
+
+    parameters: list[str] = Field(default_factory=list, description="Parameters that are shown; all of them if empty")
+
+
+@plot("coefficients", CoefficientsOptions)
+def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOptions) -> Figure:
+    """One panel per parameter: estimate with 95 % interval per group, and the published vectors as marks."""
+    rows = (
+        data.fits[(data.fits["fit"] == spec.fit) & data.fits["primary"].astype(bool)] if len(data.fits) else data.fits
+    )
+    published = _published(data, spec)
+    tests = {f"wald_{name}" for name in published} | {"extrapolation_error"}
+    known = [] if rows.empty else list(dict.fromkeys(rows.loc[~rows["parameter"].isin(tests), "parameter"]))
+    names = [name for name in known if name in options.parameters or not options.parameters]
+    names = [name for name in names if rows.loc[rows["parameter"] == name, "estimate"].map(math.isfinite).any()]
+    if not names:
+        return style.nothing(data, options.title, "nothing was estimated: see the notes of the fits")
+    found = list(dict.fromkeys(rows["group"]))
+    looks = style.categories(list(published))
+    height = 0.85 + 0.22 * len(found)
+    fig, axes = style.panels(len(names), min(len(names), 3), size=(2.3, height), sharex=False, sharey=True)
+    for ax, name in zip(axes, names, strict=True):
+        _draw(ax, rows[rows["parameter"] == name].set_index("group"), found)
+        for vector, values in published.items():
+            color, marker = looks[vector]
+            if name in values:
+                ax.plot([values[name]], [len(found) - 0.4], marker=marker, color=color, ls="none", ms=5.5, zorder=4)
+        _window(ax)
+        style.panel_title(ax, name.replace("_", " "))
+        ax.set_ylim(-0.6, len(found) - 0.1)
+        ax.set_yticks(range(len(found)), [_words(group) for group in found])
+        ax.grid(False, axis="y")
+    keys = [style.line_key("estimate, 95 % interval", style.INK, marker="o")]
+    keys += [
+        style.line_key(f"published: {name}", color, marker=mark, ls="none") for name, (color, mark) in looks.items()
+    ]
+    style.legend(fig, keys)
+    style.heading(fig, data, options.title)
+    return fig
+
+
+def _published(data: PlotData, spec: FigureConfig) -> dict[str, dict[str, float]]:
+    """The vectors that the fit is held against, with the derived parameters of those that are complete."""
+    import numpy as np
+
+    from muster.fitting.laws.base import LAWS
+
+    if spec.fit is None:
+        return {}
+    fit = data.study.fits[spec.fit]
+    vectors: dict[str, dict[str, float]] = {k: dict(v) for k, v in fit.options.get("published", {}).items()}
+    if fit.estimator in LAWS:
+        law = LAWS[fit.estimator]
+        for values in vectors.values():
+            if set(law.parameters) <= set(values):
+                natural = np.array([[values[name] for name in law.parameters]], float)
+                values.update({name: float(derive(natural)[0]) for name, derive in law.derived.items()})
+    return vectors
+
+
+def _draw(ax: Axes, rows: pd.DataFrame, found: list[str]) -> None:
+    """Estimates from below, one line a group; an open end of an interval is an arrow at the edge of the window."""
+    finite = [float(v) for c in ("estimate", "ci_low", "ci_high") for v in rows[c] if math.isfinite(v)]
+    spread = (max(finite) - min(finite)) or abs(finite[0]) or 1.0
+    window = (min(finite) - spread, max(finite) + spread)
+    for at, group in enumerate(found):
+        if group not in rows.index:
+            continue
+        value, low, high = map(float, rows.loc[group, ["estimate", "ci_low", "ci_high"]].to_numpy(float))
+        if math.isfinite(value):
+            ax.plot([value], [at], "o", color=style.INK, zorder=4)
+        if math.isfinite(value) and not (math.isnan(low) or math.isnan(high)):
+            draw_interval(ax, at, (low, high), window, "x", style.INK)
+
+
+def _window(ax: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.margins(x=0.12)
+
+
+def _words(group: str) -> str:
+    return style.phrase(json.loads(group)) or "estimate"
