@@ -107,10 +107,11 @@ def law_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternativ
     yield from other_split(fit, table)
 
 
-# A law's estimator is known by its options.
-for _name in ESTIMATORS:
-    if issubclass(ESTIMATORS[_name].options, LawOptions):
-        ALTERNATIVES.register(_name)(law_alternatives)
+def alternatives_of(estimator: str) -> Alternatives | None:
+    """The registered alternatives of an estimator, those of laws for any law; None where there are none."""
+    if estimator in ALTERNATIVES:
+        return ALTERNATIVES[estimator]
+    return law_alternatives if issubclass(ESTIMATORS[estimator].options, LawOptions) else None
 
 
 def specification_curve(study: StudyConfig, name: str, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -126,8 +127,9 @@ def specification_curve(study: StudyConfig, name: str, tables: dict[str, pd.Data
     check_fit(study, name)
     fit = study.fits[name]
     with placed(study, name):
-        if fit.estimator not in ALTERNATIVES:
-            known = ", ".join(ALTERNATIVES)
+        alternatives = alternatives_of(fit.estimator)
+        if alternatives is None:
+            known = ", ".join(name for name in ESTIMATORS if alternatives_of(name))
             raise MusterError("estimator", f"{fit.estimator} has no alternatives to compare", f"Those with: {known}")
         if fit.table not in tables:
             raise MusterError("table", f"{fit.table!r} was not given", f"Tables: {', '.join(tables)}")
@@ -136,7 +138,7 @@ def specification_curve(study: StudyConfig, name: str, tables: dict[str, pd.Data
         if chosen.empty:
             return pd.DataFrame(columns=list(SPECIFICATION_COLUMNS))
         parts = [_fit_one(Alternative(DECLARED, DECLARED, fit), chosen)]
-        for alternative in ALTERNATIVES[fit.estimator](fit, chosen):
+        for alternative in alternatives(fit, chosen):
             if not _same(alternative.fit, fit):
                 parts.append(_try(alternative, table))
     curve = pd.concat(parts, ignore_index=True).assign(study=study.study, fit=name)

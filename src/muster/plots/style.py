@@ -83,6 +83,9 @@ _LABELS = {
     "unique_tokens": ("unique tokens U", "count"),
     "flops": ("training compute C", "FLOP"),
     "streams": ("parallel streams P", "count"),
+    "samples": ("samples", "count"),
+    "compute": ("training compute C", "FLOP"),
+    "weight_variance": ("weight variance C_W", ""),
     "overtraining": ("tokens per parameter M", "count"),
     "error": ("downstream error", "share"),
     "final_train_loss": ("final training loss", ""),
@@ -200,8 +203,10 @@ def name_of(column: str) -> str:
 def _default_loss(data: PlotData) -> str:
     from muster.experiments import EXPERIMENTS
 
-    field = EXPERIMENTS[data.study.experiment].cell.model_fields.get("loss")
-    return "unit of the objective" if field is None else str(field.default)
+    fields = EXPERIMENTS[data.study.experiment].cell.model_fields
+    if "loss" in fields:
+        return str(fields["loss"].default)
+    return "as published" if "sources" in fields else "unit of the objective"
 
 
 def _scale_settings(data: PlotData) -> Mapping[str, Any]:
