@@ -173,8 +173,11 @@ def fit(args: Namespace) -> None:
 
 def _fit_stamp(args: Namespace, study: StudyConfig) -> dict[str, str]:
     """What the fits were made from: fits of a study outside the present run count only while this still holds."""
+    from muster.fingerprint import stage_fingerprint
+
     plan = _study_plan(args, study.study)
-    return {"scale": args.scale, "cells": plan.digest, "fits": digest(study.model_dump(mode="json")["fits"])}
+    models = digest(study.model_dump(mode="json")["fits"])
+    return {"scale": args.scale, "cells": plan.digest, "fits": models, "code": stage_fingerprint("fit")}
 
 
 def judge_studies(args: Namespace) -> None:

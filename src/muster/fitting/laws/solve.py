@@ -110,6 +110,11 @@ def solve(
     return minimize(law, x, np.log(y), weights, np.array(theta0, float), width, bounds(law, hold), warm)
 
 
+_EXPLORATIONS = 8
+_NEAR = 2.0  # a wall higher than this many times the minimum has nothing behind it that a practitioner would miss
+_MOVES = np.array([-1.5, -0.75, -0.3, 0.3, 0.75, 1.5])  # of a coordinate, for most a logarithm
+
+
 def fit_law(
     law: Law,
     x: Array,
@@ -119,14 +124,18 @@ def fit_law(
     weights: Array | None = None,
     starts: Array | None = None,
     fixed: Mapping[str, float] = {},
+    thorough: bool = False,
 ) -> LawFit:
     """Fit a law to x [V, R], y [R] > 0 from all its starts (or from θ [S, P]); the best minimum, certified.
 
-    Parameters in `fixed` stay at the natural values given. The certificate is that of Σ-objectives: nothing is divided
+    Parameters in `fixed` stay at the natural values given. thorough: also look around the best minimum for a better one
+    (`explore`), which costs as much again; what it meets counts among the starts. The certificate is that of Σ-objectives: nothing is divided
     by the number of rows, because an absolute tolerance then stops an optimizer at its start.
     """
     theta0 = place(law, law.starts(x, y) if starts is None else np.atleast_2d(starts), fixed)
     found = solve(law, x, y, weights, theta0, delta, tuple(fixed))
+    if thorough:
+        found = explore(law, x, y, weights, found, delta, tuple(fixed))
     best = int(np.argmin(np.where(np.isfinite(found.gradient), found.objective, np.inf)))
     theta, objective, gradient = found.theta[best], float(found.objective[best]), float(found.gradient[best])
     value, jacobian = law.log_value(theta[None], x)
@@ -137,9 +146,37 @@ def fit_law(
     reached = (found.objective <= objective * (1 + AGREEMENT) + floor) & (found.gradient < GRADIENT_TOLERANCE)
     agreeing, condition = int(reached.sum()), condition_number(jacobian[0][:, box.free])
     converged = gradient < GRADIENT_TOLERANCE and agreeing >= STARTS_AGREEING and not hit and np.isfinite(condition)
-    certificate = Certificate(gradient, len(theta0), agreeing, hit, condition, bool(converged))
+    certificate = Certificate(gradient, len(found.theta), agreeing, hit, condition, bool(converged))
     natural = dict(zip(law.parameters, map(float, law.to_natural(theta[None])[0]), strict=True))
     return LawFit(law, theta, natural, objective, certificate, np.log(y) - value[0], delta, box.free)
+
+
+def explore(
+    law: Law, x: Array, y: Array, weights: Array | None, found: Solution, delta: float | None, hold: Sequence[str]
+) -> Solution:
+    """Look for a better minimum around the best one found, until there is none: `found` with what the search met.
+
+    Each coordinate in turn is moved and held while the others settle, as a profile does it, then let go. Cold starts
+    alone can agree on a minimum that is not the best: while δ shrinks they all follow the path of least squares.
+    """
+    free = [name for name in law.parameters if name not in hold]
+    for _ in range(_EXPLORATIONS):
+        objective = np.where(np.isfinite(found.gradient), found.objective, np.inf)
+        best, least = found.theta[int(np.argmin(objective))], float(objective.min())
+        held = []
+        for name in free:
+            moved = np.repeat(best[None], len(_MOVES), axis=0)
+            moved[:, law.parameters.index(name)] += _MOVES
+            part = solve(law, x, y, weights, moved, delta, (*hold, name), warm=True)
+            held.append(part.theta[part.objective <= _NEAR * least])
+        if not len(near := np.concatenate(held)):
+            break
+        around = solve(law, x, y, weights, near, delta, hold, warm=True)
+        reached = np.isfinite(around.gradient)
+        found = Solution(*(np.concatenate([old, new[reached]]) for old, new in zip(found, around, strict=True)))
+        if not reached.any() or around.objective[reached].min() >= least * (1 - AGREEMENT):
+            break
+    return found
 
 
 def condition_number(jacobian: Array) -> float:
