@@ -51,7 +51,7 @@ class TestRows:
         assert (fits["n_runs"] == 60).all()
         certificate = json.loads(fits["certificate"][0])
         assert certificate["converged"]
-        assert certificate["starts_agreeing"] == certificate["starts"] == 16
+        assert certificate["starts_agreeing"] == certificate["starts"] > 16  # 16 cold ones, and those around the best
 
     def test_derived_rows_follow_from_the_parameters(self):
         fits = estimate(joint_runs()).set_index("parameter")["estimate"]

@@ -15,13 +15,13 @@ def schema() -> dict[str, Any]:
     """
     study, config = StudyConfig.model_json_schema(), Config.model_json_schema()
     definitions = {**study.pop("$defs"), **config.pop("$defs", {})}
-    study["allOf"] = [_cells(name) for name in EXPERIMENTS]
+    study["allOf"] = [_cells(name) for name in sorted(EXPERIMENTS)]
     step = definitions["Range"]["properties"]["step"]
     definitions["Range"]["properties"]["step"] = {
         "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\d+ ?/ ?\d+$"}],
         "description": step["description"],
     }
-    for name in EXPERIMENTS:
+    for name in sorted(EXPERIMENTS):
         definitions[f"{name} settings"], definitions[f"{name} block"] = _settings(name), _block(name)
         definitions |= EXPERIMENTS[name].cell.model_json_schema().get("$defs", {})
     return {

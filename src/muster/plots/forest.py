@@ -363,7 +363,7 @@ def _no_claims(title: str) -> Figure:
 
 def overview(ledger: pd.DataFrame, studies: Sequence[StudyConfig] = (), scale: str = "") -> Figure:
     """The forest plot of the ledger's headline claims (all claims if none is): the product's headline figure."""
-    headline = ledger[ledger["p_holm"].notna()] if len(ledger) else ledger
+    headline = ledger[ledger["p_holm"].notna()] if "p_holm" in ledger else ledger
     title = "Headline claims against measurements" if 0 < len(headline) < len(ledger) else None
     with style.paper():
         return draw(

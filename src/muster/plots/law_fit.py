@@ -65,7 +65,7 @@ def law_fit(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> Figur
         len(shown),
         size=(3.6 if len(shown) == 1 else 2.7, 1.75),
         sharex="col",
-        sharey="row",
+        sharey=False,
         heights=(2, 1),
     )
     at = {name: i for i, name in enumerate(law.variables)}
@@ -74,7 +74,8 @@ def law_fit(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> Figur
         above, below = axes[k], axes[k + len(shown)]
         _draw(above, below, each, at[across], at[hue] if hue else None, looks)
         style.panel_title(above, style.phrase(group), _note(each))
-    style.fit_log_axis(axes[: len(shown)])
+    for ax in axes[: len(shown)]:
+        style.fit_log_axis([ax])
     _residual_axis(axes[len(shown) :])
     for below in axes[len(shown) :]:
         below.set_xlabel(style.label(columns[across], data))
@@ -147,7 +148,7 @@ def _draw(above: Axes, below: Axes, each: _Fitted, across: int, hue: int | None,
             above.scatter(x[part], each.y[part], zorder=3, **face, **how)
             below.scatter(x[part], ratio[part], zorder=3, **face, **how)
     below.axhline(0, color=style.INK, lw=0.9, zorder=2)
-    above.set_xscale("log")
+    style.log_x_axis(above, float(x.min()), float(x.max()))
     others = [i for i in range(len(each.x)) if i not in (across, hue) and np.ptp(each.x[i]) > 0]
     if others:
         return

@@ -52,8 +52,17 @@ def optima_law(data: PlotData, spec: FigureConfig, options: Options) -> Figure:
         name = "" if len({each.quantity for each in found}) == 1 else style.name_of(panel.quantity)
         title = " · ".join(filter(None, [style.phrase(panel.group), name]))
         style.panel_title(ax, title, panel.note)
-        ax.set_xlabel(style.label(fit.along, data))
-        ax.set_ylabel(style.stacked("optimal " + style.label(panel.quantity, data), 34))
+    several = len({panel.quantity for panel in found}) > 1
+    for quantity in {panel.quantity for panel in found}:
+        style.fit_log_axis([ax for ax, panel in zip(axes, found, strict=True) if panel.quantity == quantity])
+    for ax in axes if several else []:
+        ax.tick_params(labelleft=True)
+    spans = [panel.cells[fit.along].to_numpy(float) for panel in found]
+    for ax in axes:
+        style.log_x_axis(ax, min(map(min, spans)), max(map(max, spans)))
+    style.outer_labels(axes, style.label(fit.along, data), _label(found[0].quantity, data))
+    for ax, panel in zip(axes, found, strict=True) if several else []:
+        ax.set_ylabel(style.stacked(_label(panel.quantity, data), 34))
     keys = [style.line_key("optimum, 95 % interval", marker="o", lw=1.2), style.line_key("fitted power law")]
     if hue:
         keys.append(style.line_key(style.stacked(style.name_of(hue), 22), "none"))
@@ -76,7 +85,9 @@ def _panels(data: PlotData, spec: FigureConfig) -> list[_Panel]:
         cells = pd.DataFrame(json.loads(own["diagnostics"].iloc[0]).get("cells", []))
         if cells.empty or not (inside := cells["status"] == "interior").any():
             continue
-        for quantity in [name for name in cells.columns if name.startswith(PREFIX)]:
+        # The learning rate comes first, as in the name of the field.
+        quantities = [name for name in cells.columns if name.startswith(PREFIX)]
+        for quantity in sorted(quantities, key=lambda name: name != "log2_lr"):
             exponents, note = _law(own, quantity.removeprefix(PREFIX), fit.along)
             if len(cells) > inside.sum():
                 note += f"; {inside.sum()} of {len(cells)} cells interior"
@@ -98,8 +109,19 @@ def _law(own: pd.DataFrame, quantity: str, along: str) -> tuple[dict[str, float]
         name = str(row["parameter"]).removeprefix(f"{quantity}_") if several else along
         exponents[name] = float(row["estimate"])
         text = style.interval_text(row["estimate"], row["ci_low"], row["ci_high"])
-        notes.append(f"exponent in {style.name_of(name)} {text}")
+        notes.append(f"exponent in {_symbol(name)}: {text}")
     return exponents, "\n".join(notes)
+
+
+def _label(quantity: str, data: PlotData) -> str:
+    known = quantity in ("log2_lr", "log2_batch")
+    return "optimal " + style.label(quantity if known else quantity.removeprefix(PREFIX), data)
+
+
+def _symbol(variable: str) -> str:
+    """N of `parameters N`: the last word of a variable's name where it is a symbol, else the name."""
+    last = style.name_of(variable).rpartition(" ")[2]
+    return last if len(last) == 1 else style.name_of(variable)
 
 
 def _draw(ax: Axes, panel: _Panel, along: str, hue: str | None, looks: dict[Any, Any]) -> None:
@@ -116,14 +138,13 @@ def _draw(ax: Axes, panel: _Panel, along: str, hue: str | None, looks: dict[Any,
         if math.isfinite(spread):
             power_law.draw_interval(ax, at, (value / 2**spread, value * 2**spread), window, "y", color)
         ax.plot([at], [value], "o", color=color, ms=4.5, zorder=3.5, gid="optimum")
-    ax.set_xscale("log")
     ax.set_yscale("log")
     slopes = {name: value for name, value in panel.exponents.items() if math.isfinite(value)}
     if along not in slopes:
         return
     level = np.log(y) - sum(value * np.log(cells[name].to_numpy(float)) for name, value in slopes.items())
     line = np.geomspace(x.min(), x.max(), 2)
-    for value in sorted({float(v) for v in cells[hue]}) if hue in slopes else [1.0]:
+    for value in [value for value, _ in _few(looks)] if hue in slopes else [1.0]:
         shift = slopes[hue] * math.log(value) if hue in slopes and hue is not None else 0.0
         fitted = np.exp(level.mean() + shift + slopes[along] * np.log(line))
         color = looks[value] if hue in slopes else style.MUTED

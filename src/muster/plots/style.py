@@ -84,6 +84,7 @@ _LABELS = {
     "flops": ("training compute C", "FLOP"),
     "streams": ("parallel streams P", "count"),
     "samples": ("samples", "count"),
+    "size": ("model size N", "parameters"),
     "compute": ("training compute C", "FLOP"),
     "weight_variance": ("weight variance C_W", ""),
     "overtraining": ("tokens per parameter M", "count"),
@@ -467,6 +468,19 @@ def log_axis(ax: Axes, low: float, high: float, most: int = 5) -> None:
     ax.yaxis.set_major_locator(FixedLocator(log_ticks(low, high, most)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: decimal(value)))
+
+
+def log_x_axis(ax: Axes, low: float, high: float, most: int = 4) -> None:
+    """A log x-axis around [low, high] with labels at few round numbers and none at the minor ticks."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+    pad = max(high / low, 1.5) ** 0.05
+    ax.set_xscale("log")
+    ax.set_xlim(low / pad, high * pad)
+    ticks = log_ticks(low / pad, high * pad, most)
+    ax.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / most)]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: decimal(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def log_ticks(low: float, high: float, most: int = 5) -> list[float]:

@@ -129,8 +129,9 @@ def fit_law(
     """Fit a law to x [V, R], y [R] > 0 from all its starts (or from θ [S, P]); the best minimum, certified.
 
     Parameters in `fixed` stay at the natural values given. thorough: also look around the best minimum for a better one
-    (`explore`), which costs as much again; what it meets counts among the starts. The certificate is that of Σ-objectives: nothing is divided
-    by the number of rows, because an absolute tolerance then stops an optimizer at its start.
+    (`explore`), which costs as much again; what it meets counts among the starts. The certificate is that of
+    Σ-objectives: nothing is divided by the number of rows, because an absolute tolerance then stops an optimizer at its
+    start.
     """
     theta0 = place(law, law.starts(x, y) if starts is None else np.atleast_2d(starts), fixed)
     found = solve(law, x, y, weights, theta0, delta, tuple(fixed))
