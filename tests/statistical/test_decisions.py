@@ -102,7 +102,8 @@ def families(rng, count, size):
             slope = slope_ols(X, y)
             low, high = slope.interval()
             rows.append(
-                {"fit": "slope", "primary": True, "group": f'{{"depth": {index}}}', "estimate": slope.estimate,
+                {"fit": "slope", "primary": True, "parameter": "exponent",
+                 "group": f'{{"depth": {index}}}', "estimate": slope.estimate,
                  "se": slope.se, "dof": slope.dof, "ci_low": low, "ci_high": high, "n_cells": 15, "n_runs": 15,
                  "status": "ok", "note": ""}
             )  # fmt: skip
