@@ -11,6 +11,7 @@ from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import (
     ESTIMATORS,
+    Counts,
     Estimator,
     FitResult,
     NoOptions,
@@ -90,6 +91,10 @@ def closed_form(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     primary = primary_variant(fit, VARIANTS)
     fits: list[dict[str, Any]] = []
     for group, rows in groups(table, fit.by):
+        if rows.empty:
+            none = "no row in the range of the formula"
+            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=none, counts=Counts(0, 0))
+            continue
         require_unique(rows, [column for column in keys(rows) if not column.startswith(MEMBER_PREFIX)])
         cell = [column for column in keys(rows) if column not in WITHIN_RUN]
         shape = [column for column in cell if column != "seed"]
