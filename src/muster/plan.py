@@ -238,9 +238,11 @@ def plan_study(
         where = ("scales", scale, "grid", i)
         for values in _block_cells(experiment, base, dict(block), seeds, path, where):
             _merge(merged, values, experiment.cell.member_axes)
-    cells = tuple(
+    named = (
         name_cell(study.experiment, _cell(experiment, values, study, scale, path), dtype) for values in merged.values()
     )
+    # A block that spells out a default names the same cell as one that leaves it open.
+    cells = tuple({cell.key: cell for cell in named}.values())
     written = {name for block in preset.grid for name in block}
     return StudyPlan(
         study,
