@@ -34,7 +34,7 @@ class Job(BaseModel):
     @property
     def label(self) -> str:
         """What a reader recognises the job's folder by; a digest of all settings follows it there."""
-        raise NotImplementedError
+        return "-".join(str(getattr(self, axis)) for axis in self.key_axes)
 
 
 class Cell(Job):

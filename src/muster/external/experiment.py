@@ -52,10 +52,6 @@ class ImportCell(Job):
     def table(self) -> Table:
         return self.sources[self.source]
 
-    @property
-    def label(self) -> str:
-        return self.source
-
 
 def cost(cell: ImportCell) -> Cost:
     """Reading a small file; a download is not counted."""
