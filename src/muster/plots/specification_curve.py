@@ -91,6 +91,7 @@ def _region(ax: Axes, data: PlotData, spec: FigureConfig, options: Specification
         if (claim.fit, claim.where) == (spec.fit, options.where) and claim.parameter in (None, options.parameter):
             low, high = style.claimed_region(claim.predicted, claim.margin, claim.test)
             left, right = ax.get_xlim()
-            ax.axvspan(max(low, left), min(high, right), color=style.CATEGORIES[0], alpha=0.08, lw=0, zorder=0)
-            shaded = True
+            if low < right and high > left:
+                ax.axvspan(max(low, left), min(high, right), color=style.CATEGORIES[0], alpha=0.08, lw=0, zorder=0)
+                shaded = True
     return shaded
