@@ -52,6 +52,7 @@ onstart:
     # jobs: after 250 jobs that takes a fifth of a core. Only schedulers of clusters need the limit.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+        start_warm()
 
 
 localrules:

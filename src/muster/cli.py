@@ -8,6 +8,7 @@ from pathlib import Path
 
 from muster import __version__
 from muster.errors import MusterError
+from muster.warm import forward
 
 SCALES = ("smoke", "laptop", "paper")
 KINDS = ("studies", "claims", "experiments", "parameterizations", "rules", "optimizers", "families", "activations",
@@ -28,6 +29,8 @@ first steps:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. A mistake the user can mend becomes one line on stderr and exit status 2."""
+    if argv is None and (status := forward(sys.argv[1:])) is not None:
+        return status
     args = parser().parse_args(argv)
     module, function = args.function.split(":")
     try:
@@ -285,6 +288,7 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     for stage, function, summary in (
         ("collect", "collect_study", "Stage collect: one study's cells become three tables"),
         ("fit", "fit", "Stage fit: fit a study's models to its tables"),
+        ("specify", "specify", "Stage fit: fit them again under every reasonable choice of estimator"),
     ):
         command = _add(commands, stage, f"stages:{function}", summary)
         command.add_argument("study")
