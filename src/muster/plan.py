@@ -28,7 +28,13 @@ from muster.experiments import EXPERIMENTS, Cost, Experiment, Job
 from muster.tables.schema import COLUMNS
 
 LEDGER_PLOTS = ("forest",)  # plots that draw verdicts; the others are made before anything is judged
+SPECIFICATION_PLOTS = ("specification_curve",)  # plots that draw a fit under every choice of estimator
 ALWAYS_KEYS = ("optimizer", "rule")  # key columns of every study whose cells have them, even at one value
+
+
+def specified(study: StudyConfig) -> list[str]:
+    """The fits whose specification curves the study's figures show, in order."""
+    return list(dict.fromkeys(f.fit for f in study.figures.values() if f.plot in SPECIFICATION_PLOTS and f.fit))
 
 
 class PlannedCell(NamedTuple):

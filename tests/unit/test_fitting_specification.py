@@ -27,7 +27,8 @@ def runs(**fields):
 
 
 def curve(rows, **fit):
-    return specification_curve(study(**fit), "lr", {"runs": rows})
+    tables = {"runs": rows}
+    return specification_curve(study(**fit), "lr", tables, fit_study(study(**fit), tables)[1])
 
 
 def test_the_declared_number_is_the_one_that_fit_study_gives():
@@ -119,9 +120,9 @@ def test_laws_compare_losses_and_rows(monkeypatch):
 def test_estimators_without_alternatives_and_unknown_fits_are_errors():
     assert {"lr_transfer", "lr_transfer_difference", "power_law", "regression"} <= {*ALTERNATIVES}
     with pytest.raises(MusterError, match=r"demo.yaml: fits.lr.estimator: mean has no alternatives"):
-        curve(runs(), estimator="mean")
+        specification_curve(study(estimator="mean"), "lr", {"runs": runs()}, pd.DataFrame())
     with pytest.raises(MusterError, match="no fit 'slope'"):
-        specification_curve(study(), "slope", {"runs": runs()})
+        specification_curve(study(), "slope", {"runs": runs()}, pd.DataFrame())
 
 
 def test_an_empty_selection_is_an_empty_curve():

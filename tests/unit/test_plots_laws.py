@@ -10,6 +10,7 @@ import pytest
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.fitting import fit_study
+from muster.fitting.specification import specification_curves
 from muster.plots import PlotData, render, save
 
 matplotlib.use("agg")
@@ -82,7 +83,8 @@ def make_runs() -> pd.DataFrame:
 def data() -> PlotData:
     study, runs = make_study(), make_runs()
     optima, fits = fit_study(study, {"runs": runs})
-    return PlotData(study, "laptop", runs=runs, optima=optima, fits=fits)
+    specification = specification_curves(study, {"runs": runs}, fits)
+    return PlotData(study, "laptop", runs=runs, optima=optima, fits=fits, specification=specification)
 
 
 def drawn(fig, gid: str) -> list:

@@ -5,10 +5,13 @@ Needs config.yaml and the studies. Makes nothing. A mistake in them ends the run
 
 import gc
 import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from shlex import quote
 
+from muster import warm
 from muster.config.load import read_yaml
 from muster.errors import MusterError
 from muster.external.source import source_folder, state
@@ -19,11 +22,13 @@ from muster.fingerprint import (
 )
 from muster.plan import (
     LEDGER_PLOTS,
+    SPECIFICATION_PLOTS,
     Plan,
     PlannedCell,
     canonical,
     dataset_of,
     plan_from,
+    specified,
 )
 
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
@@ -61,6 +66,7 @@ def read_plan(settings: dict) -> Plan:
 
 CONFIG_FILE = config_file()
 TABLES = ("runs", "curves", "probes")
+WARM_JOBS = 12  # a job saves about two seconds, the server takes five to start
 
 
 def options() -> str:
@@ -107,6 +113,11 @@ def fit_settings(wildcards) -> str:
     return canonical(PLAN.studies[wildcards.study].study.model_dump(mode="json")["fits"])
 
 
+def specified_fits(wildcards) -> str:
+    study = PLAN.studies[wildcards.study].study
+    return canonical({name: study.fits[name].model_dump(mode="json") for name in specified(study)})
+
+
 def claim_settings() -> dict[str, str]:
     """Everything of a study that the ledger prints: a study with other words is judged anew, not fitted anew."""
     fields = ("claims", "paper", "slug")
@@ -140,6 +151,11 @@ def figure_plot(wildcards) -> str:
 
 def figure_ledger(wildcards) -> list[str]:
     return list(rules.judge.output) if planned_figure(wildcards).plot in LEDGER_PLOTS else []
+
+
+def figure_specification(wildcards) -> list[str]:
+    shown = planned_figure(wildcards).plot in SPECIFICATION_PLOTS
+    return [f"{RESULTS}/fits/{wildcards.study}/specification.parquet"] if shown else []
 
 
 def cell_of(wildcards) -> PlannedCell:
@@ -210,3 +226,20 @@ def dataset_code(wildcards) -> str:
 def one_of(names) -> str:
     """A wildcard constraint that only these names satisfy; no name, no match."""
     return "|".join(names) or "(?!)"
+
+
+def start_warm() -> None:
+    """Start the process that jobs are forked from, once there are so many that its own start pays.
+
+    It ends when Snakemake does, however that happens, because it then loses its stdin.
+    """
+    if sys.platform != "linux" or len(workflow.dag) < WARM_JOBS:
+        return
+    socket = os.path.join(tempfile.mkdtemp(prefix="muster-"), "jobs")
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "muster.warm", socket]
+    # Ctrl-C reaches Snakemake's whole group: the server must outlive the jobs that then end.
+    workflow.warm_server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, env={**os.environ, **single}, start_new_session=True
+    )
+    os.environ[warm.VARIABLE] = socket

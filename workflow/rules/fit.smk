@@ -1,4 +1,8 @@
-"""Stage fit. Needs a study's tables; makes its fits with intervals and, where rates were swept, its optima."""
+"""Stage fit. Needs a study's tables; makes its fits with intervals and, where rates were swept, its optima.
+
+A study that shows an exponent under every reasonable choice of estimator has these fitted by a job of their own: no
+verdict waits for them.
+"""
 
 
 rule fit:
@@ -20,3 +24,21 @@ rule fit:
         options=OPTIONS,
     shell:
         "muster fit {wildcards.study} {params.options} > {log:q} 2>&1"
+
+
+rule specification:
+    input:
+        runs=f"{RESULTS}/tables/{{study}}/runs.parquet",
+        curves=f"{RESULTS}/tables/{{study}}/curves.parquet",
+        probes=f"{RESULTS}/tables/{{study}}/probes.parquet",
+        fits=rules.fit.output.fits,
+    output:
+        f"{RESULTS}/fits/{{study}}/specification.parquet",
+    log:
+        f"{RESULTS}/logs/specification/{{study}}.log",
+    params:
+        fits=specified_fits,
+        code=stage_fingerprint("fit"),
+        options=OPTIONS,
+    shell:
+        "muster specify {wildcards.study} {params.options} > {log:q} 2>&1"

@@ -9,6 +9,7 @@ rule plot:
         fits=f"{RESULTS}/fits/{{study}}/fits.parquet",
         optima=f"{RESULTS}/fits/{{study}}/optima.parquet",
         ledger=figure_ledger,
+        specification=figure_specification,
     output:
         svg=report(
             f"{RESULTS}/figures/{{study}}/{{figure}}.svg",

@@ -16,10 +16,22 @@ from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.external.source import source_folder
-from muster.plan import LEDGER_PLOTS, PlannedCell, StudyPlan, dataset_of, digest, load_plan, plan_study, read_cell
+from muster.plan import (
+    LEDGER_PLOTS,
+    SPECIFICATION_PLOTS,
+    PlannedCell,
+    StudyPlan,
+    dataset_of,
+    digest,
+    load_plan,
+    plan_study,
+    read_cell,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SMOKE_REPLICATES = 100
 
 
 def settle(args: Namespace) -> Namespace:
@@ -163,12 +175,39 @@ def fit(args: Namespace) -> None:
     from muster.fitting import fit_study
     from muster.tables.io import write_frame, write_text
 
-    study = _study_plan(settle(args)).study
+    study = _fitted_study(settle(args))
     folder = args.results / "fits" / study.study
     optima, fits = fit_study(study, _tables(args.results, study.study))
     write_frame(optima, folder / "optima.parquet")
     write_frame(fits, folder / "fits.parquet")
     write_text(folder / "fits.json", json.dumps(_fit_stamp(args, study), sort_keys=True) + "\n")
+
+
+def specify(args: Namespace) -> None:
+    """Fit again, under every reasonable choice of estimator, the exponents whose specification curves are drawn."""
+    import pandas as pd
+
+    from muster.fitting.specification import specification_curves
+    from muster.tables.io import write_frame
+
+    study = _fitted_study(settle(args))
+    folder = args.results / "fits" / study.study
+    fits = pd.read_parquet(folder / "fits.parquet")
+    write_frame(specification_curves(study, _tables(args.results, study.study), fits), folder / "specification.parquet")
+
+
+def _fitted_study(args: Namespace) -> StudyConfig:
+    """The study as its fits are made: at scale smoke, which judges nothing, with few bootstrap replicates."""
+    from muster.fitting.base import ESTIMATORS
+
+    study = _study_plan(args).study
+    if args.scale != "smoke":
+        return study
+    fits = dict(study.fits)
+    for name, fit in study.fits.items():
+        if "replicates" in ESTIMATORS[fit.estimator].options.model_fields:
+            fits[name] = fit.model_copy(update={"options": {**fit.options, "replicates": SMOKE_REPLICATES}})
+    return study.model_copy(update={"fits": fits})
 
 
 def _fit_stamp(args: Namespace, study: StudyConfig) -> dict[str, str]:
@@ -230,7 +269,9 @@ def plot(args: Namespace) -> None:
         study = _study_plan(args).study
         fits = args.results / "fits" / study.study
         spec = study.figures.get(args.figure)
-        ledger = pd.DataFrame()
+        ledger = specification = pd.DataFrame()
+        if spec is not None and spec.plot in SPECIFICATION_PLOTS:
+            specification = pd.read_parquet(fits / "specification.parquet")
         if spec is not None and spec.plot in LEDGER_PLOTS:
             ledger = read_ledger(args.results / "ledger")
             ledger = ledger[ledger["study"] == study.study]
@@ -240,6 +281,7 @@ def plot(args: Namespace) -> None:
             **_tables(args.results, study.study),
             optima=pd.read_parquet(fits / "optima.parquet"),
             fits=pd.read_parquet(fits / "fits.parquet"),
+            specification=specification,
             claims=ledger,
         )
         figure = render(args.figure, data)

@@ -15,6 +15,7 @@ from muster.fitting.base import ESTIMATORS
 from muster.fitting.frames import select
 from muster.fitting.laws.options import LawOptions
 from muster.fitting.study import check_fit, placed
+from muster.plan import specified
 from muster.registry import Registry
 
 SPECIFICATION_COLUMNS = (
@@ -96,7 +97,7 @@ def regression_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alt
 
 def law_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
     """Other losses of the residuals, with and without the rows of largest loss, independent rows, the other split."""
-    few = {"replicates": QUICK}
+    few = {"replicates": min(QUICK, LawOptions.model_validate(fit.options).replicates)}
     for label, delta in (("least squares", "squares"), ("Huber, δ = 0.001", 1e-3), ("Huber, 1.345 sd", None)):
         yield with_option(fit, "loss", label, delta=delta, **few)
     for drop in (0, 5):
@@ -114,12 +115,15 @@ def alternatives_of(estimator: str) -> Alternatives | None:
     return law_alternatives if issubclass(ESTIMATORS[estimator].options, LawOptions) else None
 
 
-def specification_curve(study: StudyConfig, name: str, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def specification_curve(
+    study: StudyConfig, name: str, tables: dict[str, pd.DataFrame], fits: pd.DataFrame
+) -> pd.DataFrame:
     """Every number of one fit under its estimator's alternatives, long, with the columns SPECIFICATION_COLUMNS.
 
-    One choice is changed at a time; each comes in all variants. `declared` marks the one that decides claims. An
-    alternative that cannot be fitted stays as a row without a number, with the reason in `note`. Raises a MusterError
-    that names file, fit and field when the declared fit itself cannot be made, or its estimator has no alternatives.
+    fits: the study's fits, where the declared choice stands already. One choice is changed at a time; each comes in all
+    variants. `declared` marks the one that decides claims. An alternative that cannot be fitted stays as a row without
+    a number, with the reason in `note`. Raises a MusterError that names file, fit and field when the declared fit
+    itself cannot be made, or its estimator has no alternatives.
     """
     if name not in study.fits:
         place = f"config/studies/{study.study}.yaml: fits"
@@ -137,12 +141,18 @@ def specification_curve(study: StudyConfig, name: str, tables: dict[str, pd.Data
         chosen = select(table, fit.select)
         if chosen.empty:
             return pd.DataFrame(columns=list(SPECIFICATION_COLUMNS))
-        parts = [_fit_one(Alternative(DECLARED, DECLARED, fit), chosen)]
+        parts = [_rows(Alternative(DECLARED, DECLARED, fit), fits[fits["fit"] == name])]
         for alternative in alternatives(fit, chosen):
             if not _same(alternative.fit, fit):
                 parts.append(_try(alternative, table))
     curve = pd.concat(parts, ignore_index=True).assign(study=study.study, fit=name)
     return curve[list(SPECIFICATION_COLUMNS)]
+
+
+def specification_curves(study: StudyConfig, tables: dict[str, pd.DataFrame], fits: pd.DataFrame) -> pd.DataFrame:
+    """The specification curves that the study's figures show, one below the other."""
+    parts = [specification_curve(study, name, tables, fits) for name in specified(study)]
+    return pd.concat([pd.DataFrame(columns=list(SPECIFICATION_COLUMNS)), *parts], ignore_index=True)
 
 
 def _same(one: FitConfig, other: FitConfig) -> bool:
@@ -155,7 +165,8 @@ def _same(one: FitConfig, other: FitConfig) -> bool:
 
 def _try(alternative: Alternative, table: pd.DataFrame) -> pd.DataFrame:
     try:
-        return _fit_one(alternative, select(table, alternative.fit.select))
+        rows = select(table, alternative.fit.select)
+        return _rows(alternative, ESTIMATORS[alternative.fit.estimator].function(rows, alternative.fit).fits)
     except MusterError as error:
         missing = dict.fromkeys(("estimate", "se", "dof", "ci_low", "ci_high"), float("nan"))
         row = {**missing, "group": "{}", "parameter": "", "variant": "", "n_cells": 0, "n_runs": 0}
@@ -163,11 +174,9 @@ def _try(alternative: Alternative, table: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame([{**row, "choice": alternative.choice, "label": alternative.label}])
 
 
-def _fit_one(alternative: Alternative, chosen: pd.DataFrame) -> pd.DataFrame:
-    estimator = ESTIMATORS[alternative.fit.estimator]
-    fits = estimator.function(chosen, alternative.fit).fits
+def _rows(alternative: Alternative, fits: pd.DataFrame) -> pd.DataFrame:
     return fits.assign(
-        parameter=fits["parameter"].replace("", estimator.parameters[0]),
+        parameter=fits["parameter"].replace("", ESTIMATORS[alternative.fit.estimator].parameters[0]),
         declared=fits["primary"] & (alternative.choice == DECLARED),
         choice=alternative.choice,
         label=alternative.label,

@@ -34,8 +34,6 @@ def specification_curve(data: PlotData, spec: FigureConfig, options: Specificati
     Nothing here decides a claim: the figure shows how far the number leans on a choice that papers make silently
     (Simonsohn, Simmons & Nelson 2020).
     """
-    from muster.fitting.specification import specification_curve as every_choice
-
     if spec.fit is None:
         raise MusterError("fit", "missing", f"Fits of the study: {', '.join(data.study.fits)}")
     by = data.study.fits[spec.fit].by
@@ -43,12 +41,13 @@ def specification_curve(data: PlotData, spec: FigureConfig, options: Specificati
         raise MusterError(
             "options.where", f"found {options.where}", f"One value for each of: {', '.join(by) or 'none'}"
         )
-    tables = {name: getattr(data, name) for name in ("runs", "curves", "probes")}
-    curve = every_choice(data.study, spec.fit, tables)
-    curve = curve[curve["group"].map(lambda text: json.loads(text) == options.where).astype(bool)]
+    curve = data.specification
+    if len(curve):
+        curve = curve[curve["fit"] == spec.fit]
+        curve = curve[curve["group"].map(lambda text: json.loads(text) == options.where).astype(bool)]
     if len(curve):
         curve = curve[curve["parameter"] == (options.parameter or curve["parameter"].iloc[0])]
-    curve = curve[curve["estimate"].map(math.isfinite).astype(bool)].sort_values("estimate", ignore_index=True)
+        curve = curve[curve["estimate"].map(math.isfinite).astype(bool)].sort_values("estimate", ignore_index=True)
     if curve.empty:
         return style.nothing(data, options.title, "no choice of estimator gives a number")
     fig, (ax,) = style.panels(1, size=(4.6, 0.55 + 0.155 * len(curve)), room=2.6)
