@@ -7,7 +7,7 @@ import pytest
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.fitting import fit_study, specification
-from muster.fitting.specification import ALTERNATIVES, SPECIFICATION_COLUMNS, specification_curve
+from muster.fitting.specification import ALTERNATIVES, SPECIFICATION_COLUMNS, specification_curve, specification_curves
 from tests.unit.test_fitting_estimators import sweep
 from tests.unit.test_fitting_regression import table
 
@@ -123,6 +123,20 @@ def test_estimators_without_alternatives_and_unknown_fits_are_errors():
         specification_curve(study(estimator="mean"), "lr", {"runs": runs()}, pd.DataFrame())
     with pytest.raises(MusterError, match="no fit 'slope'"):
         specification_curve(study(), "slope", {"runs": runs()}, pd.DataFrame())
+
+
+def test_the_curves_of_a_study_are_those_that_its_figures_show():
+    figures = {
+        name: {"plot": "specification_curve", "fit": "lr", "options": {"where": {"parameterization": name}}}
+        for name in ("sp", "mup")
+    }
+    shown, tables = study(by=["parameterization"]), {"runs": runs()}
+    fits = fit_study(shown, tables)[1]
+    assert specification_curves(shown, tables, fits).empty
+    shown = StudyConfig.model_validate({**shown.model_dump(), "figures": figures})
+    found = specification_curves(shown, tables, fits)
+    pd.testing.assert_frame_equal(found, specification_curve(shown, "lr", tables, fits))  # once, not once a figure
+    assert found["estimate"].dtype == float
 
 
 def test_an_empty_selection_is_an_empty_curve():

@@ -31,7 +31,7 @@ from muster.plan import (
 if TYPE_CHECKING:
     import pandas as pd
 
-SMOKE_REPLICATES = 100
+SMOKE = {"replicates": 100, "thorough": False}  # options of estimators at scale smoke, which judges nothing
 
 
 def settle(args: Namespace) -> Namespace:
@@ -197,7 +197,7 @@ def specify(args: Namespace) -> None:
 
 
 def _fitted_study(args: Namespace) -> StudyConfig:
-    """The study as its fits are made: at scale smoke, which judges nothing, with few bootstrap replicates."""
+    """The study as its fits are made: at scale smoke, which judges nothing, without what only earns a number trust."""
     from muster.fitting.base import ESTIMATORS
 
     study = _study_plan(args).study
@@ -205,8 +205,9 @@ def _fitted_study(args: Namespace) -> StudyConfig:
         return study
     fits = dict(study.fits)
     for name, fit in study.fits.items():
-        if "replicates" in ESTIMATORS[fit.estimator].options.model_fields:
-            fits[name] = fit.model_copy(update={"options": {**fit.options, "replicates": SMOKE_REPLICATES}})
+        known = ESTIMATORS[fit.estimator].options.model_fields
+        less = {option: value for option, value in SMOKE.items() if option in known}
+        fits[name] = fit.model_copy(update={"options": {**fit.options, **less}})
     return study.model_copy(update={"fits": fits})
 
 

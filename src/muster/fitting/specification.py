@@ -152,7 +152,8 @@ def specification_curve(
 def specification_curves(study: StudyConfig, tables: dict[str, pd.DataFrame], fits: pd.DataFrame) -> pd.DataFrame:
     """The specification curves that the study's figures show, one below the other."""
     parts = [specification_curve(study, name, tables, fits) for name in specified(study)]
-    return pd.concat([pd.DataFrame(columns=list(SPECIFICATION_COLUMNS)), *parts], ignore_index=True)
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(SPECIFICATION_COLUMNS))
 
 
 def _same(one: FitConfig, other: FitConfig) -> bool:

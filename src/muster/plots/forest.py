@@ -338,12 +338,10 @@ def _title(fig: Figure, ledger: pd.DataFrame, title: str, scale: str) -> None:
 def _text_width(text: str, size: float = 8, weight: str = "normal") -> float:
     """Width in inches of a text in the house font."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
-    if not text:
-        return 0.0
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight=weight))
-    return float(path.get_extents().x1) / 72
+    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72 if text else 0.0
 
 
 def _cut(text: str, room: float) -> str:

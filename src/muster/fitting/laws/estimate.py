@@ -144,7 +144,7 @@ def _fit_one(law: Law, data: Rows, rest: Rows, every: Rows | None, options: LawO
     # Refits minimize what the fit minimizes; all else is told of the law itself.
     solved, goal = (linear_scale(law), data._replace(y=np.exp(data.y))) if linear else (law, data)
     delta = _delta(solved, goal, options)
-    found = fit_law(solved, goal.x, goal.y, delta=delta, fixed=options.fixed, thorough=True)
+    found = fit_law(solved, goal.x, goal.y, delta=delta, fixed=options.fixed, thorough=options.thorough)
     fit = replace(found, law=law, residuals=np.log(data.y) - law.log_value(found.theta[None], data.x)[0][0])
     theta = bootstrap(found, goal.x, goal.y, goal.clusters, options.replicates)
     usable = theta[np.isfinite(theta).all(axis=1)]

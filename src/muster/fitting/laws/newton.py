@@ -42,7 +42,15 @@ def huber(residual: Array, delta: Array | float) -> Array:
 
 
 def minimize(
-    law: Law, x: Array, log_y: Array, weights: Array, theta: Array, delta: float, box: Box, warm: bool = False
+    law: Law,
+    x: Array,
+    log_y: Array,
+    weights: Array,
+    theta: Array,
+    delta: float,
+    box: Box,
+    warm: bool = False,
+    iterations: int = ITERATIONS,
 ) -> Solution:
     """Minimize Σ_r w_r Huber(ln y_r − ln f(x_r; θ); δ) from every start θ [B, P]; log_y, weights [R] or [B, R]; δ ≤ ∞.
 
@@ -59,7 +67,7 @@ def minimize(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for begin in range(0, len(theta), rows):
             part = slice(begin, begin + rows)
-            parts.append(_minimize_chunk(law, x, log_y[part], weights[part], theta[part], delta, box, warm))
+            parts.append(_minimize_chunk(law, x, log_y[part], weights[part], theta[part], delta, box, warm, iterations))
     return Solution(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
@@ -97,7 +105,7 @@ class _Slope(NamedTuple):
 
 
 def _minimize_chunk(
-    law: Law, x: Array, log_y: Array, weights: Array, theta: Array, delta: float, box: Box, warm: bool
+    law: Law, x: Array, log_y: Array, weights: Array, theta: Array, delta: float, box: Box, warm: bool, iterations: int
 ) -> Solution:
     count = len(theta)
     theta = np.clip(theta, box.low, box.high)
@@ -113,7 +121,7 @@ def _minimize_chunk(
     state.measure()
     final = Solution(theta.copy(), state.objective.copy(), np.full(count, np.inf))
     state.keep(np.isfinite(state.objective))
-    for iteration in range(ITERATIONS):
+    for iteration in range(iterations):
         slope = _slope(state, box)
         if (settled := (slope.cosine < _SETTLED) & (state.width > delta)).any():
             state.width = np.where(settled, np.maximum(delta, state.width / _SHRINK), state.width)

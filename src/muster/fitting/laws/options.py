@@ -40,6 +40,7 @@ class LawOptions(NoOptions):
     )
     fixed: dict[str, float] = Field(default_factory=dict, description="Parameter → value that is not estimated")
     clusters: str | None = Field(None, description="Column whose values are resampled as a whole (families of runs)")
+    thorough: bool = Field(True, description="Also look around the best minimum of the starts for a better one")
     replicates: int = Field(1000, ge=100, description="Bootstrap replicates")
     interval: Literal["bootstrap", "profile"] = Field(
         "bootstrap",

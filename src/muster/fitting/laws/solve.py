@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from muster.fitting.laws.base import Array, Law
-from muster.fitting.laws.newton import Box, Solution, minimize
+from muster.fitting.laws.newton import ITERATIONS, Box, Solution, minimize
 
 GRADIENT_TOLERANCE = 1e-6
 AGREEMENT = 1e-6
@@ -99,18 +99,21 @@ def solve(
     delta: float | None = None,
     hold: Sequence[str] = (),
     warm: bool = False,
+    iterations: int = ITERATIONS,
 ) -> Solution:
     """Minimize Σ_r w_r Huber(ln y_r − ln f(x_r; θ); δ) from every start of θ0 [B, P] at once: θ, objective, gradient.
 
     x [V, R] is shared; y > 0 is [R] or [B, R], weights likewise or None (all 1). delta None: least squares. Parameters
-    in `hold` keep their starts' values. warm: the starts are close to their minima, as a bootstrap's are.
+    in `hold` keep their starts' values. warm: the starts are close to their minima, as a bootstrap's are. iterations:
+    where the search breaks off.
     """
     weights = np.ones(y.shape[-1]) if weights is None else np.asarray(weights, float)
     width = np.inf if delta is None else float(delta)
-    return minimize(law, x, np.log(y), weights, np.array(theta0, float), width, bounds(law, hold), warm)
+    return minimize(law, x, np.log(y), weights, np.array(theta0, float), width, bounds(law, hold), warm, iterations)
 
 
 _EXPLORATIONS = 8
+_SETTLING = 30  # steps of the other coordinates while one is held: they are let go from there anyway
 _NEAR = 2.0  # a wall higher than this many times the minimum has nothing behind it that a practitioner would miss
 _MOVES = np.array([-1.5, -0.75, -0.3, 0.3, 0.75, 1.5])  # of a coordinate, for most a logarithm
 
@@ -168,7 +171,7 @@ def explore(
         for name in free:
             moved = np.repeat(best[None], len(_MOVES), axis=0)
             moved[:, law.parameters.index(name)] += _MOVES
-            part = solve(law, x, y, weights, moved, delta, (*hold, name), warm=True)
+            part = solve(law, x, y, weights, moved, delta, (*hold, name), warm=True, iterations=_SETTLING)
             held.append(part.theta[part.objective <= _NEAR * least])
         if not len(near := np.concatenate(held)):
             break
