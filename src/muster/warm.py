@@ -15,6 +15,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,7 @@ def serve(path: Path) -> None:
     """Load the libraries, then fork a job for each caller until stdin ends."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    rehearse()
     gc.freeze()  # collected objects would be copied into every job
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries jobs
     with _listening(path) as listener, selectors.DefaultSelector() as ready:
@@ -76,6 +78,18 @@ def serve(path: Path) -> None:
                     listener.close()
                     _job(caller)
                 caller.close()
+
+
+def rehearse() -> None:
+    """Draw a figure for nobody: fonts, tick labels and the grammar of formulas take a while the first time."""
+    from matplotlib.figure import Figure
+
+    from muster.plots import style
+
+    with tempfile.TemporaryDirectory() as folder, style.paper():
+        fig = Figure(layout="constrained")
+        fig.subplots().loglog([1, 8], [1, 8], base=2)
+        style.save(fig, Path(folder, "a.svg"), Path(folder, "a.png"))
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ def main(argv):
     return int(argv[1])
 
 muster.warm.LIBRARIES = ()
+muster.warm.rehearse = lambda: None
 muster.cli.main = main
 muster.warm.serve(Path(sys.argv[1]))
 """
@@ -123,3 +124,19 @@ def test_every_library_is_there():
     import importlib.util
 
     assert all(importlib.util.find_spec(name) for name in warm.LIBRARIES)
+
+
+def test_a_rehearsal_leaves_no_trace_in_a_figure(tmp_path):
+    from matplotlib.figure import Figure
+
+    from muster.plots import save
+
+    def draw(name):
+        fig = Figure()
+        fig.subplots().loglog([1, 100], [1, 100])
+        save(fig, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+        return [(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("svg", "png")]
+
+    before = draw("before")
+    warm.rehearse()
+    assert draw("after") == before
