@@ -52,6 +52,7 @@ MISTAKES = {
     "test": ("test: equivalence", "test: equal", 23, ["claims[0].test", "'equivalence'"]),
     "plot": ("plot: lr_sweep", "plot: lr_sweeps", 25, ["figures.sweep.plot", "Did you mean 'lr_sweep'"]),
     "figure's fit": ("sweep: {plot: lr_sweep, fit: lr}", "sweep: {plot: lr_sweep, fit: ll}", 25, ["figures.sweep.fit"]),
+    "no fit": ("plot: lr_sweep, fit: lr}", "plot: specification_curve}", 25, ["figures.sweep.fit: missing", "lr"]),
     "study's name": ("study: tiny-train", "study: tiny-trian", 2, ["equal the file's name, 'tiny-train'"]),
 }  # fmt: skip
 

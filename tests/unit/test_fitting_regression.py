@@ -39,7 +39,7 @@ def run(rows, **options):
     return ESTIMATORS["regression"].function(rows, fit).fits
 
 
-BOTH = {"on": ["parameters", "tokens"]}
+BOTH = {"variables": ["parameters", "tokens"]}
 
 
 class TestRegression:
@@ -91,7 +91,7 @@ class TestRegression:
         rows = table(noise=0).assign(log2_lr=lambda t: -0.5 * np.log2(t["parameters"]) + 4)
         fits = run(rows, fields={"response": "log2_lr"})
         assert fits["estimate"].iloc[0] == pytest.approx(-0.5, abs=1e-12)
-        inverse = run(rows, on=["log2_lr"], fields={"response": "parameters"})
+        inverse = run(rows, variables=["log2_lr"], fields={"response": "parameters"})
         assert inverse["estimate"].iloc[0] == pytest.approx(-2, abs=1e-9)
 
     def test_missing_and_diverged_rows_are_dropped_and_counted(self):
@@ -125,10 +125,10 @@ class TestRegression:
             ({"tokens": -1.0}, BOTH, "tokens takes the value -1"),
             ({"final_eval_loss": 0.0}, {}, "final_eval_loss takes the value 0"),
             ({"run": "r0"}, {}, "the run 'r0' occurs twice"),
-            ({}, {"on": ["depth"]}, "no column 'depth'"),
+            ({}, {"variables": ["depth"]}, "no column 'depth'"),
             ({}, {"clusters": "lab"}, "no column 'lab'"),
-            ({}, {"on": ["tokens", "tokens"]}, "Name each variable once"),
-            ({}, {"on": ["final_eval_loss"]}, "Name each variable once"),
+            ({}, {"variables": ["tokens", "tokens"]}, "Name each variable once"),
+            ({}, {"variables": ["final_eval_loss"]}, "Name each variable once"),
         ],
     )
     def test_wrong_input_is_a_clear_error(self, change, options, message):

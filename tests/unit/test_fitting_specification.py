@@ -80,7 +80,7 @@ def test_an_alternative_that_cannot_be_fitted_stays_with_its_reason():
 def test_regression_leaves_out_one_variable_at_a_time():
     found = curve(
         table(), estimator="regression", response="final_eval_loss", along="parameters",
-        options={"on": ["parameters", "tokens"], "clusters": "family"},
+        options={"variables": ["parameters", "tokens"], "clusters": "family"},
     )  # fmt: skip
     assert {"without tokens", "without parameters"} <= set(found["label"])
     alone = found[(found["label"] == "without tokens") & (found["variant"] == "ols_t")]

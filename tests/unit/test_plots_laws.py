@@ -42,7 +42,7 @@ def make_study(**changes) -> StudyConfig:
                 "estimator": "regression",
                 "response": "final_eval_loss",
                 "along": "parameters",
-                "options": {"on": ["parameters", "tokens"]},
+                "options": {"variables": ["parameters", "tokens"]},
             },
             "frontier": {"estimator": "isoflop", "response": "final_eval_loss", "along": "flops", "options": {}},
         },

@@ -166,8 +166,10 @@ class _Check:
 
     def _claim_parameter(self, claim: ClaimConfig, field: FieldPath) -> None:
         """A claim about one number of a fit must name one that its estimator returns."""
+        from muster.fitting import ESTIMATORS
+
         fit = self.study.fits[claim.fit]
-        known = _parameters(fit)
+        known = ESTIMATORS[fit.estimator].numbers(fit)
         if claim.parameter is not None and claim.parameter not in known:
             found = f"estimator {fit.estimator!r} returns no {claim.parameter!r}"
             self.fail((*field, "parameter"), found, nearest(claim.parameter, known))
@@ -177,6 +179,7 @@ class _Check:
             self.fail((*field, "margin"), f"test {claim.test!r} with margin 0 can never support", "Give a margin > 0")
 
     def figure(self, name: str) -> None:
+        from muster.plan import SPECIFICATION_PLOTS
         from muster.plots import PLOTS
 
         figure, field = self.study.figures[name], ("figures", name)
@@ -184,22 +187,23 @@ class _Check:
             self.fail((*field, "plot"), f"unknown plot {figure.plot!r}", nearest(figure.plot, PLOTS))
         if figure.fit is not None and figure.fit not in self.study.fits:
             self.fail((*field, "fit"), f"unknown fit {figure.fit!r}", nearest(figure.fit, self.study.fits))
+        if figure.plot in SPECIFICATION_PLOTS:
+            self._specified(figure.fit, field)
         try:
             PLOTS[figure.plot].check(figure.options)
         except MusterError as error:
             raise MusterError(place(self.path, (*field, *error.place.split("."))), error.found, error.remedy) from None
 
+    def _specified(self, fit: str | None, field: FieldPath) -> None:
+        """A specification curve shows a fit whose estimator has alternatives."""
+        from muster.fitting.specification import alternatives_of
 
-def _parameters(fit: FitConfig) -> list[str]:
-    """The numbers that a fit returns: the estimator's own, one a variable of a regression, and those of its checks."""
-    from muster.fitting import ESTIMATORS
-
-    estimator = ESTIMATORS[fit.estimator]
-    variables = (fit.options.get("on") or [fit.along]) if "on" in estimator.options.model_fields else []
-    variables += [f"{rate}_{name}" for rate in ("lr", "batch") for name in fit.options.get("cells", [])]
-    tested = [f"wald_{name}" for name in fit.options.get("published", {})]
-    held_out = ["extrapolation_error"] if fit.options.get("hold_out") else []
-    return [*estimator.parameters, *variables, *tested, *held_out]
+        if fit is None:
+            self.fail((*field, "fit"), "missing", f"Fits of the study: {', '.join(self.study.fits)}")
+        if alternatives_of(self.study.fits[fit].estimator) is None:
+            kind = self.study.fits[fit].estimator
+            known = [name for name, each in self.study.fits.items() if alternatives_of(each.estimator)]
+            self.fail((*field, "fit"), f"estimator {kind!r} has no alternatives", f"Fits with: {_listed(known)}")
 
 
 def _names(value: Any) -> Iterable[Any]:

@@ -69,6 +69,7 @@ class Estimator:
 
     variants: names of all reported variants; the first decides claims unless the fit names another `primary`.
     parameters: names of the numbers it returns; the first is the one that claims and figures mean unless they name one.
+    more: names of those that follow from a fit's options.
     min_points: distinct values of `along` that it needs. needs: columns that the table must have. source, assumes,
     fails: where the method comes from, what must hold for its interval, and how it goes wrong when that does not.
     """
@@ -84,11 +85,16 @@ class Estimator:
     needs: tuple[str, ...] = ("seed",)
     options: type[NoOptions] = NoOptions
     make_optima: bool = False
+    more: Callable[[FitConfig], list[str]] = lambda fit: []
     required_options: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         required = tuple(name for name, option in self.options.model_fields.items() if option.is_required())
         object.__setattr__(self, "required_options", required)
+
+    def numbers(self, fit: FitConfig) -> list[str]:
+        """The names of all numbers that a fit returns."""
+        return [*self.parameters, *self.more(fit)]
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]

@@ -232,6 +232,7 @@ ESTIMATORS.register("lr_batch_surface")(
         needs=(MEMBER, BATCH),
         options=SurfaceOptions,
         make_optima=True,
+        more=lambda fit: [f"{rate}_{name}" for rate in ("lr", "batch") for name in fit.options.get("cells", [])],
     )
 )
 

@@ -33,7 +33,7 @@ MAX_CONDITION = 1e8  # of the standardized design; beyond it the columns are one
 class RegressionOptions(NoOptions):
     """Options of `regression`."""
 
-    on: list[str] = Field(
+    variables: list[str] = Field(
         default_factory=list,
         description="Variables, one exponent each; `along` alone if absent. log2_… enters as it is",
     )
@@ -52,9 +52,9 @@ def regression(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     non-numeric columns, duplicated runs and values without a logarithm.
     """
     options = parse_options(RegressionOptions, fit)
-    on = options.on or [fit.along]
+    on = options.variables or [fit.along]
     if fit.response in on or len(set(on)) < len(on):
-        raise MusterError("options.on", f"{', '.join(on)}", f"Name each variable once, without {fit.response!r}")
+        raise MusterError("options.variables", f"{', '.join(on)}", f"Name each variable once, without {fit.response!r}")
     require_columns(table, [*filter(None, [options.clusters])], "options.clusters")
     require_distinct_runs(table)
     primary = primary_variant(fit, VARIANTS)
@@ -64,7 +64,7 @@ def regression(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     for group, rows in groups(table, fit.by):
         used, left_out = usable_rows(rows, [fit.response, *on])
         y = natural_log(used, fit.response, "response")
-        design = np.column_stack([np.ones(len(used)), *(natural_log(used, name, "options.on") for name in on)])
+        design = np.column_stack([np.ones(len(used)), *(natural_log(used, name, "options.variables") for name in on)])
         clusters = pd.factorize(used[options.clusters])[0] if options.clusters else None
         status, note = judge_design(design, on)
         notes = [note, left_out]
@@ -136,6 +136,7 @@ ESTIMATORS.register("regression")(
         min_points=3,
         needs=(),
         options=RegressionOptions,
+        more=lambda fit: fit.options.get("variables") or [fit.along],
         source="MacKinnon & White 1985 (HC3); Liang & Zeger 1986 (clusters); Cameron, Gelbach & Miller 2008 and Webb "
         "2014 (wild bootstrap)",
         assumes="ln response linear in the logarithms; rows independent (ols_t: of one variance), or clusters are",

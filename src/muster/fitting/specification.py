@@ -88,9 +88,9 @@ def power_law_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alte
 @ALTERNATIVES.register("regression")
 def regression_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
     """One variable fewer, the other split, fewer values of the axis."""
-    on = fit.options.get("on") or []
+    on = fit.options.get("variables") or []
     for name in on if len(on) > 1 else []:
-        yield with_option(fit, "variables", f"without {name}", on=[other for other in on if other != name])
+        yield with_option(fit, "variables", f"without {name}", variables=[other for other in on if other != name])
     yield from other_split(fit, table)
     yield from dropped_ends(fit, table)
 

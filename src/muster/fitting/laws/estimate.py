@@ -43,6 +43,11 @@ class Rows(NamedTuple):
     rows: pd.DataFrame
 
 
+def _more(fit: FitConfig) -> list[str]:
+    tested = [f"wald_{name}" for name in fit.options.get("published", {})]
+    return [*tested, *(["extrapolation_error"] if fit.options.get("hold_out") else [])]
+
+
 def law_estimator(
     law_name: str, *, source: str, assumes: str, fails: str, options: type[LawOptions] = LawOptions
 ) -> Estimator:
@@ -66,6 +71,7 @@ def law_estimator(
         fails=fails,
         needs=(),
         options=options,
+        more=_more,
     )
 
 
