@@ -3,7 +3,7 @@
 Adding one: a module with an `Options` model and a `build` function that registers a `Dataset`, imported below.
 """
 
-from muster.data import digits, fashion_mnist, mnist1d, python_text, teacher
+from muster.data import digits, fashion_mnist, mnist1d, modular_addition, python_text, sparse_features, teacher
 from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Raw, validate
 from muster.data.store import dataset_key, describe, dimensions, load_dataset, load_manifest, prepare, write_dataset
 
@@ -22,8 +22,10 @@ __all__ = [
     "load_dataset",
     "load_manifest",
     "mnist1d",
+    "modular_addition",
     "prepare",
     "python_text",
+    "sparse_features",
     "teacher",
     "validate",
     "write_dataset",

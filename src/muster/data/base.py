@@ -11,6 +11,7 @@ from muster.errors import MusterError
 from muster.registry import Registry
 
 Task = Literal["classification", "regression", "next_token"]
+Stream = Callable[[Any, np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 
 class Options(BaseModel):
@@ -58,6 +59,9 @@ class Dataset:
     """A registered data set.
 
     local: options that say where bytes lie, not which bytes; they stay out of the key and the manifest.
+    standardise: whether inputs, and targets of a regression, are shifted and scaled to mean 0 and variance 1.
+    stream: (options, generator, count) → fresh inputs and targets, for a distribution that training need not sample
+    twice; None where the training split is all there is.
     """
 
     summary: str
@@ -67,6 +71,8 @@ class Dataset:
     licence: str
     source: str
     local: frozenset[str] = field(default=frozenset())
+    standardise: bool = True
+    stream: Stream | None = None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]

@@ -3,19 +3,18 @@
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from muster.data.base import DATASETS, Arrays, Dimensions, validate
-from muster.errors import MusterError
+from muster.errors import DamagedError, MusterError
+from muster.files import write_bytes, write_text
 
 DATA_FILE, MANIFEST_FILE = "data.npz", "manifest.json"
+STREAM_SAMPLE = 256  # fresh examples whose hash stands in the manifest
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: equal arrays give equal bytes
 
 
@@ -64,6 +63,8 @@ def _check_finite(name: str, arrays: Arrays) -> None:
 
 
 def _digests(rows: np.ndarray) -> set[bytes]:
+    """Digests of the examples; one of zeros alone, as sparse data have many, gives nothing away."""
+    rows = rows[rows.any(axis=tuple(range(1, rows.ndim)))]
     return {hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(rows)}
 
 
@@ -101,8 +102,9 @@ def _standardise(name: str, train: np.ndarray, heldout: np.ndarray) -> tuple[np.
 def prepare(name: str, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
     """Make a data set in memory, with its manifest.
 
-    Inputs (and regression targets) are float32 with mean 0 and variance 1 over all entries of the training split; the
-    held-out split is shifted and scaled by the training split's numbers. Labels and tokens are int64.
+    Inputs (and regression targets) are float32 with mean 0 and variance 1 over all entries of the training split,
+    unless the data set has units of its own; the held-out split is shifted and scaled by the training split's numbers.
+    Labels and tokens are int64.
 
     Raises MusterError on bad options, non-finite values, wrong shapes, or an example that stands in both splits.
     """
@@ -113,10 +115,10 @@ def prepare(name: str, options: dict[str, Any] | None = None) -> tuple[Arrays, d
     _check_shapes(name, arrays, shape)
     _check_disjoint(name, arrays)
     standardised = {}
-    if shape.task != "next_token":
+    if entry.standardise and shape.task != "next_token":
         train, heldout, standardised["inputs"] = _standardise(name, arrays.train_x, arrays.heldout_x)
         arrays = arrays._replace(train_x=train, heldout_x=heldout)
-    if shape.task == "regression":
+    if entry.standardise and shape.task == "regression":
         train, heldout, standardised["targets"] = _standardise(name, arrays.train_y, arrays.heldout_y)
         arrays = arrays._replace(train_y=train, heldout_y=heldout)
     manifest = {
@@ -134,6 +136,8 @@ def prepare(name: str, options: dict[str, Any] | None = None) -> tuple[Arrays, d
         "numpy": np.__version__,
         **raw.facts,
     }
+    if entry.stream is not None:  # a sample, so that data drawn by other code are other data
+        manifest["stream"] = _fingerprint(entry.stream(chosen, np.random.default_rng(chosen.seed), STREAM_SAMPLE)[0])
     return arrays, manifest
 
 
@@ -151,18 +155,6 @@ def _npz_bytes(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def _write_atomic(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def write_dataset(name: str, options: dict[str, Any] | None, directory: Path) -> dict[str, Any]:
     """Make a data set and write data.npz (no pickle, deterministic bytes), then manifest.json; returns the manifest.
 
@@ -170,53 +162,41 @@ def write_dataset(name: str, options: dict[str, Any] | None, directory: Path) ->
     be written.
     """
     arrays, manifest = prepare(name, options)
-    directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _write_atomic(directory / DATA_FILE, _npz_bytes(arrays))
-        text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        _write_atomic(directory / MANIFEST_FILE, text.encode())
-    except OSError as error:
-        found = f"cannot be written ({error.strerror or error})"
-        raise MusterError(
-            str(directory), found, "Free space or permissions there, or set `results` elsewhere"
-        ) from error
+    write_bytes(directory / DATA_FILE, _npz_bytes(arrays))
+    text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_text(directory / MANIFEST_FILE, text)
     return manifest
 
 
 def load_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a written data set. Raises MusterError if it is missing or no JSON object."""
-    path = Path(directory) / MANIFEST_FILE
+    """The manifest of a written data set. Raises DamagedError if it is missing or no JSON object."""
+    path = directory / MANIFEST_FILE
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(manifest["arrays"], dict):
             raise ValueError("`arrays` is no object")
     except FileNotFoundError:
-        raise MusterError(str(path), "the file is missing", _remake(directory)) from None
+        raise DamagedError(str(path), "the file is missing", directory) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MusterError(str(path), f"unreadable manifest ({error!r})", _remake(directory)) from None
+        raise DamagedError(str(path), f"unreadable manifest ({error!r})", directory) from None
     return manifest
 
 
 def load_dataset(directory: Path) -> Arrays:
     """Arrays of a written data set, after sizes, types and sha256 have been held against the manifest.
 
-    Raises MusterError if a file is missing, unreadable, or differs from the manifest.
+    Raises DamagedError if a file is missing, unreadable, or differs from the manifest.
     """
-    manifest, path = load_manifest(directory), Path(directory) / DATA_FILE
+    manifest, path = load_manifest(directory), directory / DATA_FILE
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = Arrays(*(archive[part] for part in Arrays._fields))
     except FileNotFoundError:
-        raise MusterError(str(path), "the file is missing", _remake(directory)) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise MusterError(str(path), f"unreadable arrays ({error})", _remake(directory)) from None
+        raise DamagedError(str(path), "the file is missing", directory) from None
+    except Exception as error:  # a flipped bit may raise anything
+        raise DamagedError(str(path), f"unreadable arrays ({error})", directory) from None
     for part, array in arrays._asdict().items():
         found, expected = _fingerprint(array), manifest["arrays"].get(part)
         if found != expected:
-            raise MusterError(str(path), f"{part} is {found}, the manifest says {expected}", _remake(directory))
+            raise DamagedError(str(path), f"{part} is {found}, the manifest says {expected}", directory)
     return arrays
-
-
-def _remake(directory: Path) -> str:
-    return f"Delete the folder {directory} and run the workflow again: it makes the data anew"

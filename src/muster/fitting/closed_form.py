@@ -98,8 +98,12 @@ def closed_form(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         require_unique(rows, [column for column in keys(rows) if not column.startswith(MEMBER_PREFIX)])
         cell = [column for column in keys(rows) if column not in WITHIN_RUN]
         shape = [column for column in cell if column != "seed"]
-        cells = log_ratios(rows, fit.response, formula).groupby(cell, as_index=False)[["log_ratio", "log_se"]].mean()
-        shapes = cells.groupby(shape, as_index=False).agg(
+        cells = (
+            log_ratios(rows, fit.response, formula)
+            .groupby(cell, as_index=False, dropna=False)[["log_ratio", "log_se"]]
+            .mean()
+        )
+        shapes = cells.groupby(shape, as_index=False, dropna=False).agg(
             log_ratio=("log_ratio", "mean"),
             seeds=("log_ratio", "size"),
             spread=("log_ratio", "std"),

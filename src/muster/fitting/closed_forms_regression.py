@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from muster.fitting.closed_form import CLOSED_FORMS
 from muster.fitting.frames import require_columns
+from muster.sampling.regression import power_tail
 
 ANGLES = (np.arange(4096) + 0.5) * np.pi / 4096
 TERMS = np.arange(1.0, 200_001)
@@ -60,8 +61,7 @@ def effective_ridge(decay: float, samples: float) -> float:
     """κ of Σ_i λ_i/(λ_i + κ) = n for λ_i = i^(−decay), i = 1, 2, …: sums to 2·10⁵, then ∫λ/κ."""
     from scipy import optimize
 
-    spectrum, edge = TERMS**-decay, TERMS[-1] + 0.5
-    tail = edge ** (1 - decay) / (decay - 1)
+    spectrum, tail = TERMS**-decay, power_tail(len(TERMS), decay)[0]
 
     def gap(log_kappa: float) -> float:
         kappa = np.exp(log_kappa)
@@ -87,3 +87,35 @@ def overfitting_cost(table: pd.DataFrame) -> pd.Series:
         share = spectrum / (spectrum + effective_ridge(decay, samples))
         found[decay, samples] = 1 / (1 - np.square(share).sum() / samples)
     return pd.Series([found[case] for case in cases.itertuples(index=False, name=None)], index=table.index)
+
+
+@CLOSED_FORMS.register("resolution_limited_loss")
+def resolution_limited_loss(table: pd.DataFrame) -> pd.Series:
+    """n κ(n), the loss of n samples at infinite width or of n features at infinitely many samples, κ: Σ λ_i/(λ_i + κ) =
+    n for λ_i = i^−(1 + kernel_exponent); n is `samples` for the probe data_limited, `width` for width_limited.
+
+    The omniscient risk E₀ Σ (κ/(λ + κ))² v_i² at v_i² = λ_i, where E₀ = 1/(1 − (1/n) Σ (λ/(λ + κ))²) (see
+    overfitting_cost) and Σ λκ²/(λ + κ)² = κ (n − Σ (λ/(λ + κ))²) = nκ/E₀. As κ ∝ n^−(1 + α), the loss falls like n^−α
+    (Bahri et al. 2021, resolution-limited regime).
+    """
+    require_columns(table, ["kernel_exponent", "samples", "width", "probe"], "options.formula")
+    n = table["samples"].where(table["probe"] == "data_limited", table["width"]).astype(float)
+    cases = list(zip(1 + table["kernel_exponent"].astype(float), n, strict=True))
+    found = {case: case[1] * effective_ridge(*case) for case in set(cases)}
+    return pd.Series([found[case] for case in cases], index=table.index)
+
+
+@CLOSED_FORMS.register("random_features_inflation")
+def random_features_inflation(table: pd.DataFrame) -> pd.Series:
+    """L(D, P)/L(∞) = (l − 1)/(l − s − 1) for least squares on random features without a ridge, s and l the smaller and
+    the larger of D = samples and P = width, L(∞) the loss at l = ∞. Exact at every size and spectrum.
+
+    D > P: what P features cannot express acts like independent label noise, whose regression on them adds P/(D − P −
+    1), the trace of an inverse Wishart matrix over its dimension. D < P: given the samples, a test point's features are
+    its regression on theirs plus an independent Gaussian part, which adds D/(P − D − 1) likewise. Both excesses fall
+    like 1/l: the variance-limited regimes of Bahri et al. (2021).
+    """
+    require_columns(table, ["samples", "width"], "options.formula")
+    sides = table[["samples", "width"]].astype(float)
+    small, large = sides.min(axis=1), sides.max(axis=1)
+    return (large - 1) / (large - small - 1)

@@ -16,11 +16,12 @@ from muster.fitting.base import (
     FitResult,
     NoOptions,
     fit_rows,
+    group_key,
     nothing,
     parse_options,
     primary_variant,
 )
-from muster.fitting.frames import count, groups, levels, positive_axis
+from muster.fitting.frames import MEMBER_PREFIX, count, groups, levels, natural_log, positive_axis
 from muster.fitting.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
 from muster.fitting.optimum import fieller, vertex_se
 from muster.fitting.usable import as_numbers
@@ -29,12 +30,15 @@ Array = NDArray[np.float64]
 
 TREND_CHI2 = 3.841459  # 95 % point of χ²(1)
 NORMAL_975 = 1.959964
+LN2 = float(np.log(2))
 
 
 class ThresholdOptions(NoOptions):
     """Options of `threshold`."""
 
-    scale: Literal["log", "linear"] = Field("log", description="log: success depends on the logarithm of the variable")
+    scale: Literal["log", "linear"] = Field(
+        "log", description="log: success depends on the logarithm of the variable; log2_… holds it already"
+    )
     success_above: float | None = Field(None, description="A run succeeded when the response exceeds this value")
     success_below: float | None = Field(None, description="A run succeeded when the response is below this value")
 
@@ -107,7 +111,7 @@ def successes(rows: pd.DataFrame, fit: FitConfig, options: ThresholdOptions, ove
     tidy = tidy[np.isfinite(tidy[over])]
     x = tidy[over].to_numpy(float)
     y = tidy[fit.response].to_numpy(float)
-    x = positive_axis(x, over) if options.scale == "log" else x
+    x = natural_log(tidy, over, "options.over") if options.scale == "log" else x
     if bounds == (None, None):
         if not np.isin(y, (0, 1)).all():
             found = f"{fit.response} takes the value {y[~np.isin(y, (0, 1))][0]:g}"
@@ -161,11 +165,13 @@ def threshold_exponent(table: pd.DataFrame, fit: FitConfig) -> FitResult:
 
     A separated level enters at the middle of its gap, with the error of a uniform variable there; levels without a
     threshold are named in the note and left out. Fewer than three levels give status `too_few`. On a linear scale a
-    threshold ≤ 0 has no exponent: a MusterError.
+    threshold ≤ 0 has no exponent: a MusterError. Where `over` holds logarithms (log2_lr) the thresholds are returned as
+    optima too, so that figures of optima show them.
     """
     options = parse_options(ThresholdExponentOptions, fit)
     primary = primary_variant(fit, SLOPE_VARIANTS)
     fits: list[dict[str, Any]] = []
+    optima: list[dict[str, Any]] = []
     for group, rows in groups(table, fit.by):
         found = [
             (value, find_threshold(*successes(level, fit, options, options.over)))
@@ -200,7 +206,30 @@ def threshold_exponent(table: pd.DataFrame, fit: FitConfig) -> FitResult:
             x=x,
             diagnostics={"thresholds": located},
         )
-    return FitResult(pd.DataFrame(fits))
+        if options.over.startswith(MEMBER_PREFIX) and options.scale == "log":
+            optima += [_as_optimum(group, fit, value, each, rows) for value, each in kept]
+    return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+
+
+def _as_optimum(
+    group: dict[str, Any], fit: FitConfig, value: float, found: Threshold, rows: pd.DataFrame
+) -> dict[str, Any]:
+    """A threshold in ln as a row of optima.parquet, in log2."""
+    own = rows[rows[fit.along] == value]
+    low, high = found.ci
+    return {
+        "group": group_key(group),
+        "along": fit.along,
+        "x": value,
+        "log2_lr_opt": found.location / LN2,
+        "se": found.se / LN2,
+        "ci_low": low / LN2,
+        "ci_high": high / LN2,
+        "status": "interior",
+        **dict.fromkeys(("loss_at_opt", "basin_low", "basin_high", "grid_best"), np.nan),
+        "n_points": own[fit.options["over"]].nunique(),
+        "n_runs": len(own),
+    }
 
 
 SOURCE = "Logistic regression (Cox 1958) with Fieller's (1954) interval; separation: Albert & Anderson 1984"

@@ -2,4 +2,7 @@
 
 from muster.registry import Registry
 
-FAMILIES: Registry[type] = Registry("family", {"mlp": "muster.models.mlp:Mlp"})
+FAMILIES: Registry[type] = Registry(
+    "family",
+    {"mlp": "muster.models.mlp:Mlp", "autoencoder": "muster.models.autoencoder:Autoencoder"},
+)

@@ -5,24 +5,16 @@ h_l = φ(norm(z_l)), output f = z_(depth+1).
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from muster.models.activations import ACTIVATIONS
-from muster.parameterizations import Tensor as TensorSpec
+from muster.models.base import Site
+from muster.parameterizations.scaling import Tensor as TensorSpec
 
 Weights = Mapping[str, Tensor]
 LossGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
-class Site(NamedTuple):
-    """One matrix product: the weight's name, its input h_ExBxI, its result z_ExBxO with multiplier and bias."""
-
-    weight: str
-    h_ExBxI: Tensor
-    z_ExBxO: Tensor
 
 
 class Mlp:

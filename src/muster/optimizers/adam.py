@@ -30,7 +30,7 @@ class Adam(Optimizer):
         for name in self.weights:
             h = self.hyper[name]
             for e in range(len(first)):
-                groups.setdefault((e, h.lr[e], h.eps[e], h.weight_decay[e]), []).append((name, e))
+                groups.setdefault((e, h.lr[e], h.eps[e], max(h.weight_decay[e], 0.0)), []).append((name, e))
         self._groups = [
             (
                 numbers[1:],
@@ -74,6 +74,24 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, coupled to the learning rate: `torch.optim.AdamW`."""
+    """Adam with decoupled weight decay, coupled to the learning rate: `torch.optim.AdamW`.
+
+    A negative decay λ, which torch does not have, draws the rows w_i (fixed fan-in index) of each matrix to norm 1:
+    w_i ← w_i + ηλ (1 − 1/‖w_i‖) w_i (Liu, Liu & Gore 2025, with their code); vectors are left alone.
+    """
 
     kernel = staticmethod(torch._fused_adamw_)
+
+    def bind(self) -> None:
+        super().bind()
+        self._growing = [
+            (w, self.per_member([lr * min(decay, 0.0) for lr, decay in zip(h.lr, h.weight_decay, strict=True)], w))
+            for name, w in self.weights.items()
+            if min((h := self.hyper[name]).weight_decay) < 0 and w.dim() == 3
+        ]
+
+    def step(self, gradients: Mapping[str, Tensor], schedule: float) -> None:
+        for w, rate in self._growing:
+            norm = w.norm(dim=2, keepdim=True).clamp_(min=torch.finfo(w.dtype).tiny)
+            w.mul_(1 + rate * schedule * (1 - 1 / norm))
+        super().step(gradients, schedule)

@@ -1,11 +1,19 @@
 """What the engine asks of an optimizer."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from muster.optimizers import Hyper
+
+@dataclass
+class Hyper:
+    """Numbers of one weight tensor, one entry a member."""
+
+    lr: list[float]
+    eps: list[float]
+    weight_decay: list[float]
 
 
 class Optimizer:

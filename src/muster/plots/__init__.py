@@ -15,6 +15,8 @@ from muster.errors import MusterError
 from muster.plots import (
     coefficients,
     coordinate_check,
+    exponent_trend,
+    first_passage,
     forest,
     law_fit,
     loss_curves,
@@ -58,6 +60,8 @@ __all__ = [
     "PlotData",
     "coefficients",
     "coordinate_check",
+    "exponent_trend",
+    "first_passage",
     "forest",
     "law_fit",
     "loss_curves",

@@ -23,6 +23,7 @@ class OptimumOptions(Options):
 
     hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
     columns: int | None = Field(None, ge=1, description="Panels per row")
+    label: str | None = Field(None, description="Label of the y-axis of thresholds; absent for optimal learning rates")
 
 
 @plot("optimum_vs_axis", OptimumOptions)
@@ -58,8 +59,8 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
             style.say(ax, "no optimum was estimated")
     for ax, facet, note in zip(axes, facets, notes, strict=True):
         style.panel_title(ax, style.phrase(facet), note)
-    style.outer_labels(axes, style.label(fit.along), "optimal " + style.label("log2_lr"))
-    style.legend(fig, _keys(axes, options.hue, looks))
+    style.outer_labels(axes, style.label(fit.along), options.label or "optimal " + style.label("log2_lr"))
+    style.legend(fig, _keys(axes, options.hue, looks, "threshold" if options.label else "optimum"))
     style.heading(fig, data, options.title)
     return fig
 
@@ -114,11 +115,11 @@ def _window(runs: pd.DataFrame, optima: np.ndarray) -> tuple[float, float]:
     return min(rates.min(), optima.min()) - 0.5, max(rates.max(), optima.max()) + 0.5
 
 
-def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]]) -> list[Any]:
+def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]], what: str) -> list[Any]:
     found = style.drawn(axes)
     color = style.MUTED if hue else style.CATEGORIES[0]
     dashes = style.MUTED if hue else style.INK
-    keys = power_law.hue_keys(hue, looks) + power_law.keys(found, "optimum, 95 % interval", "optimum", color, dashes)
+    keys = power_law.hue_keys(hue, looks) + power_law.keys(found, f"{what}, 95 % interval", "optimum", color, dashes)
     if "censored" in found:
         marker = found["censored"].get_marker()
         keys.append(style.line_key("no interior optimum: best rate", color, marker=marker, ms=6, mfc="white", lw=0))

@@ -22,6 +22,7 @@ class ScalingOptions(Options):
 
     hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
     label: str | None = Field(None, description="Label of the y-axis with its unit; the probe's own if absent")
+    x_label: str | None = Field(None, description="Label of the x-axis with its unit; the axis's own if absent")
     columns: int | None = Field(None, ge=1, description="Panels per row")
 
 
@@ -58,7 +59,7 @@ def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -
         if not ax.lines:
             style.say(ax, "no value above 0")
         style.panel_title(ax, style.phrase(facet), note)
-    style.outer_labels(axes, style.label(fit.along), options.label or _label(data, fit, rows))
+    style.outer_labels(axes, options.x_label or style.label(fit.along), options.label or _label(data, fit, rows))
     style.legend(fig, _keys(axes, options.hue, looks))
     style.heading(fig, data, options.title)
     return fig

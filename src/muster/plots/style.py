@@ -7,7 +7,6 @@ well; widths and steps are an ordered hue whose light end is cut off, so that ev
 from __future__ import annotations
 
 import math
-import os
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from muster.files import write_atomically
 from muster.plots.frames import FACETS, Group, fastest
 
 if TYPE_CHECKING:
@@ -108,6 +108,14 @@ _LABELS = {
     "log_norm_var": ("variance of log ‖z‖²", "nats²"),
     "kurtosis_ratio": ("E z⁴ ∕ 3(E z²)²", ""),
     "norm_var_relative": ("Var S ∕ S²", ""),
+    "examples": ("training examples", "count"),
+    "features": ("data dimension d", "inputs"),
+    "kernel_exponent": ("kernel exponent α", ""),
+    "decay": ("feature decay α", ""),
+    "weight_decay": ("weight decay λ", ""),
+    "reconstruction_error": ("mean ‖f − x‖²", ""),
+    "squared_overlap": ("mean squared overlap of features", ""),
+    "represented": ("share of features represented", ""),
     "ks_uniform": ("KS distance to U[0, 1]", ""),
     "lyapunov": ("Lyapunov exponent λᵢ", "nats per factor"),
 }
@@ -152,24 +160,11 @@ def save(fig: Figure, svg_path: Path | str, png_path: Path | str) -> None:
     with paper():
         fig.draw_without_rendering()
         fig.set_layout_engine("none")
-        with _part(svg_path) as part:
-            FigureCanvasSVG(fig).print_svg(part, metadata={"Date": None, "Creator": "muster"})
+        svg = {"Date": None, "Creator": "muster"}
+        write_atomically(Path(svg_path), lambda part: FigureCanvasSVG(fig).print_svg(part, metadata=svg))
         fig.set_dpi(PNG_DPI)
-        with _part(png_path) as part:
-            FigureCanvasAgg(fig).print_png(part, metadata={"Software": "muster"})
-
-
-@contextmanager
-def _part(path: Path | str) -> Iterator[Path]:
-    """A neighbouring file that takes the place of `path` when it is complete."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        png = {"Software": "muster"}
+        write_atomically(Path(png_path), lambda part: FigureCanvasAgg(fig).print_png(part, metadata=png))
 
 
 def ordered(values: Sequence[Any]) -> dict[Any, Any]:

@@ -15,7 +15,6 @@ Probes at layer ℓ, geometric means over the draws: `dispersion` and `dispersio
 """
 
 import itertools
-import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,14 +71,13 @@ def cost(cell: AttentionCell) -> Cost:
 
 def run(cell: AttentionCell, context: Context) -> Outcome:
     """Sample the stacks."""
-    started = time.perf_counter()
     spread = sample_dispersions(cell, generator(cell))
     rows = probe_rows("dispersion", [geometric_mean(layer) for layer in spread[1:]])
     rows += probe_rows(
         "dispersion_factor",
         [geometric_mean(after / before) for before, after in itertools.pairwise(spread)],
     )
-    return outcome(rows, flops=cost(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost(cell).flops)
 
 
 EXPERIMENTS.register("attention_network")(
@@ -89,11 +87,5 @@ EXPERIMENTS.register("attention_network")(
         cell=AttentionCell,
         cost=cost,
         run=run,
-        code=(
-            "muster.sampling.attention_network",
-            "muster.sampling.random_network",
-            "muster.sampling.draws",
-            "muster.sampling.tables",
-        ),
     )
 )

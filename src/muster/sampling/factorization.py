@@ -23,7 +23,6 @@ and S. S. Du, How over-parameterization slows down gradient descent in matrix se
 
 import itertools
 import math
-import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -158,7 +157,6 @@ def first_crossing(values: Matrices, level: float) -> Matrices:
 
 def run_deep_linear(cell: DeepLinearCell, context: Context) -> Outcome:
     """Train the networks. Cells of different shape use independent random numbers."""
-    started = time.perf_counter()
     rng = np.random.default_rng([cell.seed, cell.width, cell.depth])
     strengths, errors = learn(cell, rng)
     halves = first_crossing(strengths, 0.5) * DEEP_RATE
@@ -170,7 +168,7 @@ def run_deep_linear(cell: DeepLinearCell, context: Context) -> Outcome:
     for update in range(stride, len(strengths), stride):
         found = [mean_over_draws(column) for column in strengths[update].T]
         rows += [(update, "mode_strength", mode, *each) for mode, each in enumerate(found, start=1)]
-    return outcome(rows, flops=cost_deep_linear(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost_deep_linear(cell).flops)
 
 
 def cost_deep_linear(cell: DeepLinearCell) -> Cost:
@@ -212,14 +210,13 @@ def _decay_rate(errors: dict[int, Matrices], update: int) -> Estimate:
 
 def run_matrix_sensing(cell: MatrixSensingCell, context: Context) -> Outcome:
     """Descend from random starts. Cells of different width use independent random numbers."""
-    started = time.perf_counter()
     errors = sense(cell, np.random.default_rng([cell.seed, cell.width, cell.rank]))
     rows: list[Row] = [(t, "squared_error", 1, *mean_over_draws(error)) for t, error in errors.items()]
     for t in errors:
         if t % 2 == 0 and t // 2 in errors:
             rows.append((t, "decay_rate", 1, *_decay_rate(errors, t)))
     rows.append((cell.updates, "final_decay_rate", 1, *_decay_rate(errors, cell.updates)))
-    return outcome(rows, flops=cost_matrix_sensing(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost_matrix_sensing(cell).flops)
 
 
 def cost_matrix_sensing(cell: MatrixSensingCell) -> Cost:
@@ -229,8 +226,6 @@ def cost_matrix_sensing(cell: MatrixSensingCell) -> Cost:
     return Cost(flops, products * SECONDS_PER_PRODUCT + flops * SECONDS_PER_FLOP, 2e8)
 
 
-CODE = ("muster.sampling.factorization", "muster.sampling.draws", "muster.sampling.tables")
-
 EXPERIMENTS.register("deep_linear")(
     Experiment(
         summary="Deep linear networks trained by gradient descent: mode strengths, half times, learning times",
@@ -238,7 +233,6 @@ EXPERIMENTS.register("deep_linear")(
         cell=DeepLinearCell,
         cost=cost_deep_linear,
         run=run_deep_linear,
-        code=CODE,
     )
 )
 EXPERIMENTS.register("matrix_sensing")(
@@ -248,6 +242,5 @@ EXPERIMENTS.register("matrix_sensing")(
         cell=MatrixSensingCell,
         cost=cost_matrix_sensing,
         run=run_matrix_sensing,
-        code=CODE,
     )
 )

@@ -24,7 +24,6 @@ mean) and `dispersion_factor`; `gap_factor`, dispersion_factor/λ². At layer `d
 """
 
 import itertools
-import time
 from typing import Literal
 
 import numpy as np
@@ -139,7 +138,6 @@ def cost(cell: GraphCell) -> Cost:
 
 def run(cell: GraphCell, context: Context) -> Outcome:
     """Sample the networks; a random graph is drawn once a cell."""
-    started = time.perf_counter()
     rng = generator(cell)
     matrix = aggregator(cell, rng)
     kept, grown, spread = sample_layers(cell, matrix, rng)
@@ -151,7 +149,7 @@ def run(cell: GraphCell, context: Context) -> Outcome:
     rows += probe_rows("dispersion_factor", falls)
     rows += probe_rows("gap_factor", [Estimate(fall.value / gap, fall.se / gap) for fall in falls])
     rows.append((0, "final_dispersion", cell.depth, *geometric_mean(spread[-1])))
-    return outcome(rows, flops=cost(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost(cell).flops)
 
 
 EXPERIMENTS.register("graph_network")(
@@ -161,11 +159,5 @@ EXPERIMENTS.register("graph_network")(
         cell=GraphCell,
         cost=cost,
         run=run,
-        code=(
-            "muster.sampling.graph_network",
-            "muster.sampling.random_network",
-            "muster.sampling.draws",
-            "muster.sampling.tables",
-        ),
     )
 )

@@ -17,7 +17,6 @@ optimum, each with an aspect ratio of its own and a noisy loss.
 """
 
 import math
-import time
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -170,11 +169,10 @@ def run(cell: KaplanCountingCell, context: Context) -> Outcome:
     """Draw the runs; the probe `closed_form_exponent` (layer: budget from 1) is the local exponent at each optimum."""
     import pandas as pd
 
-    started = time.perf_counter()
     code = [list(CONSTANTS).index(cell.law), ("non_embedding", "total").index(cell.counting)]
     rng = np.random.default_rng([cell.seed, *code, list(SIZES).index(cell.regime)])
     runs = draw_runs(cell, rng)
-    unknown = {"diverged": False, "final_train_loss": math.nan, "steps": 0, "seconds": time.perf_counter() - started}
+    unknown = {"diverged": False, "final_train_loss": math.nan, "steps": 0, "seconds": math.nan}
     law, optimum = CONSTANTS[cell.law], optimal_sizes(cell)[1]
     exponent = np.full(cell.budgets, law.exponent)
     if cell.counting == "non_embedding":
@@ -200,7 +198,6 @@ EXPERIMENTS.register("kaplan_counting")(
         cell=KaplanCountingCell,
         cost=cost,
         run=run,
-        code=("muster.sampling.kaplan_counting", "muster.sampling.tables"),
         run_keys=("run",),
         brings=lambda cell: BROUGHT,
     )

@@ -11,7 +11,6 @@ Probes (mean over the draws, with its standard error):
 - `lyapunov` (layer = i): λ̂_i = (1/N) Σ log R_ii of the QR iteration.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -156,7 +155,6 @@ def cost(cell: MatrixProductCell) -> Cost:
 
 def run(cell: MatrixProductCell, context: Context) -> Outcome:
     """Sample the products in batches. Cells of different width or depth use independent random numbers."""
-    started = time.perf_counter()
     rng = np.random.default_rng([cell.seed, cell.width, cell.depth])
     batch = max(1, BATCH_ENTRIES // cell.width**2)
     sizes = [min(batch, cell.draws - start) for start in range(0, cell.draws, batch)]
@@ -168,7 +166,7 @@ def run(cell: MatrixProductCell, context: Context) -> Outcome:
         *probe_rows("ks_uniform", [_mean(ks_to_uniform(np.exp(2 / cell.depth * log_singular)))]),
         *probe_rows("lyapunov", [_mean(column) for column in exponents.T]),
     ]
-    return outcome(rows, flops=cost(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost(cell).flops)
 
 
 EXPERIMENTS.register("matrix_product")(
@@ -178,6 +176,5 @@ EXPERIMENTS.register("matrix_product")(
         cell=MatrixProductCell,
         cost=cost,
         run=run,
-        code=("muster.sampling.matrix_product", "muster.sampling.tables"),
     )
 )

@@ -17,8 +17,7 @@ Var(S_ℓ)/(E S_ℓ)², which is kurtosis_ratio − 1.
 """
 
 import math
-import time
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +33,8 @@ SECONDS_PER_TANH_UNIT = 1.7e-8
 
 class ReluChainCell(Cell):
     """One width of a random network, with every layer up to `depth`."""
+
+    free_names: ClassVar[tuple[str, ...]] = ("activation",)  # its own two, not those of trained networks
 
     activation: Literal["relu", "tanh"] = Field("relu", description="relu (weight variance 2/n) or tanh (1/n)")
     draws: int = Field(100_000, ge=100, le=10**9, description="Random networks sampled")
@@ -114,11 +115,10 @@ def cost(cell: ReluChainCell) -> Cost:
 
 def run(cell: ReluChainCell, context: Context) -> Outcome:
     """Sample the chain. Cells of different width or depth use independent random numbers."""
-    started = time.perf_counter()
     rng = np.random.default_rng([cell.seed, cell.width, cell.depth])
     estimates = SAMPLERS[cell.activation](cell, rng)
     rows = [row for probe, values in estimates.items() for row in probe_rows(probe, values)]
-    return outcome(rows, flops=cost(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost(cell).flops)
 
 
 EXPERIMENTS.register("relu_chain")(
@@ -128,6 +128,5 @@ EXPERIMENTS.register("relu_chain")(
         cell=ReluChainCell,
         cost=cost,
         run=run,
-        code=("muster.sampling.relu_chain", "muster.sampling.tables"),
     )
 )

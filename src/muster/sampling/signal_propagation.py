@@ -22,8 +22,7 @@ the rare draws that carry it.
 """
 
 import itertools
-import time
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +46,8 @@ SECONDS_PER_UNIT = 3e-8
 
 class SignalCell(Cell):
     """One width, depth and weight variance of a random network."""
+
+    free_names: ClassVar[tuple[str, ...]] = ("activation",)  # its own two, not those of trained networks
 
     activation: Literal["relu", "tanh"] = Field("tanh", description="Nonlinearity of every hidden layer")
     weight_variance: float = Field(1.0, gt=0, le=100, description="C_W: fan-in times the variance of a weight")
@@ -141,9 +142,8 @@ def cost(cell: SignalCell) -> Cost:
 
 def run(cell: SignalCell, context: Context) -> Outcome:
     """Sample the networks."""
-    started = time.perf_counter()
     rows = QUANTITIES[cell.quantity](cell, generator(cell))
-    return outcome(rows, flops=cost(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost(cell).flops)
 
 
 EXPERIMENTS.register("signal_propagation")(
@@ -153,11 +153,5 @@ EXPERIMENTS.register("signal_propagation")(
         cell=SignalCell,
         cost=cost,
         run=run,
-        code=(
-            "muster.sampling.signal_propagation",
-            "muster.sampling.random_network",
-            "muster.sampling.draws",
-            "muster.sampling.tables",
-        ),
     )
 )

@@ -16,7 +16,6 @@ distances are taken at the layers 1, 2, 4, 8 …; their se is a delete-a-group j
 below 1/√(draws × width) is noise.
 """
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -95,7 +94,6 @@ def cost(cell: SirenCell) -> Cost:
 
 def run(cell: SirenCell, context: Context) -> Outcome:
     """Sample the networks."""
-    started = time.perf_counter()
     z = sample_preactivations(cell, generator(cell)).astype(np.float64)
     sines = np.sin(z)
     rows = probe_rows("preactivation_var", [mean_over_draws(np.square(layer).mean(axis=1)) for layer in z])
@@ -103,7 +101,7 @@ def run(cell: SirenCell, context: Context) -> Outcome:
     for layer in (2**k for k in range(cell.depth.bit_length())):
         rows.append((0, "ks_normal", layer, *distance(z[layer - 1], normal_cdf)))
         rows.append((0, "ks_arcsine", layer, *distance(sines[layer - 1], arcsine_cdf)))
-    return outcome(rows, flops=cost(cell).flops, seconds=time.perf_counter() - started)
+    return outcome(rows, flops=cost(cell).flops)
 
 
 EXPERIMENTS.register("siren")(
@@ -113,11 +111,5 @@ EXPERIMENTS.register("siren")(
         cell=SirenCell,
         cost=cost,
         run=run,
-        code=(
-            "muster.sampling.siren",
-            "muster.sampling.random_network",
-            "muster.sampling.draws",
-            "muster.sampling.tables",
-        ),
     )
 )

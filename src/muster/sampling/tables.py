@@ -75,11 +75,11 @@ def probe_rows(probe: str, estimates: list[Estimate]) -> list[Row]:
     return [(0, probe, layer, *estimate) for layer, estimate in enumerate(estimates, start=1)]
 
 
-def outcome(rows: list[Row], *, flops: float, seconds: float) -> Outcome:
+def outcome(rows: list[Row], *, flops: float) -> Outcome:
     """Tables of a sampling cell: one run without losses, no curve, and the probes."""
     import pandas as pd  # here, because planning imports this module and needs no tables
 
-    run = (False, math.nan, math.nan, 0, 0, flops, seconds)
+    run = (False, math.nan, math.nan, 0, 0, flops, math.nan)
     curves = {"step": np.array([], np.int64), "train_loss": np.array([]), "eval_loss": np.array([])}
     return Outcome(
         runs=pd.DataFrame([run], columns=list(RUN_COLUMNS)),

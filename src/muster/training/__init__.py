@@ -7,5 +7,7 @@ PROBES: Registry = Registry(
     {
         name: f"muster.training.probes:{name}"
         for name in ("coordinate_check", "feature_change", "alignment", "ntk", "epsilon")
-    },
+    }
+    | {"batch_hessian": "muster.training.hessian:batch_hessian"}
+    | {name: f"muster.training.representation:{name}" for name in ("accuracy", "superposition")},
 )

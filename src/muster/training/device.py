@@ -1,5 +1,7 @@
 """Device, dtype and determinism: the only place that knows about hardware."""
 
+import os
+
 import torch
 
 from muster.errors import MusterError
@@ -18,8 +20,11 @@ def resolve(device: str) -> torch.device:
                 "'cuda', but torch sees no CUDA device",
                 "Set device: auto, or install a CUDA build",
             )
+        # The same numbers from the same device: read by cuBLAS when CUDA starts, so set before anything asks for it.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(device)
 
 

@@ -7,29 +7,32 @@ normal draws and see the same batches. A diverged member is dropped from its sta
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from muster.data import Arrays, dimensions, load_dataset
+from muster.data import DATASETS, Arrays, dimensions, load_dataset, validate
 from muster.errors import MusterError
 from muster.experiments import Context, Outcome
 from muster.models import FAMILIES
-from muster.optimizers import OPTIMIZERS, Hyper
-from muster.optimizers.base import Optimizer
-from muster.parameterizations import scalings
+from muster.optimizers import OPTIMIZERS
+from muster.optimizers.base import Hyper, Optimizer
+from muster.parameterizations.scaling import scalings
 from muster.training import PROBES, checkpoint, schedules
 from muster.training.device import DTYPES, autocast, resolve
-from muster.training.experiment import TrainCell
 from muster.training.losses import LOSSES
-from muster.training.probes import Snapshot
+from muster.training.snapshot import Snapshot
+from muster.training.stacks import most_members
 
-STACK_BYTES = 8 * 2**20  # weights, gradients and two moments of a stack: about a core's share of the last-level cache
+if TYPE_CHECKING:
+    from muster.training.experiment import TrainCell
+
 CHECK_EVERY = 16  # steps between looks at the loss for divergence
 EVALUATION_SLICE = 512  # examples evaluated at once
 CHECKPOINT_SECONDS = 30.0
@@ -37,37 +40,64 @@ CHECKPOINT_SECONDS = 30.0
 
 @dataclass
 class Data:
-    """The data set on the device, its fixed evaluation subsets and the probe batch."""
+    """The data set on the device, its fixed evaluation subsets and the probe batch.
+
+    fresh: batches (generator, size) of a data set that is a distribution; None where training goes through x and y.
+    """
 
     x: Tensor
     y: Tensor
     train: tuple[Tensor, Tensor]
     heldout: tuple[Tensor, Tensor]
     outputs: int
+    fresh: Callable[[np.random.Generator, int], tuple[Tensor, Tensor]] | None = None
 
     @classmethod
-    def of(cls, arrays: Arrays, cell: TrainCell, device: torch.device, dtype: torch.dtype) -> "Data":
+    def of(cls, arrays: Arrays, cell: "TrainCell", device: torch.device, dtype: torch.dtype) -> "Data":
         def move(values: np.ndarray) -> Tensor:
             tensor = torch.from_numpy(np.ascontiguousarray(values))
             return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
-        x, y = move(arrays.train_x).flatten(1), move(arrays.train_y)
+        chosen = subset(len(arrays.train_x), cell)
+        x, y = move(arrays.train_x[chosen]).flatten(1), move(arrays.train_y[chosen])
         heldout_x, heldout_y = move(arrays.heldout_x).flatten(1), move(arrays.heldout_y)
         n = cell.evaluation_examples
         outputs = dimensions(cell.data, cell.data_options).outputs
-        return cls(x, y, (x[:n], y[:n]), (heldout_x[:n], heldout_y[:n]), outputs)
+        stream, options = DATASETS[cell.data].stream, validate(cell.data, cell.data_options)
+
+        def fresh(rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+            drawn = stream(options, rng, count)  # type: ignore[misc]
+            return move(drawn[0]).flatten(1), move(drawn[1])
+
+        return cls(x, y, (x[:n], y[:n]), (heldout_x[:n], heldout_y[:n]), outputs, fresh if stream else None)
+
+
+def subset(available: int, cell: "TrainCell") -> np.ndarray | slice:
+    """The training examples of a cell: all, or `examples` of them at random, a function of (seed, examples).
+
+    Raises MusterError when the data set holds fewer.
+    """
+    if cell.examples is None:
+        return slice(None)
+    if cell.examples > available:
+        remedy = f"{cell.data} holds {available} training examples: raise data_options.train, or ask for fewer"
+        raise MusterError("examples", f"{cell.examples} examples asked for", remedy)
+    return np.random.default_rng([cell.seed, 2, cell.examples]).permutation(available)[: cell.examples]
 
 
 class Batches:
-    """The batch of every step, a pure function of (seed, step): reshuffled each epoch, last partial batch dropped."""
+    """The batch of every step, a pure function of (seed, step): reshuffled each epoch, last partial batch dropped; or
+    drawn afresh where the data set is a distribution."""
 
     def __init__(self, data: Data, seed: int, batch_size: int):
         self.data, self.seed = data, seed
-        self.batch_size = min(batch_size, len(data.x))
+        self.batch_size = batch_size if data.fresh else min(batch_size, len(data.x))
         self.per_epoch = len(data.x) // self.batch_size
         self._epoch = -1
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        if self.data.fresh:
+            return self.data.fresh(np.random.default_rng([self.seed, 1, step]), self.batch_size)
         if self.batch_size == len(self.data.x):
             return self.data.x, self.data.y
         epoch, position = divmod(step, self.per_epoch)
@@ -92,7 +122,7 @@ class Records:
 class Stack:
     """Some members of a cell in training."""
 
-    def __init__(self, cell: TrainCell, members: list[int], data: Data, context: Context):
+    def __init__(self, cell: "TrainCell", members: list[int], data: Data, context: Context):
         self.cell, self.data, self.context = cell, data, context
         self.members = list(members)
         self.dtype = DTYPES[context.dtype]
@@ -206,6 +236,9 @@ class Stack:
             x_ExBxI=x,
             optimizer=self.optimizer,
             step=self.step,
+            train=(self.data.x, self.data.y),
+            heldout=self.data.heldout,
+            loss=self.loss,
         )
         for name in self.cell.probes:
             for reading, layer, values in PROBES[name](snapshot):
@@ -282,14 +315,13 @@ class Stack:
 
 
 def stack_sizes(parameters: int, members: int, device: torch.device) -> list[list[int]]:
-    """Cut members into stacks of near-equal size whose arrays fit the cache; on a GPU one stack holds them all."""
-    most = members if device.type == "cuda" else max(1, STACK_BYTES // (16 * parameters))
-    count = -(-members // most)
+    """Cut members into stacks of near-equal size whose arrays fit a core's cache, or the memory of a GPU."""
+    count = -(-members // most_members(parameters, device.type))
     return [part.tolist() for part in np.array_split(np.arange(members), count)]
 
 
 @torch.no_grad()
-def train_stack(cell: TrainCell, members: list[int], data: Data, context: Context, owner: str) -> Records:
+def train_stack(cell: "TrainCell", members: list[int], data: Data, context: Context, owner: str) -> Records:
     """Train one stack from its checkpoint, or from the start, to the end."""
     path: Path | None = None
     if context.checkpoint_dir is not None:
@@ -320,7 +352,7 @@ def train_stack(cell: TrainCell, members: list[int], data: Data, context: Contex
     return stack.records
 
 
-def train(cell: TrainCell, context: Context) -> Outcome:
+def train(cell: "TrainCell", context: Context) -> Outcome:
     """Train every member of a cell; tables as in `muster.experiments.Outcome`.
 
     Raises MusterError when the data set is missing or holds non-finite numbers.
@@ -343,7 +375,7 @@ def train(cell: TrainCell, context: Context) -> Outcome:
     return tables(cell, records, parameters)
 
 
-def tables(cell: TrainCell, records: list[Records], parameters: int) -> Outcome:
+def tables(cell: "TrainCell", records: list[Records], parameters: int) -> Outcome:
     """Turn the stacks' rows into the three tables, keyed by log2_lr."""
     lr = cell.log2_lr
     curves = pd.DataFrame(
@@ -356,7 +388,7 @@ def tables(cell: TrainCell, records: list[Records], parameters: int) -> Outcome:
     diverged = {lr[e]: step for r in records for e, step in r.diverged.items()}
     last = {row[0]: row[2:] for row in curves.sort_values("step").itertuples(index=False)}
     nan = float("nan")
-    seconds = sum(r.seconds for r in records)
+    batch = min(cell.batch_size, cell.examples or cell.batch_size)
     runs = pd.DataFrame(
         [
             {
@@ -366,10 +398,11 @@ def tables(cell: TrainCell, records: list[Records], parameters: int) -> Outcome:
                 "final_eval_loss": nan if rate in diverged else last[rate][1],
                 "steps": diverged.get(rate, cell.steps),
                 "parameters": parameters,
-                "flops": 6.0 * parameters * cell.batch_size * diverged.get(rate, cell.steps),
-                "seconds": seconds / len(lr),
+                "flops": 6.0 * parameters * batch * diverged.get(rate, cell.steps),
+                "seconds": nan,
             }
             for rate in lr
         ]
     )
-    return Outcome(runs, curves, probes)
+    notes = {"training_seconds": round(sum(r.seconds for r in records), 3)}  # with those of interrupted attempts
+    return Outcome(runs, curves, probes, notes)

@@ -6,10 +6,17 @@ from pydantic import Field, model_validator
 
 from muster.data import dimensions
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.training.stacks import most_members
+
+LAUNCH_SECONDS = 6e-6  # of one GPU kernel
+GPU_FLOPS, GPU_BYTES = 1e13, 1e12  # a second: half the float32 rate and two thirds of the bandwidth of an A100 40 GB
 
 
 class TrainCell(Cell):
-    """All settings of one stack of members. Fractions are of the number of steps."""
+    """All settings of one stack of members. Fractions are of the number of steps.
+
+    The engine reads nothing but fields: this module is no part of a cell's fingerprint, the resolved fields are.
+    """
 
     member_axes: ClassVar[tuple[str, ...]] = ("log2_lr",)
 
@@ -29,6 +36,15 @@ class TrainCell(Cell):
 
     data: str = Field("mnist1d", description="`muster list datasets`")
     data_options: dict[str, Any] = Field(default_factory=dict, description="Options of the data set")
+    features: int | None = Field(
+        None, ge=1, description="Input dimension of a synthetic data set: its option `features`, as an axis"
+    )
+    decay: float | None = Field(
+        None, ge=0, description="Exponent of the features' frequencies: option `decay`, as an axis"
+    )
+    examples: int | None = Field(
+        None, ge=2, description="Training examples, drawn from the data set's by the seed; all of them if absent"
+    )
     loss: Literal["cross_entropy", "squared_error"] = Field("cross_entropy", description="Training loss")
 
     optimizer: str = Field("adam", description="`muster list optimizers`")
@@ -40,7 +56,9 @@ class TrainCell(Cell):
         None, ge=0, description="Adam's ε at the base shape; the optimizer's default if absent"
     )
     epsilon_rule: Literal["constant", "scaled"] = Field("constant", description="scaled: ε follows the gradient's size")
-    weight_decay: float = Field(0.0, ge=0, description="λ at the base shape")
+    weight_decay: float = Field(
+        0.0, description="λ at the base shape; below 0 (adamw): rows of matrices grow to norm 1"
+    )
     decay_rule: Literal["constant_product", "constant"] = Field(
         "constant_product", description="constant_product: η·λ keeps its value as η is scaled"
     )
@@ -63,6 +81,14 @@ class TrainCell(Cell):
     )
     probe_examples: int = Field(16, ge=1, description="Examples of the fixed batch that probes see")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _features_of_the_data(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        axes = {name: values[name] for name in ("features", "decay") if values.get(name) is not None}
+        return {**values, "data_options": {**values.get("data_options", {}), **axes}} if axes else values
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainCell":
         if len(set(self.log2_lr)) != len(self.log2_lr):
@@ -70,6 +96,8 @@ class TrainCell(Cell):
         beyond = [step for step in self.probe_steps if not 0 <= step <= self.steps]
         if beyond:
             raise ValueError(f"probe_steps {beyond} lie outside 0 … steps = {self.steps}")
+        if self.weight_decay < 0 and self.optimizer != "adamw":
+            raise ValueError(f"weight_decay {self.weight_decay:g} is negative: only the optimizer adamw takes it so")
         if self.family == "mlp" and dimensions(self.data, self.data_options).task == "next_token":
             raise ValueError(
                 f"family 'mlp' cannot read the tokens of data {self.data!r}: it takes classification or regression"
@@ -90,18 +118,28 @@ def _parameters(cell: TrainCell) -> int:
 def cost(cell: TrainCell) -> Cost:
     """FLOPs (6 per parameter, example and step: Kaplan et al. 2020, Section 2.1) and seconds on one CPU core.
 
-    The time model is launch overhead, matrix products and memory traffic of the optimizer; its constants were fitted to
-    a 2 GHz AVX-512 core, and `muster plan` rescales them by the matrix-product rate that it measures.
+    The time model is launch overhead, matrix products, memory traffic of the optimizer and of the loss (100 bytes an
+    output, which counts where there are hundreds); its constants were fitted to a 2 GHz AVX-512 core, and
+    `muster plan` rescales them by the matrix-product rate that it measures. The same model for a GPU has its constants
+    from the data sheet of NVIDIA's A100: none was measured. Members that do not fit a stack
+    wait for the one before, so memory is one stack's: weights, gradients, two moments, initial weights and their change
+    (24 bytes a parameter), and on the CPU the draws in double precision (16; measured at widths 64 to 4096).
     """
     parameters, members = _parameters(cell), len(cell.log2_lr)
-    batch = cell.batch_size
+    outputs = dimensions(cell.data, cell.data_options).outputs
+    batch = min(cell.batch_size, cell.examples or cell.batch_size)
     evaluated = 2 * cell.evaluation_examples * (cell.evaluations + 1) / 3
     flops = 6.0 * parameters * members * (batch * cell.steps + evaluated)
     per_step = 2.5e-4 + members * (
-        1.0e-5 * (cell.depth + 1) + 6.0 * parameters * batch / 6e10 + 28.0 * parameters / 8e9
+        1.0e-5 * (cell.depth + 1)
+        + 6.0 * parameters * batch / 6e10
+        + (28.0 * parameters + 100.0 * outputs * batch) / 8e9
     )
     seconds = cell.steps * per_step + flops * evaluated / (batch * cell.steps + evaluated) / 6e10
-    return Cost(flops, seconds, 3e8 + 24.0 * parameters * members)
+    cpu, gpu = (min(members, most_members(parameters, device)) for device in ("cpu", "cuda"))
+    launches = (cell.depth + 1) * (12 * -(-members // gpu) + 2 * members)
+    gpu_step = launches * LAUNCH_SECONDS + members * parameters * (6.0 * batch / GPU_FLOPS + 28.0 / GPU_BYTES)
+    return Cost(flops, seconds, 3e8 + 40.0 * cpu * parameters, cell.steps * gpu_step, 3e8 + 24.0 * gpu * parameters)
 
 
 def run(cell: TrainCell, context: Context) -> Outcome:
@@ -118,12 +156,7 @@ EXPERIMENTS.register("train")(
         cell=TrainCell,
         cost=cost,
         run=run,
-        code=(
-            "muster.training",
-            "muster.models",
-            "muster.optimizers",
-            "muster.parameterizations",
-        ),
+        code=("muster.training.engine",),
         dataset=dataset,
     )
 )

@@ -5,32 +5,14 @@ one is the output f. Root mean squares run over batch and units of one member.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from muster.models.mlp import Site
+from muster.training.snapshot import Snapshot
 
 Reading = tuple[str, int, Tensor]
 NTK_ENTRIES = 6  # examples whose pairwise kernel entries are written out at initialization
-
-
-@dataclass
-class Snapshot:
-    """Network, weights and activations at initialization (`0`) and now (`t`), on the probe batch."""
-
-    model: Any
-    multiplier: Mapping[str, float]
-    lr_factor: Mapping[str, float]
-    w_0: Mapping[str, Tensor]
-    w_t: Mapping[str, Tensor]
-    sites_0: list[Site]
-    sites_t: list[Site]
-    x_ExBxI: Tensor
-    optimizer: Any
-    step: int
 
 
 def rms(values: Tensor) -> Tensor:

@@ -1,0 +1,143 @@
+"""Exponents against the axis that sets them, or against their partners."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from muster.config.models import FigureConfig
+from muster.errors import MusterError
+from muster.plots import frames, power_law, style
+from muster.plots.base import Options, PlotData, plot
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KINDS = ("exponent_trend", "exponent_difference")
+
+
+class ExponentOptions(Options):
+    """Options of `exponent_trend`."""
+
+    label: str = Field("exponent (dimensionless)", description="Label of the y-axis with its unit")
+    x_label: str | None = Field(None, description="Label of the x-axis with its unit; the expression if absent")
+
+
+@plot("exponent_trend", ExponentOptions)
+def exponent_trend(data: PlotData, spec: FigureConfig, options: ExponentOptions) -> Figure:
+    """Measured exponents with 95 % intervals against the expression that predicts them, or a's exponents against b's.
+
+    For fits of `exponent_trend`, with the fitted line, and of `exponent_difference`. One panel per group. The dashed
+    line is where the measured exponent equals its abscissa.
+    """
+    fit = frames.fit_of(data, spec)
+    if fit is None or fit.estimator not in KINDS:
+        raise MusterError("fit", f"{spec.fit!r} compares no exponents", f"Name a fit of {' or '.join(KINDS)}")
+    rows = data.fits
+    if len(rows):
+        rows = rows[(rows["fit"] == spec.fit) & rows["primary"].astype(bool)].drop_duplicates("group")
+    shown = [(row, points) for _, row in rows.iterrows() if len(points := _points(row, fit.options))]
+    if not shown:
+        return style.nothing(data, options.title, "no exponent was estimated: see the notes of the fits")
+    fig, axes = style.panels(len(shown), min(len(shown), 3))
+    looks = style.ordered(sorted({value for _, points in shown for value in points["across"]}))
+    for ax, (row, points) in zip(axes, shown, strict=True):
+        _draw(ax, points, row, looks)
+        style.panel_title(ax, style.phrase(json.loads(row["group"])), _note(data, spec, row))
+    paired = fit.estimator == "exponent_difference"
+    expression = style.label(fit.options["across"]) if paired else _expression(fit.options)
+    style.outer_labels(axes, options.x_label or ("exponent of group a" if paired else expression), options.label)
+    style.legend(fig, _keys(style.drawn(axes), fit.options["across"], looks))
+    style.heading(fig, data, options.title)
+    return fig
+
+
+def _points(row: pd.Series, options: dict[str, Any]) -> pd.DataFrame:
+    """across, x, y and the half-widths of their 95 % intervals."""
+    import pandas as pd
+    from scipy.special import stdtrit
+
+    record = json.loads(row["diagnostics"])
+    if "pairs" in record:
+        found = pd.DataFrame(record["pairs"])
+        return (
+            pd.DataFrame(
+                {
+                    "across": found["across"],
+                    "x": found["estimate_a"],
+                    "x_half": stdtrit(found["dof_a"], 0.975) * found["se_a"],
+                    "y": found["estimate_b"],
+                    "y_half": stdtrit(found["dof_b"], 0.975) * found["se_b"],
+                }
+            )
+            if len(found)
+            else found
+        )
+    found = pd.DataFrame(record.get("exponents", []))
+    if found.empty:
+        return found
+    half = stdtrit(found["dof"], 0.975) * found["se"]
+    return found.assign(x=found["predictor"], x_half=0.0, y=found["estimate"], y_half=half)
+
+
+def _draw(ax: Axes, points: pd.DataFrame, row: pd.Series, looks: dict[Any, Any]) -> None:
+    import numpy as np
+
+    ends = np.array([points["x"].min(), points["x"].max()])
+    ends += np.array([-0.08, 0.08]) * np.ptp(ends)
+    ax.plot(ends, ends, color=style.INK, ls=(0, (4, 2.5)), lw=1.1, zorder=2.2, gid="prediction")
+    if row["parameter"] == "slope" and np.isfinite([row["estimate"], row["intercept"]]).all():
+        ax.plot(
+            ends, row["intercept"] + row["estimate"] * ends, color=style.CATEGORIES[0], lw=1.4, zorder=2.5, gid="fit"
+        )
+    for _, point in points.iterrows():
+        ax.errorbar(
+            point["x"],
+            point["y"],
+            xerr=point["x_half"] or None,
+            yerr=point["y_half"],
+            fmt="o",
+            color=looks[point["across"]],
+            ms=4.5,
+            elinewidth=1.2,
+            capsize=2,
+            zorder=3.5,
+            gid="points",
+        )
+
+
+def _note(data: PlotData, spec: FigureConfig, row: pd.Series) -> str:
+    group = json.loads(row["group"])
+    name = "slope" if row["parameter"] == "slope" else "a − b"
+    told = [
+        power_law.predicted_text(frames.Prediction(claim.predicted, claim.margin, claim.test))
+        for claim in data.study.claims
+        if claim.fit == spec.fit and claim.where == group and claim.parameter in (None, row["parameter"])
+    ]
+    return "; ".join([f"{name} {style.interval_text(row['estimate'], row['ci_low'], row['ci_high'])}", *told])
+
+
+def _expression(options: dict[str, Any]) -> str:
+    factor, power = options.get("factor", 1.0), options.get("power", 1.0)
+    name = style.name_of(options["across"])
+    sign = "\N{MINUS SIGN}" if factor < 0 else ""
+    size = "" if abs(factor) == 1 else f"{abs(factor):g} "
+    if power == -1:
+        return f"{sign}{abs(factor):g} ∕ {name} (dimensionless)"
+    raised = name if power == 1 else f"{name}^{power:g}"
+    return f"{sign}{size}{raised} (dimensionless)"
+
+
+def _keys(found: dict[str, Any], across: str, looks: dict[Any, Any]) -> list[Any]:
+    entries = {
+        "points": style.line_key("exponent, 95 % interval", marker="o", lw=1.2),
+        "fit": style.line_key("fitted line", style.CATEGORIES[0]),
+        "prediction": style.line_key("measured = abscissa", style.INK, ls=(0, (4, 2.5)), lw=1.1),
+    }
+    keys = [style.line_key(style.label(across), "none")]
+    keys += [style.line_key(f"{value:g}", color, marker="o", lw=0) for value, color in looks.items()]
+    return keys + [entry for name, entry in entries.items() if name in found]
