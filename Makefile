@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report test lint bench readme lock clean
+.PHONY: help reproduce smoke report track test cluster drill lint bench readme lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,14 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	touch $@
 
+# Beside the environment, not in it: Snakemake imports every plugin that it finds, which takes longer than a small run.
+$(VENV)/.cluster: requirements-cluster.lock $(VENV)/.dev
+	rm -rf $(VENV)/cluster
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/cluster -r requirements-cluster.lock
+	touch $@
+
+cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm and Kubernetes
+
 reproduce: $(VENV)/.runtime ## run every study of config/config.yaml; ledger, figures and report
 	$(BIN)/snakemake --cores $(CORES)
 	$(BIN)/snakemake --cores 1 report
@@ -45,6 +53,9 @@ report: $(VENV)/.runtime ## the HTML report of what has been run
 	$(BIN)/snakemake --cores $(CORES) report
 	@echo "report   results/report.html"
 
+track: $(VENV)/.runtime ## put data, runs and tables under DVC; prints how to publish them
+	$(BIN)/snakemake --cores $(CORES) track
+
 lint: $(VENV)/.dev ## format, lint and types (`snakemake --lint` is among the workflow tests)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,6 +67,9 @@ test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
 	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
+
+drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (half an hour)
+	$(BIN)/python -m tests.drills
 
 bench: $(VENV)/.dev ## engine and fits against plain implementations, in benchmarks/results
 	@for file in benchmarks/*.py; do echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "$$file"; done
@@ -70,6 +84,10 @@ lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew
 	  --output-file requirements.lock pyproject.toml
 	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-options --allow-unsafe \
 	  --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-options --allow-unsafe \
+	  --extra cluster --constraint requirements.lock --output-file requirements-cluster.all pyproject.toml
+	grep -vxFf requirements.lock requirements-cluster.all > requirements-cluster.lock
+	rm requirements-cluster.all
 	sed -i 's/+cpu$$//' requirements.lock requirements-dev.lock
 
 clean: ## remove the environment and Snakemake's state; results stay

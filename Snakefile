@@ -1,7 +1,8 @@
 """muster: from studies to a ledger of verdicts.
 
 Needs config/config.yaml, config/studies/*.yaml and the package muster in this Python. Makes everything below
-`results/` (field `results` of the configuration). Targets: all (default), tables, fits, ledger, figures, report.
+`results/` (field `results` of the configuration). Targets: all (default), tables, fits, ledger, figures, report, and
+track, which puts the results under DVC.
 """
 
 from snakemake.utils import min_version
@@ -19,6 +20,7 @@ report: "workflow/report/workflow.rst"
 
 
 PLAN = read_plan(config)
+os.environ["MUSTER_STORE"] = str(store_folder(PLAN.config) or "")
 RESULTS = PLAN.config.results
 RESULTS_OPTION = f"--results {quote(RESULTS)}"
 OPTIONS = options()
@@ -42,8 +44,12 @@ if PLAN.config.mode == "full":
     include: "workflow/rules/data.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/sample.smk"
-    include: "workflow/rules/import.smk"
     include: "workflow/rules/command.smk"
+
+
+if PLAN.collected:
+
+    include: "workflow/rules/import.smk"
     include: "workflow/rules/collect.smk"
 
 
@@ -53,14 +59,22 @@ onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
         start_warm()
+    else:
+        workflow.overwrite_workdir = os.getcwd()  # a job of Kubernetes starts in an empty folder
 
 
+# Seconds of work that a cluster would take longer to start, and what may need the network of a login node.
 localrules:
     all,
     tables,
     fits,
     ledger,
     figures,
+    judge,
+    plot,
+    overview,
+    report,
+    track,
 
 
 rule all:
@@ -91,3 +105,12 @@ rule ledger:
 rule figures:
     input:
         figure_paths(),
+
+
+rule track:
+    input:
+        rules.all.input,
+    params:
+        where=f"--config {quote(CONFIG_FILE)} {RESULTS_OPTION}",
+    shell:
+        "muster track {params.where}"

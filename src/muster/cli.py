@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and (status := forward(sys.argv[1:])) is not None:
         return status
     args = parser().parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)
     module, function = args.function.split(":")
     try:
         return getattr(importlib.import_module(f"muster.commands.{module}"), function)(args) or 0
@@ -114,6 +115,11 @@ def _not_negative(text: str) -> float:
 def _sources(command: argparse.ArgumentParser) -> None:
     help_ = "folder of published tables (default: MUSTER_SOURCES, config.yaml, <results>/sources)"
     command.add_argument("--sources", type=Path, metavar="DIR", help=help_)
+
+
+def _planned(command: argparse.ArgumentParser) -> None:
+    """What Snakemake planned the job from: the job refuses to run on anything else."""
+    command.add_argument("--planned", help=argparse.SUPPRESS)
 
 
 def _results(command: argparse.ArgumentParser) -> None:
@@ -204,6 +210,19 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     run.add_argument("snakemake", nargs="*", default=[], help=argparse.SUPPRESS)
     _scope(run)
 
+    status = _add(
+        commands, "status", "status:status", "Say what is done, running, failed or stale, what retries it, time left",
+        "  muster status                 every study of config.yaml\n"
+        "  muster status relu-kurtosis --scale smoke\n"
+        "  muster status --why           also why Snakemake would run anything (takes a dry run)\n"
+        "  watch -n 10 muster status     while a run goes on, in another terminal",
+    )  # fmt: skip
+    status.add_argument("studies", nargs="*", metavar="STUDY", help="studies or groups (default: those of config.yaml)")
+    status.add_argument("--why", action="store_true", help="count Snakemake's reasons for all that is due, by rule")
+    status.add_argument("--cores", type=_positive, help="cores for the time left when nothing runs (default: all)")
+    _results(status)
+    _scope(status)
+
     report = _add(commands, "report", "run:report", "Write Snakemake's HTML report: figures, ledger, run times")
     report.add_argument("--output", type=Path, metavar="FILE", help="file (default: <results>/report.html)")
     report.add_argument("--settings", default="{}", metavar="JSON", help="fields of config.yaml to replace")
@@ -215,6 +234,40 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     fetch.add_argument("studies", nargs="*", metavar="STUDY", help="studies (default: all that import tables)")
     _sources(fetch)
     _results(fetch)
+
+    tracking = _add(
+        commands, "track", "track:track", "Put data, runs and tables under DVC, and say how to publish them",
+        "  snakemake --cores 2 track      the same, once everything is up to date\n"
+        "  muster track",
+    )  # fmt: skip
+    _results(tracking)
+    settling = _add(
+        commands, "settle", "track:settle", "After `dvc pull`: one modification time for all files that DVC tracks",
+        "  dvc pull results/tables.dvc && muster settle\n"
+        "  snakemake --cores 2 figures --config mode=replay",
+    )  # fmt: skip
+    settling.add_argument("results", nargs="?", type=Path, metavar="DIR", help="folder (default: config.yaml)")
+
+    store = _add(
+        commands, "store", "store:store", "Finished cells, kept by content: list, check or tidy them",
+        "  muster store list                       what is kept, and for which cell and code\n"
+        "  muster store verify                     every byte; damaged cells are named and set aside\n"
+        "  muster store gc --days 30 --dry-run     what neither the plan nor anybody in 30 days wanted",
+    )  # fmt: skip
+    store.add_argument("action", choices=("list", "verify", "gc"))
+    store.add_argument("--store", type=Path, metavar="DIR", help="folder (default: MUSTER_STORE, config.yaml)")
+    store.add_argument("--days", type=_not_negative, default=90.0, help="gc: keep what was used since (default: 90)")
+    store.add_argument("--dry-run", action="store_true", help="gc: remove nothing")
+    _results(store)
+
+    export = _add(
+        commands, "export", "export:export", "Write a study's learning curves for TensorBoard",
+        "  muster export mup-width-transfer      then: tensorboard --logdir tensorboard/mup-width-transfer",
+    )  # fmt: skip
+    export.add_argument("study")
+    export.add_argument("--output", type=Path, metavar="DIR", help="folder (default: tensorboard/STUDY)")
+    export.add_argument("--scale", choices=SCALES, help="preset of the grid (default: config.yaml)")
+    _results(export)
 
     new = _add(
         commands, "new-study", "run:new_study", "Write a commented study file to start from",
@@ -283,6 +336,7 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         cell.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: cuda when present")
         if stage == "import":
             _sources(cell)
+        _planned(cell)
         _results(cell)
         _scope(cell)
     for stage, function, summary in (
@@ -292,12 +346,14 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     ):
         command = _add(commands, stage, f"stages:{function}", summary)
         command.add_argument("study")
+        _planned(command)
         _results(command)
         _scope(command)
     judge = _add(
         commands, "judge", "stages:judge_studies", "Stage judge: hold every claim against its fit, write the ledger"
     )
     judge.add_argument("--studies", nargs="*", default=[], metavar="STUDY", help="studies whose fits must exist")
+    _planned(judge)
     _results(judge)
     _scope(judge)
     plot = _add(
@@ -306,6 +362,7 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )  # fmt: skip
     plot.add_argument("study", help="a study, or `overview` for the whole ledger")
     plot.add_argument("figure")
+    _planned(plot)
     _results(plot)
     _scope(plot)
 

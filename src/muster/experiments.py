@@ -23,7 +23,7 @@ class Job(BaseModel):
     """The settings of one job, all resolved. key_axes: fields that are key columns of every study, in order.
 
     member_axes: fields that list what runs side by side within the job. free_names: fields whose values are names of
-    somebody else's, where other experiments take names that are registered here.
+    its own or somebody else's, where other experiments take names that are registered here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,11 +53,13 @@ class Cell(Job):
 
 
 class Cost(NamedTuple):
-    """What a cell needs, for plans and cluster resources."""
+    """What a cell needs, for plans and cluster resources: on one CPU core and, where a GPU helps, on one of these."""
 
     flops: float
     seconds: float
     memory_bytes: float
+    gpu_seconds: float = 0.0
+    gpu_memory_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A registered experiment; `code` names the modules or packages whose source decides its result.
+    """A registered experiment.
 
-    run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no members. brings:
-    what else its run table then holds, known from the cell alone. describe: rows (what, value) for `muster show study`.
+    code: modules or packages where the search for the source that decides a result begins (`muster.fingerprint`), if
+    that is not the module of `run`. stored: whether settings, code and data decide the result, so that the store may
+    keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
+    members. brings: what else its run table then holds, known from the cell alone. describe: rows (what, value) for
+    `muster show study`.
     """
 
     summary: str
@@ -101,8 +106,9 @@ class Experiment:
     cell: type[Job]
     cost: Callable[[Any], Cost]
     run: Callable[[Any, Context], Outcome]
-    code: tuple[str, ...]
+    code: tuple[str, ...] = ()
     dataset: Callable[[Any], tuple[str, dict[str, Any]] | None] = lambda cell: None
+    stored: bool = True
     run_keys: tuple[str, ...] = ()
     brings: Callable[[Any], tuple[str, ...]] = lambda cell: ()
     describe: Callable[[Any], list[tuple[str, str]]] = lambda cell: []
@@ -127,6 +133,8 @@ for _module in (
     "muster.sampling.kaplan_counting",
     "muster.sampling.factorization",
     "muster.sampling.regression",
+    "muster.sampling.random_features",
+    "muster.sampling.batch_hessian",
     "muster.external.experiment",
     "muster.command.experiment",
 ):

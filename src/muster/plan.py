@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ from muster.tables.schema import COLUMNS
 
 LEDGER_PLOTS = ("forest",)  # plots that draw verdicts; the others are made before anything is judged
 SPECIFICATION_PLOTS = ("specification_curve",)  # plots that draw a fit under every choice of estimator
+MOST_CELLS = 1_000_000  # of a block: more is a slip of the pen, and would fill the memory
 ALWAYS_KEYS = ("optimizer", "rule")  # key columns of every study whose cells have them, even at one value
 
 
@@ -117,10 +119,15 @@ class StudyPlan:
         return digest([self.keys, [cell.key for cell in self.cells]])
 
     @cached_property
+    def stamp(self) -> str:
+        """Changes with any word of the study: what a running Snakemake planned from, and its jobs must find."""
+        return digest([self.study.model_dump(mode="json"), self.digest])
+
+    @cached_property
     def total(self) -> Cost:
         """FLOPs and seconds summed over cells, memory of the largest."""
-        costs = [cell.cost for cell in self.cells]
-        return Cost(sum(c.flops for c in costs), sum(c.seconds for c in costs), max(c.memory_bytes for c in costs))
+        flops, seconds, memory, gpu_seconds, gpu_memory = zip(*(cell.cost for cell in self.cells), strict=True)
+        return Cost(sum(flops), sum(seconds), max(memory), sum(gpu_seconds), max(gpu_memory))
 
 
 @dataclass(frozen=True)
@@ -138,19 +145,40 @@ class Plan:
         return {found.key: found for cell in self.cells.values() if (found := dataset_of(cell))}
 
     def check_replay(self) -> None:
-        """In mode `replay` all starts from the frozen tables. Raises MusterError naming the first one missing."""
+        """In mode `replay` all starts from the frozen tables. Raises MusterError naming the first one missing, and the
+        pull that brings it.
+        """
         if self.config.mode == "full":
             return
         for study in self.studies:
-            for kind in ("runs", "curves", "probes"):
-                path = Path(self.config.results, "tables", study, f"{kind}.parquet")
-                if not path.exists():
-                    remedy = "Fetch it with `dvc pull`, or set mode: full in config/config.yaml to compute it"
-                    raise MusterError(str(path), "missing, and mode: replay does not make it", remedy)
+            folder = Path(self.config.results, "tables", study)
+            if study not in self.collected and (missing := self._missing(study)):
+                remedy = f"Bring it with `dvc pull {folder} && muster settle`, or set mode: full to compute it"
+                raise MusterError(str(missing[0]), "missing, and mode: replay does not make it", remedy)
+
+    def _missing(self, study: str) -> list[Path]:
+        paths = [Path(self.config.results, "tables", study, f"{kind}.parquet") for kind in ("runs", "curves", "probes")]
+        return [path for path in paths if not path.exists()]
+
+    @cached_property
+    def collected(self) -> tuple[str, ...]:
+        """Studies whose tables a run may make: all; in mode `replay` imported ones that are missing, for most licences
+        keep them out of what can be pulled.
+        """
+        if self.config.mode == "full":
+            return tuple(self.studies)
+        imported = [name for name, study in self.studies.items() if study.cells[0].stage == "import"]
+        return tuple(name for name in imported if self._missing(name))
 
     def experiments(self, stage: str) -> list[str]:
         """Experiments of one stage (`train`, `sample`) that occur in the plan."""
         return sorted({cell.experiment for cell in self.cells.values() if cell.stage == stage})
+
+
+def ledger_settings(known: Mapping[str, StudyConfig]) -> dict[str, str]:
+    """Everything of the studies that the ledger prints: with other words a study is judged anew, not fitted anew."""
+    fields = {"claims", "paper", "slug"}
+    return {name: canonical(study.model_dump(mode="json", include=fields)) for name, study in known.items()}
 
 
 def canonical(value: Any) -> str:
@@ -172,8 +200,9 @@ def digest_text(text: str) -> str:
 
 
 def name_cell(experiment: str, cell: Job, dtype: str = "float32") -> PlannedCell:
-    """Give a cell its key. float32, the usual dtype, does not enter the digest."""
-    settings = canonical(cell.model_dump())
+    """Give a cell its key. float32, the usual dtype, does not enter the digest; nor does a setting that is absent
+    (None), so that a new one may join an experiment without renaming its finished cells."""
+    settings = canonical(cell.model_dump(exclude_none=True))
     tag = digest_text(settings if dtype == "float32" else f"{settings}{dtype}")
     key = f"{experiment}/{cell.label}-{tag}"
     return PlannedCell(
@@ -297,8 +326,9 @@ def _block_cells(
         count = block.pop("seeds")
         if "seed" in block:
             raise MusterError(place(path, (*where, "seed")), "both seed and seeds", "Give one of them")
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise MusterError(place(path, (*where, "seeds")), f"found {count!r}", "Allowed: a whole number ≥ 1")
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_CELLS:
+            remedy = f"Allowed: a whole number from 1 to {MOST_CELLS}"
+            raise MusterError(place(path, (*where, "seeds")), f"found {str(count)[:60]}", remedy)
         block["seed"] = list(range(seeds or count))
     members = {name: sorted(set(_values(block.pop(name)))) for name in experiment.cell.member_axes if name in block}
     axes = {name: list(dict.fromkeys(_values(value))) for name, value in block.items()}
@@ -307,6 +337,8 @@ def _block_cells(
             raise MusterError(
                 place(path, (*where, name)), "an empty list: the grid has no cell", "Give at least one value"
             )
+    if (number := math.prod(map(len, axes.values()))) > MOST_CELLS:
+        raise MusterError(place(path, where), f"{number} cells", f"A block may have {MOST_CELLS} at most")
     for combination in itertools.product(*axes.values()):
         yield base | dict(zip(axes, combination, strict=True)) | {name: list(v) for name, v in members.items()}
 

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -20,12 +21,16 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, places: dict[str, str] | None = None):
         self.kind = kind
         self._entries: dict[str, T | str] = dict(places or {})
+        self._modules = {name: place.split(":")[0] for name, place in self._entries.items() if isinstance(place, str)}
 
     def register(self, name: str) -> Callable[[T], T]:
+        module = sys._getframe(1).f_globals["__name__"]  # entries that are no functions or classes do not know theirs
+
         def add(entry: T) -> T:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             self._entries[name] = entry
+            self._modules[name] = module
             return entry
 
         return add
@@ -41,6 +46,12 @@ class Registry(Generic[T]):
             entry = getattr(importlib.import_module(module), attribute)
             self._entries[name] = entry
         return entry  # type: ignore[return-value]
+
+    def module(self, name: str) -> str:
+        """The module that an entry comes from, without importing it."""
+        if name not in self._modules:
+            self[name]  # raises: unknown
+        return self._modules[name]
 
     def remedy(self, name: str) -> str:
         near = difflib.get_close_matches(str(name), self._entries, n=1)
@@ -75,6 +86,18 @@ REGISTRIES = {
     "estimators": ("muster.fitting", "ESTIMATORS"),
     "closed_forms": ("muster.fitting", "CLOSED_FORMS"),
     "plots": ("muster.plots", "PLOTS"),
+}
+
+# Cell fields whose values are names in a registry: field → kind.
+NAMED_FIELDS = {
+    "data": "datasets",
+    "family": "families",
+    "optimizer": "optimizers",
+    "rule": "rules",
+    "parameterization": "parameterizations",
+    "activation": "activations",
+    "schedule": "schedules",
+    "probes": "probes",
 }
 
 

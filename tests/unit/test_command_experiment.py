@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +176,15 @@ def test_a_run_that_is_kept_survives_another_timeout_but_not_other_code() -> Non
     assert calls() == ["-5", "-3", "-3", "-5", "-3", "-5", "-3"]
 
 
-def test_a_damaged_record_is_run_again() -> None:
+@pytest.mark.parametrize("damage", [lambda text: text[:20], lambda text: text.replace("1", "2", 1)])
+def test_a_damaged_record_is_run_again(damage: Callable[[str], str], capsys: pytest.CaptureFixture[str]) -> None:
     failure(cell(options={"act": "crash"}))
     (record,) = Path("checkpoints/cell").glob("*.json")
-    record.write_text(record.read_text()[:20])
+    assert damage(record.read_text()) != record.read_text()
+    record.write_text(damage(record.read_text()))
     failure(cell(options={"act": "crash"}))
     assert calls() == ["-5", "-3", "-5", "-3"]
+    assert f"{record}: cannot be used" in capsys.readouterr().out
 
 
 def test_kept_runs_hold_the_numbers_of_the_first_attempt() -> None:

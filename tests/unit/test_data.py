@@ -311,7 +311,7 @@ def test_write_and_load_round_trip_with_equal_bytes(written, tmp_path):
 @pytest.mark.parametrize("file", ["data.npz", "manifest.json"])
 def test_a_missing_file_is_named(written, file):
     (written / file).unlink()
-    with pytest.raises(MusterError, match=f"{file}: the file is missing. Delete the folder"):
+    with pytest.raises(MusterError, match=f"{file}: the file is missing. Delete "):
         data.load_dataset(written)
 
 

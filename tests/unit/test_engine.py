@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from muster.data import write_dataset
+from muster.data import dimensions, load_dataset, write_dataset
 from muster.errors import MusterError
 from muster.experiments import Context
 from muster.training import checkpoint, device, engine, schedules
@@ -16,6 +16,7 @@ from muster.training.engine import Batches, Data, Stack, stack_sizes, train, tra
 from muster.training.experiment import TrainCell
 from muster.training.losses import LOSSES
 from muster.training.probes import Snapshot, alignment, coordinate_check, tangent_kernel
+from muster.training.stacks import STACK_BYTES
 from tests.parity import reference
 
 F64 = Context(dtype="float64")
@@ -163,6 +164,7 @@ def test_stacks_cover_all_members_once_and_wide_nets_get_small_ones():
     assert sorted(itertools.chain(*stack_sizes(10**4, 15, cpu))) == list(range(15))
     assert len(stack_sizes(10**4, 15, cpu)) == 1
     assert [len(s) for s in stack_sizes(10**6, 4, cpu)] == [1, 1, 1, 1]
+    assert [len(s) for s in stack_sizes(10**8, 10, torch.device("cuda"))] == [5, 5]
 
 
 def test_float32_results_do_not_depend_on_threads_or_stacks(monkeypatch, tmp_path):
@@ -174,7 +176,7 @@ def test_float32_results_do_not_depend_on_threads_or_stacks(monkeypatch, tmp_pat
     losses = []
     for count, stack_bytes in ((1, 2**23), (2, 2**23), (1, 1)):
         torch.set_num_threads(count)
-        monkeypatch.setattr(engine, "STACK_BYTES", stack_bytes)
+        monkeypatch.setitem(STACK_BYTES, "cpu", stack_bytes)
         losses.append(train(c, context).runs.final_train_loss.to_numpy())
     torch.set_num_threads(threads)
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-4)
@@ -280,8 +282,21 @@ def snapshot(stack: Stack, examples: int = 5) -> Snapshot:
     w_0 = stack.initial(stack.members)
     with torch.no_grad():
         sites = [stack.model.sites(w, stack.multiplier, x) for w in (w_0, stack.weights)]
-    factors = {name: s.lr for name, s in stack.scaling.items()}
-    return Snapshot(stack.model, stack.multiplier, factors, w_0, stack.weights, *sites, x, stack.optimizer, stack.step)
+    return Snapshot(
+        model=stack.model,
+        multiplier=stack.multiplier,
+        lr_factor={name: s.lr for name, s in stack.scaling.items()},
+        w_0=w_0,
+        w_t=stack.weights,
+        sites_0=sites[0],
+        sites_t=sites[1],
+        x_ExBxI=x,
+        optimizer=stack.optimizer,
+        step=stack.step,
+        train=(stack.data.x, stack.data.y),
+        heldout=stack.data.heldout,
+        loss=stack.loss,
+    )
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -355,3 +370,34 @@ def test_probes_and_curves_are_taken_when_they_are_due():
     assert steps["ntk_entry"] == [0]
     for name in ("activation_change_rms", "feature_change", "ntk_change", "eps_killed", "alignment"):
         assert steps[name] == [4, 10]
+
+
+def test_examples_are_a_random_subset_of_the_seed(tmp_path):
+    options = {"train": 60, "heldout": 20}
+    write_dataset("digits", options, tmp_path / "data")
+    arrays = load_dataset(tmp_path / "data")
+
+    def data(**changes):
+        c = cell(data="digits", data_options=options, **changes)
+        return Data.of(arrays, c, torch.device("cpu"), torch.float64)
+
+    def rows(found):
+        return {tuple(row) for row in found.x.tolist()}
+
+    whole, part, again, other = data(), data(examples=24), data(examples=24), data(examples=24, seed=2)
+    assert len(part.x) == len(part.y) == 24
+    assert rows(part) < rows(whole)
+    assert torch.equal(part.x, again.x)
+    assert rows(part) != rows(other)
+    assert len(part.train[0]) == 24
+    labels = {tuple(x): y for x, y in zip(whole.x.tolist(), whole.y.tolist(), strict=True)}
+    assert [labels[tuple(x)] for x in part.x.tolist()] == part.y.tolist()
+    with pytest.raises(MusterError, match="holds 60 training examples"):
+        data(examples=61)
+
+
+def test_features_set_the_dimension_of_the_data():
+    c = cell(data="teacher", data_options={"train": 50, "outputs": 2}, features=5)
+    assert c.data_options == {"train": 50, "outputs": 2, "features": 5}
+    with pytest.raises(MusterError, match="unknown option"):
+        dimensions(cell(data="digits", features=5).data, {"features": 5})

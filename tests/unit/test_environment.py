@@ -31,6 +31,7 @@ def wanted(requirements: list[str]) -> dict[str, str | None]:
 
 
 RUNTIME, DEV = lock("requirements.lock"), lock("requirements-dev.lock")
+CLUSTER = lock("requirements-cluster.lock")
 
 
 def test_every_dependency_is_locked_at_the_version_asked_for() -> None:
@@ -43,6 +44,11 @@ def test_every_dependency_is_locked_at_the_version_asked_for() -> None:
 
 def test_the_development_lock_extends_the_runtime_lock() -> None:
     assert RUNTIME.items() <= DEV.items()
+
+
+def test_the_cluster_lock_holds_what_the_extra_adds() -> None:
+    assert wanted(PROJECT["optional-dependencies"]["cluster"]).keys() <= CLUSTER.keys()
+    assert not RUNTIME.keys() & CLUSTER.keys()
 
 
 def test_requirements_of_locked_packages_are_locked() -> None:

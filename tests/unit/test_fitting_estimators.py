@@ -281,6 +281,11 @@ class TestClosedForm:
         row = primary(run(probes(lambda n, s, l: 0.98 / n), self.fit("ks_gaussian_product")))
         assert row["estimate"] == pytest.approx(np.log(0.98), abs=1e-12)
 
+    def test_shapes_with_an_empty_setting_are_kept(self):
+        table = probes(lambda n, s, l: 0.98 / n).assign(aspect=np.nan)
+        row = primary(run(table, self.fit("ks_gaussian_product")))
+        assert (row["estimate"], row["status"]) == (pytest.approx(np.log(0.98), abs=1e-12), "ok")
+
     def test_layers_are_filtered(self):
         table = probes(lambda n, s, l: 5 * l / n * (2 if l == 1 else 1) * (3 if l / n > 0.1 else 1), layers=(1, 4, 16))
         row = primary(run(table, self.fit("relu_log_norm_var", min_layer=2, max_ratio=0.1)))

@@ -135,9 +135,15 @@ def test_files_round_trip_and_repeat_byte_for_byte(tmp_path):
     ledger = full_ledger()
     write_ledger(ledger, tmp_path / "one")
     write_ledger(ledger, tmp_path / "two")
-    for name in ("claims.csv", "claims.json", "LEDGER.md"):
+    files = {"claims.csv", "claims.json", "metrics.json", "LEDGER.md"}
+    for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert {path.name for path in (tmp_path / "one").iterdir()} == {"claims.csv", "claims.json", "LEDGER.md"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == files
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert sum(metrics["verdicts"].values()) == len(ledger)
+    estimates = {claim: value for study in metrics["estimates"].values() for claim, value in study.items()}
+    finite = ledger[ledger["estimate"].map(math.isfinite)]
+    assert estimates == pytest.approx(dict(zip(finite["claim"], finite["estimate"], strict=True)), rel=1e-5)
     pd.testing.assert_frame_equal(read_ledger(tmp_path / "one"), ledger)
     records = json.loads((tmp_path / "one" / "claims.json").read_text())
     assert [list(record) for record in records] == [DESIGN_COLUMNS] * 5

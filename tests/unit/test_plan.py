@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
-from muster.fingerprint import dataset_fingerprint, experiment_fingerprint, fingerprint
 from muster.plan import dataset_of, load_plan, name_cell, plan_study, read_cell
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
@@ -153,29 +152,3 @@ def test_replay_names_the_missing_table(tmp_path: Path, monkeypatch: pytest.Monk
     plan = load_plan(write_config(Path(), "scale: smoke\nmode: replay\n", tiny_train=TINY))
     with pytest.raises(MusterError, match=r"results/tables/tiny-train/runs\.parquet: missing"):
         plan.check_replay()
-
-
-def test_fingerprints_change_with_any_byte_of_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "sample_package"
-    (package / "inner").mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "inner" / "deep.py").write_text("x = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def now() -> str:
-        fingerprint.cache_clear()
-        return fingerprint(("sample_package",))
-
-    first = now()
-    assert now() == first
-    (package / "inner" / "deep.py").write_text("x = 2\n")
-    second = now()
-    (package / "inner" / "deep.py").rename(package / "inner" / "moved.py")
-    assert len({first, second, now()}) == 3
-    with pytest.raises(ValueError, match="no source of module"):
-        fingerprint(("no_such_module",))
-
-
-def test_fingerprints_tell_experiments_and_data_sets_apart() -> None:
-    assert len({experiment_fingerprint(name) for name in ("train", "relu_chain", "matrix_product")}) == 3
-    assert dataset_fingerprint("mnist1d") != dataset_fingerprint("digits")

@@ -60,13 +60,13 @@ def test_collect_adds_keys_and_sorts_rows(plan: StudyPlan, results: Path) -> Non
     assert list(tables["probes"]["layer"][:4]) == [1, 2, 1, 2]
 
 
-def test_same_rows_same_bytes_and_no_metadata(plan: StudyPlan, results: Path) -> None:
+def test_same_rows_same_bytes_and_no_metadata_but_a_checksum(plan: StudyPlan, results: Path) -> None:
     tables = collect(plan, results)
     write_tables(tables, results / "a")
     write_tables(collect(plan, results), results / "b")
     for kind in tables:
         assert (results / "a" / f"{kind}.parquet").read_bytes() == (results / "b" / f"{kind}.parquet").read_bytes()
-    assert pq.read_schema(results / "a" / "runs.parquet").metadata is None
+    assert list(pq.read_schema(results / "a" / "runs.parquet").metadata) == [b"muster.sha256"]
     pd.testing.assert_frame_equal(read_table(results / "a" / "probes.parquet", "probes"), tables["probes"])
 
 

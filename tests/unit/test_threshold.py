@@ -190,3 +190,47 @@ class TestExponent:
         table = self.table().assign(tokens=lambda t: -t["tokens"])
         with pytest.raises(MusterError, match="An exponent needs a positive axis"):
             run(table, "threshold_exponent", "width", over="tokens", scale="linear")
+
+
+class TestLearningRates:
+    """`over` a column of logarithms: thresholds in octaves, and the same numbers as optima."""
+
+    @staticmethod
+    def runs(exponent):
+        rows = [
+            {"batch_size": b, "log2_lr": rate, "seed": 0, "loss": 1.0 if rate < exponent * np.log2(b) - 3.1 else np.inf}
+            for b in (1, 4, 16, 64)
+            for rate in np.arange(-6, 6, 0.25)
+        ]
+        return pd.DataFrame(rows).assign(study="s", diverged=lambda t: ~np.isfinite(t["loss"]))
+
+    def result(self, exponent):
+        fit = FitConfig(
+            estimator="threshold_exponent",
+            response="loss",
+            along="batch_size",
+            options={"over": "log2_lr", "success_below": 100},
+        )
+        return ESTIMATORS["threshold_exponent"].function(self.runs(exponent), fit)
+
+    @pytest.mark.parametrize("exponent", [0.5, 1.0])
+    def test_the_exponent_of_the_largest_stable_rate(self, exponent):
+        found = self.result(exponent)
+        assert found.fits["estimate"].to_numpy() == pytest.approx(exponent, abs=1e-9)
+
+    def test_optima_hold_the_gaps_in_octaves(self):
+        optima = self.result(1.0).optima
+        assert optima["x"].tolist() == [1, 4, 16, 64]
+        # Rates in steps of ¼: the last stable one lies below the planted −3.1 by 0.15, the first diverged one above.
+        np.testing.assert_allclose(optima["log2_lr_opt"], np.log2(optima["x"]) - 3.125)
+        np.testing.assert_allclose(optima["ci_high"] - optima["ci_low"], 0.25)
+        assert (optima["status"] == "interior").all()
+        assert (optima["n_points"] == 48).all()
+
+    def test_other_thresholds_are_no_optima(self):
+        table = self.runs(1.0).assign(rate=lambda t: 2.0 ** t["log2_lr"])
+        options = {"over": "rate", "success_below": 100}
+        fit = FitConfig(estimator="threshold_exponent", response="loss", along="batch_size", options=options)
+        found = ESTIMATORS["threshold_exponent"].function(table, fit)
+        assert found.optima.empty
+        assert found.fits["estimate"].to_numpy() == pytest.approx(1, abs=1e-9)

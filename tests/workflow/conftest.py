@@ -27,7 +27,7 @@ class Workflow:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     def environment(self) -> dict[str, str]:

@@ -13,9 +13,14 @@ rule collect:
         probes=f"{RESULTS}/tables/{{study}}/probes.parquet",
     log:
         f"{RESULTS}/logs/collect/{{study}}.log",
+    wildcard_constraints:
+        study=one_of(PLAN.collected),
+    localrule: True
+    resources:
+        planned=study_stamp,
     params:
         cells=study_digest,
         code=stage_fingerprint("collect"),
         options=OPTIONS,
     shell:
-        "muster collect {wildcards.study} {params.options} > {log:q} 2>&1"
+        "muster collect {wildcards.study} {params.options} --planned {resources.planned} > {log:q} 2>&1"

@@ -26,4 +26,4 @@ rule command:
         code=cell_code,
         where=RESULTS_OPTION,
     shell:
-        "muster command --cell {params.cell:q} --device {resources.device} {params.where} > {log:q} 2>&1"
+        "muster command --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"

@@ -8,16 +8,19 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from shlex import quote
+
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster import warm
 from muster.config.load import read_yaml
 from muster.errors import MusterError
 from muster.external.source import source_folder, state
 from muster.fingerprint import (
+    cell_fingerprint,
     dataset_fingerprint,
-    experiment_fingerprint,
     stage_fingerprint,
 )
 from muster.plan import (
@@ -27,15 +30,29 @@ from muster.plan import (
     PlannedCell,
     canonical,
     dataset_of,
+    digest,
+    ledger_settings,
     plan_from,
     specified,
 )
+from muster.store import store_folder
 
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
 gc.set_threshold(500_000, 100, 100)
 
 # Rules call `muster` of this very Python, whether or not its environment is activated.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+
+
+def share_this_folder() -> None:
+    """Make every executor take it that jobs see this folder: they read and write more files in it than rules name.
+
+    Kubernetes's plugin takes it that pods share nothing, and would copy the named files through a storage provider.
+    """
+    for plugin in ExecutorPluginRegistry().plugins.values():
+        if plugin.common_settings.implies_no_shared_fs:
+            plugin.common_settings.implies_no_shared_fs = False
+            plugin.common_settings.job_deploy_sources = False
 
 
 def stop(error: MusterError) -> None:
@@ -64,6 +81,7 @@ def read_plan(settings: dict) -> Plan:
     return plan
 
 
+share_this_folder()
 CONFIG_FILE = config_file()
 TABLES = ("runs", "curves", "probes")
 WARM_JOBS = 12  # a job saves about two seconds, the server takes five to start
@@ -113,15 +131,14 @@ def fit_settings(wildcards) -> str:
     return canonical(PLAN.studies[wildcards.study].study.model_dump(mode="json")["fits"])
 
 
+def study_stamp(wildcards) -> str:
+    """What a job must still find in the study's file. A resource and no parameter: it is no reason to run anything."""
+    return PLAN.studies[wildcards.study].stamp
+
+
 def specified_fits(wildcards) -> str:
     study = PLAN.studies[wildcards.study].study
     return canonical({name: study.fits[name].model_dump(mode="json") for name in specified(study)})
-
-
-def claim_settings() -> dict[str, str]:
-    """Everything of a study that the ledger prints: a study with other words is judged anew, not fitted anew."""
-    fields = ("claims", "paper", "slug")
-    return {name: canonical(study.model_dump(mode="json", include=set(fields))) for name, study in PLAN.known.items()}
 
 
 def planned_figure(wildcards):
@@ -182,22 +199,62 @@ def cell_data(wildcards) -> list[str]:
 
 
 def cell_code(wildcards) -> str:
-    return experiment_fingerprint(wildcards.experiment)
+    planned = cell_of(wildcards)
+    return cell_fingerprint(planned.experiment, planned.cell)
 
 
-def stage_experiments_code(stage: str) -> dict[str, str]:
-    """Fingerprints of all experiments of a stage: one value for the rule is much cheaper than one for each job."""
-    return {name: experiment_fingerprint(name) for name in PLAN.experiments(stage)}
+def tier(width: int) -> str:
+    """Name of the rule that trains cells of this width; from 512 on one rule for each power of two."""
+    return "train" if width < 512 else f"train_w{1 << width.bit_length() - 1}"
 
 
-def cell_memory(wildcards) -> int:
-    """MB, with room for Python and its libraries."""
-    return 500 + int(cell_of(wildcards).cost.memory_bytes / 1e6)
+@cache
+def train_tiers() -> dict[str, list[PlannedCell]]:
+    """The cells of the stage train by rule."""
+    found: dict[str, list[PlannedCell]] = {}
+    for cell in PLAN.cells.values():
+        if cell.stage == "train":
+            found.setdefault(tier(cell.cell.width), []).append(cell)
+    return found
 
 
-def cell_minutes(wildcards) -> int:
-    """Minutes that a scheduler may grant: ten times the estimate."""
-    return 10 + int(cell_of(wildcards).cost.seconds / 6)
+def tier_cells(name: str) -> str:
+    """The wildcard constraint that names the cells of a tier, by their widths."""
+    widths = {str(cell.cell.width) for cell in train_tiers()[name]}
+    return f"w({one_of(sorted(widths))})-[^/]+"
+
+
+def needs(cell: PlannedCell) -> tuple[int, int]:
+    """MB, with room for Python, its libraries and a job's own Snakemake, and minutes: four times the estimate and ten.
+
+    Beside a GPU a cell needs room for CUDA's libraries, and for its checkpoint, half of what it holds on the device.
+    """
+    cost = cell.cost
+    if GPU and cost.gpu_seconds:
+        return 4000 + int((cost.memory_bytes + cost.gpu_memory_bytes / 2) / 1e6), 10 + int(cost.gpu_seconds / 15)
+    return 1000 + int(cost.memory_bytes / 1e6), 10 + int(cost.seconds / 15)
+
+
+@cache
+def needs_of_tier(name: str) -> tuple[int, int]:
+    """The most that any cell of a tier needs: Slurm's plugin asks for all tasks of an array what it asks for the first."""
+    return tuple(map(max, zip(*map(needs, train_tiers()[name]))))
+
+
+def granted(wildcards, attempt: int) -> tuple[int, int]:
+    """MB and minutes of a cell's job, doubled with every attempt."""
+    cell = cell_of(wildcards)
+    arrays = getattr(workflow.executor_settings, "array_jobs", None) and cell.stage == "train"
+    memory, minutes = needs_of_tier(tier(cell.cell.width)) if arrays else needs(cell)
+    return memory << attempt - 1, minutes << attempt - 1
+
+
+def cell_memory(wildcards, attempt) -> int:
+    return granted(wildcards, attempt)[0]
+
+
+def cell_minutes(wildcards, attempt) -> int:
+    return granted(wildcards, attempt)[1]
 
 
 def source_folders() -> list[Path]:

@@ -9,6 +9,7 @@ rule data:
         f"{RESULTS}/logs/data/{{dataset}}.log",
     wildcard_constraints:
         dataset=one_of(PLAN.datasets),
+    localrule: True
     params:
         name=dataset_name,
         options=dataset_options,

@@ -18,12 +18,14 @@ rule fit:
         f"{RESULTS}/logs/fit/{{study}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fit/{{study}}.tsv"
+    resources:
+        planned=study_stamp,
     params:
         fits=fit_settings,
         code=stage_fingerprint("fit"),
         options=OPTIONS,
     shell:
-        "muster fit {wildcards.study} {params.options} > {log:q} 2>&1"
+        "muster fit {wildcards.study} {params.options} --planned {resources.planned} > {log:q} 2>&1"
 
 
 rule specification:
@@ -36,9 +38,11 @@ rule specification:
         f"{RESULTS}/fits/{{study}}/specification.parquet",
     log:
         f"{RESULTS}/logs/specification/{{study}}.log",
+    resources:
+        planned=study_stamp,
     params:
         fits=specified_fits,
         code=stage_fingerprint("fit"),
         options=OPTIONS,
     shell:
-        "muster specify {wildcards.study} {params.options} > {log:q} 2>&1"
+        "muster specify {wildcards.study} {params.options} --planned {resources.planned} > {log:q} 2>&1"

@@ -12,6 +12,7 @@ rule import:
         f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
     wildcard_constraints:
         experiment=one_of(PLAN.experiments("import")),
+    localrule: True
     threads: 1
     resources:
         sources=str(source_folders()[0]),
@@ -23,4 +24,4 @@ rule import:
         state=source_state,
         where=RESULTS_OPTION,
     shell:
-        "muster import --cell {params.cell:q} --sources {resources.sources:q} {params.where} > {log:q} 2>&1"
+        "muster import --cell {params.cell:q} --planned {params.code} --sources {resources.sources:q} {params.where} > {log:q} 2>&1"

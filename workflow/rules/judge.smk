@@ -12,13 +12,16 @@ rule judge:
             labels={"table": "claims"},
         ),
         json=f"{RESULTS}/ledger/claims.json",
+        metrics=f"{RESULTS}/ledger/metrics.json",
         markdown=f"{RESULTS}/ledger/LEDGER.md",
     log:
         f"{RESULTS}/logs/judge.log",
+    resources:
+        planned=digest(ledger_settings(PLAN.known)),
     params:
-        claims=claim_settings(),
+        claims=ledger_settings(PLAN.known),
         studies=list(PLAN.studies),
         code=stage_fingerprint("judge"),
         options=OPTIONS,
     shell:
-        "muster judge {params.options} --studies {params.studies:q} > {log:q} 2>&1"
+        "muster judge {params.options} --planned {resources.planned} --studies {params.studies:q} > {log:q} 2>&1"

@@ -21,12 +21,14 @@ rule plot:
         png=f"{RESULTS}/figures/{{study}}/{{figure}}.png",
     log:
         f"{RESULTS}/logs/plot/{{study}}/{{figure}}.log",
+    resources:
+        planned=study_stamp,
     params:
         figure=figure_settings,
         code=stage_fingerprint("plot"),
         options=OPTIONS,
     shell:
-        "muster plot {wildcards.study} {wildcards.figure} {params.options} > {log:q} 2>&1"
+        "muster plot {wildcards.study} {wildcards.figure} {params.options} --planned {resources.planned} > {log:q} 2>&1"
 
 
 rule overview:

@@ -21,4 +21,4 @@ rule sample:
         code=cell_code,
         where=RESULTS_OPTION,
     shell:
-        "muster sample --cell {params.cell:q} --device {resources.device} {params.where} > {log:q} 2>&1"
+        "muster sample --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"

@@ -5,30 +5,37 @@ is the manifest of the data set: it holds the hashes of the arrays, and is small
 content, so that a newer copy of the same data trains nothing. Checkpoints lie outside the outputs, in
 results/checkpoints, and survive a failed job.
 
+Wide cells have rules of their own, `train_w512` to `train_w16384`, because Slurm's plugin submits a rule's jobs as one
+array with one request for all of its tasks.
+
 The run table is written last and stands for the folder: five named outputs would make a dry run of 10,000 cells half as
 long again. Wall time and peak memory stand in the cell's provenance.json, which costs the plan nothing, where a file
 named by `benchmark:` would.
 """
 
+for tier_name in train_tiers():
 
-rule train:
-    input:
-        data=cell_data,
-    output:
-        runs=f"{RESULTS}/runs/{{experiment}}/{{cell}}/runs.parquet",
-    log:
-        f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
-    wildcard_constraints:
-        experiment=one_of(PLAN.experiments("train")),
-    threads: 1
-    resources:
-        device=PLAN.config.device,
-        gpu=GPU,
-        mem_mb=cell_memory,
-        runtime=cell_minutes,
-    params:
-        cell=cell_json,
-        code=stage_experiments_code("train"),
-        where=RESULTS_OPTION,
-    shell:
-        "muster train --cell {params.cell:q} --device {resources.device} {params.where} > {log:q} 2>&1"
+    rule:
+        name:
+            tier_name
+        input:
+            data=cell_data,
+        output:
+            runs=f"{RESULTS}/runs/{{experiment}}/{{cell}}/runs.parquet",
+        log:
+            f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
+        wildcard_constraints:
+            experiment=one_of(PLAN.experiments("train")),
+            cell=tier_cells(tier_name),
+        threads: 1
+        resources:
+            device=PLAN.config.device,
+            gpu=GPU,
+            mem_mb=cell_memory,
+            runtime=cell_minutes,
+        params:
+            cell=cell_json,
+            code=cell_code,
+            where=RESULTS_OPTION,
+        shell:
+            "muster train --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 from muster.claims.tests import explain, p_value, verdict
 from muster.config.models import ClaimConfig, StudyConfig
 from muster.errors import MusterError
+from muster.files import write_text
 from muster.fitting.base import group_key
 
 COLUMNS = (
@@ -131,26 +131,31 @@ def _typed(ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_ledger(ledger: pd.DataFrame, folder: Path) -> None:
-    """Write claims.csv, claims.json and LEDGER.md into a folder, each atomically. Same ledger, same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write claims.csv, claims.json, metrics.json and LEDGER.md, each atomically. Same ledger, same bytes."""
     ordered = ledger[list(COLUMNS)]
-    _replace(folder / "claims.csv", ordered.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n"))
+    write_text(folder / "claims.csv", ordered.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n"))
     records = [{name: _json_value(value) for name, value in row.items()} for row in ordered.to_dict("records")]
-    _replace(folder / "claims.json", json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    _replace(folder / "LEDGER.md", markdown(ordered))
+    write_text(folder / "claims.json", json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / "metrics.json", json.dumps(_metrics(ordered), indent=1, sort_keys=True) + "\n")
+    write_text(folder / "LEDGER.md", markdown(ordered))
+
+
+def _metrics(ledger: pd.DataFrame) -> dict[str, Any]:
+    """Numbers by name, as `dvc metrics diff` compares them: verdicts counted, and each claim's finite estimate."""
+    finite = ledger[ledger["estimate"].map(math.isfinite)]
+    return {
+        "verdicts": {verdict: int(count) for verdict, count in ledger["verdict"].value_counts().items()},
+        "estimates": {
+            study: {row["claim"]: _six_digits(row["estimate"]) for _, row in rows.iterrows()}
+            for study, rows in finite.groupby("study")
+        },
+    }
 
 
 def read_ledger(folder: Path) -> pd.DataFrame:
     """The ledger of a folder as `judge` made it; empty numbers are NaN, empty texts are empty strings."""
     raw = pd.read_csv(folder / "claims.csv", dtype=str, keep_default_na=False)
     return _typed(raw.assign(**{name: pd.to_numeric(raw[name], errors="raise") for name in (*NUMBERS, *COUNTS)}))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside the target, then rename: a killed job leaves the old file whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _json_value(value: Any) -> Any:

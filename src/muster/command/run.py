@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from muster.command.experiment import CommandCell, arguments, split
 from muster.command.metrics import Metrics, read_metrics
@@ -79,15 +79,19 @@ def _kept(folder: Path, name: str) -> Finished | None:
     for path in [folder / f"{name}.json", *sorted(folder.parent.glob(f"*/{name}.json"))]:
         try:
             record = json.loads(path.read_text())
+            if record.pop("sha256") != _checksum(record):
+                raise ValueError("its checksum does not match")
             return Finished(Metrics.model_validate(record["metrics"]), record["seconds"], path.with_suffix(".log"))
-        except (OSError, ValueError, KeyError):
+        except FileNotFoundError:
             continue
+        except (OSError, ValueError, KeyError) as damage:  # made by other code, or damaged: the run is made anew
+            print(f"{path}: cannot be used ({damage})")
     return None
 
 
 def _run(cell: CommandCell, log2_lr: float, device: str, stem: Path, context: Context, before: int) -> Finished:
     """Call the command once, in a folder of its own: a process that outlived an earlier attempt cannot write here."""
-    from muster.tables.io import write_text
+    from muster.files import write_text
 
     for stale in stem.parent.glob(f"{stem.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -117,12 +121,15 @@ def _run(cell: CommandCell, log2_lr: float, device: str, stem: Path, context: Co
     except MusterError as error:
         fail(f"{error.place}: {error.found}", f"{error.remedy}. ")
     shutil.copyfile(log, stem.with_suffix(".log"))
-    write_text(
-        stem.with_suffix(".json"), json.dumps({"metrics": metrics.model_dump(exclude_unset=True), "seconds": seconds})
-    )
+    record = {"metrics": metrics.model_dump(exclude_unset=True), "seconds": seconds}
+    write_text(stem.with_suffix(".json"), json.dumps(record | {"sha256": _checksum(record)}))
     shutil.rmtree(attempt, ignore_errors=True)
     context.progress(f"log2_lr {log2_lr:g}: {seconds:.1f} s, {_described(metrics)}")
     return Finished(metrics, seconds, stem.with_suffix(".log"))
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _said(log: Path) -> str:
@@ -208,7 +215,7 @@ def _tables(done: dict[float, Finished]) -> Outcome:
             "steps": found.metrics.updates,
             "parameters": found.metrics.parameters,
             "flops": found.metrics.flops,
-            "seconds": found.seconds,
+            "seconds": nan,
         }
         for log2_lr, found in done.items()
     ]
@@ -219,4 +226,5 @@ def _tables(done: dict[float, Finished]) -> Outcome:
     curves = pd.DataFrame(points, columns=["log2_lr", "step", "train_loss", "eval_loss"])
     probes = pd.DataFrame(readings, columns=["log2_lr", "step", "probe", "layer", "value", "se"])
     finite = {np.inf: nan, -np.inf: nan}
-    return Outcome(pd.DataFrame(runs), curves.replace(finite), probes.replace(finite))
+    notes = {"run_seconds": {f"{rate:g}": round(found.seconds, 3) for rate, found in done.items()}}
+    return Outcome(pd.DataFrame(runs), curves.replace(finite), probes.replace(finite), notes)

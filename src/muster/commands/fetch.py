@@ -8,8 +8,8 @@ from muster.config.load import load_config, load_study, nearest, study_paths
 from muster.errors import MusterError
 from muster.external.experiment import ImportCell, Table
 from muster.external.source import SLOW_TIMEOUT, Unavailable, obtain, source_folder
+from muster.files import write_bytes
 from muster.plan import plan_study
-from muster.tables.io import write_atomically
 
 
 def fetch(args: Namespace) -> int:
@@ -32,7 +32,7 @@ def _fetched(table: Table, folder: Path, made: Path) -> str:
     if Path(found.place) in [below / form.file for below in (folder, made) for form in table.forms]:
         return f"there    {found.place}"
     target = folder / table.file
-    write_atomically(target, lambda temporary: temporary.write_bytes(found.data))
+    write_bytes(target, found.data)
     return f"fetched  {target} ({len(found.data)} bytes, licence: {table.licence})"
 
 

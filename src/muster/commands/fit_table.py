@@ -172,8 +172,8 @@ def _write(
     columns: Columns,
 ) -> None:
     """Tables as CSV, groups as columns, and the two figures as SVG and PNG."""
+    from muster.files import write_text
     from muster.plots import PlotData, render, save
-    from muster.tables.io import write_text
 
     for name in ("optima", "exponents", "verdicts", "predictions"):
         flat = [record["group"] | {k: v for k, v in record.items() if k != "group"} for record in result[name]]

@@ -26,19 +26,19 @@ def list_entries(args: Namespace) -> None:
         print("\n".join(f"  {kind}" for kind in ("studies", "claims", *REGISTRIES)))
     elif args.kind == "studies":
         studies = _studies(args.config)
-        _table([(name, f"{len(s.claims)} claims", ", ".join(s.scales), s.title) for name, s in studies.items()])
+        print_table([(name, f"{len(s.claims)} claims", ", ".join(s.scales), s.title) for name, s in studies.items()])
     elif args.kind == "claims":
         claims = [(c.claim, name, c.statement) for name, s in _studies(args.config).items() for c in s.claims]
-        _table(claims)
+        print_table(claims)
     else:
-        _table(list(find_registry(args.kind).summary().items()))
+        print_table(list(find_registry(args.kind).summary().items()))
 
 
 def _studies(config: Path) -> dict[str, StudyConfig]:
     return {name: load_study(path) for name, path in study_paths(config).items()}
 
 
-def _table(rows: Iterable[Sequence[object]]) -> None:
+def print_table(rows: Iterable[Sequence[object]]) -> None:
     """Aligned columns, the last one free."""
     texts = [[str(part) for part in row] for row in rows]
     if not texts:
@@ -83,18 +83,18 @@ def _show_study(args: Namespace) -> None:
     for experiment, cell in {c.cell.label: (EXPERIMENTS[c.experiment], c.cell) for c in plan.cells}.values():
         if facts := experiment.describe(cell):
             print(f"\n{cell.label}")
-            _table([("", what, value) for what, value in facts])
+            print_table([("", what, value) for what, value in facts])
     print("\nfits")
-    _table(
+    print_table(
         [
             ("", name, fit.estimator, f"{fit.response} along {fit.along}", f"by {', '.join(fit.by) or '–'}")
             for name, fit in study.fits.items()
         ]
     )
     print("\nclaims")
-    _table([("", c.claim, f"{c.test} {c.predicted:g} ± {c.margin:g}", c.statement) for c in study.claims])
+    print_table([("", c.claim, f"{c.test} {c.predicted:g} ± {c.margin:g}", c.statement) for c in study.claims])
     print("\nfigures")
-    _table([("", name, figure.plot) for name, figure in study.figures.items()])
+    print_table([("", name, figure.plot) for name, figure in study.figures.items()])
 
 
 def _show_claim(args: Namespace) -> None:
@@ -111,12 +111,12 @@ def _show_claim(args: Namespace) -> None:
         ("decided by", f"test {claim.test}, predicted {claim.predicted:g}, margin {claim.margin:g}"),
         ("figure", claim.figure or "–"),
     ]
-    _table(rows)
+    print_table(rows)
     ledger = Path(load_config(args.config).results) / "ledger" / "claims.json"
     if ledger.exists():
         found = [row for row in json.loads(ledger.read_text(encoding="utf-8")) if row["claim"] == claim.claim]
         for row in found:
-            _table([("verdict", f"{row['verdict']} at scale {row['scale']}: {row['reason']}")])
+            print_table([("verdict", f"{row['verdict']} at scale {row['scale']}: {row['reason']}")])
 
 
 def _show_estimator(args: Namespace) -> None:
@@ -132,9 +132,9 @@ def _show_estimator(args: Namespace) -> None:
         ("assumes", estimator.assumes),
         ("fails", estimator.fails),
     ]
-    _table(rows)
+    print_table(rows)
     print("\noptions")
-    _table([("", name, option.description or "") for name, option in estimator.options.model_fields.items()])
+    print_table([("", name, option.description or "") for name, option in estimator.options.model_fields.items()])
 
 
 def _show_parameterization(args: Namespace) -> None:
@@ -169,9 +169,9 @@ def _show_dataset(args: Namespace) -> None:
 
     facts = describe(args.name)
     options = facts.pop("options")
-    _table(list(facts.items()))
+    print_table(list(facts.items()))
     print("\noptions")
-    _table([("", name, f"default {option['default']}", option["meaning"] or "") for name, option in options.items()])
+    print_table([("", name, f"default {o['default']}", o["meaning"] or "") for name, o in options.items()])
 
 
 def _show_config(args: Namespace) -> None:
@@ -189,7 +189,7 @@ def plan(args: Namespace) -> None:
     if args.json:
         print("\n".join(cell.text for cell in found.cells.values()))
     elif args.cells:
-        _table([("cell", "members", "GFLOP", "seconds"), *(_cell_row(cell) for cell in found.cells.values())])
+        print_table([("cell", "members", "GFLOP", "seconds"), *(_cell_row(cell) for cell in found.cells.values())])
     else:
         _print_plan(found, config, args.cores or os.cpu_count() or 1)
 
@@ -202,17 +202,25 @@ def _cell_row(cell: Any) -> tuple[str, ...]:
 def _print_plan(found: Plan, config: Config, cores: int) -> None:
     speed = _speed()
     overhead = JOB_OVERHEAD / speed
-    rows: list[tuple[str, ...]] = [("study", "experiment", "cells", "runs", "FLOP", f"time on {cores} cores", "axes")]
+    rows: list[tuple[str, ...]] = [
+        ("study", "experiment", "cells", "runs", "FLOP", f"time on {cores} cores", "GPU-hours", "axes")
+    ]
     for name, study in found.studies.items():
         rows.append(_plan_row(name, study, cores, overhead, speed))
     print(f"scale {config.scale}")
-    _table(rows)
+    print_table(rows)
     cells = list(found.cells.values())
     seconds = sum(cell.cost.seconds for cell in cells) / speed + overhead * len(cells)
     shared = sum(len(study.cells) for study in found.studies.values()) - len(cells)
     datasets = ", ".join(found.datasets) or "none"
     print(f"\n{len(cells)} cells ({shared} shared between studies), data sets: {datasets}")
-    print(f"about {_duration(seconds / cores)} on {cores} cores, before anything is found done")
+    print(f"about {duration(seconds / cores)} on {cores} cores, before anything is found done")
+    if gpu := sum(cell.cost.gpu_seconds for cell in cells):
+        most = max(cell.cost.gpu_memory_bytes for cell in cells)
+        print(
+            f"or what trains there about {_gpu_hours(gpu)} GPU-hours of an NVIDIA A100, reckoned from its data sheet, "
+            f"at most {most / 1e9:.1f} GB of its memory"
+        )
 
 
 def _plan_row(name: str, study: StudyPlan, cores: int, overhead: float, speed: float) -> tuple[str, ...]:
@@ -229,9 +237,15 @@ def _plan_row(name: str, study: StudyPlan, cores: int, overhead: float, speed: f
         str(len(study.cells)),
         _runs(study),
         f"{total.flops:.2g}",
-        _duration(seconds),
+        duration(seconds),
+        _gpu_hours(total.gpu_seconds),
         " ".join(axes),
     )
+
+
+def _gpu_hours(seconds: float) -> str:
+    """Two digits; nothing where a GPU does not help."""
+    return f"{seconds / 3600:.2g}" if seconds else "–"
 
 
 def _runs(study: StudyPlan) -> str:
@@ -243,7 +257,7 @@ def _values(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [canonical(value) if isinstance(value, dict) else value]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -298,7 +312,7 @@ def validate(args: Namespace) -> int:
 def schema(args: Namespace) -> None:
     """Write the JSON schema."""
     from muster.config.schema import render
-    from muster.tables.io import write_text
+    from muster.files import write_text
 
     if str(args.output) == "-":
         print(render(), end="")

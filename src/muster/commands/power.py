@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from muster.commands.look import _table
+from muster.commands.look import print_table
 from muster.commands.stages import _study_plan, settle
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
@@ -62,11 +62,11 @@ def power(args: Namespace) -> None:
     cells = _cell_table(plan)
     found = [group for name in names for group in _groups(name, study.fits[name], cells, args)]
     print(f"{study.study} at scale {plan.scale}, {found[0].design.draws} simulations each\n")
-    _table([HEAD, *(_group_row(group) for group in found)])
+    print_table([HEAD, *(_group_row(group) for group in found)])
     rows = [row for claim in study.claims if claim.fit in names for row in _claim_rows(claim, found)]
     if rows:
         print()
-        _table([("claim", "test", "predicted", "power there", "80 % needs"), *rows])
+        print_table([("claim", "test", "predicted", "power there", "80 % needs"), *rows])
     print(f"\n{LEGEND}\n\n{CAVEAT}")
 
 
@@ -147,13 +147,12 @@ def _seen(path: Path, fit: FitConfig, group: dict[str, Any], options: Any) -> An
     """Assumptions from a finished run; for a comparison from side a. None when it lacks the group or three optima."""
     if not path.exists():
         return None
-    import pandas as pd
-
     from muster.fitting.frames import select
     from muster.fitting.power import estimate_assumptions
+    from muster.tables.io import read_frame
 
     wanted = {**fit.select, **group, **getattr(options, "a", {})}
-    table = pd.read_parquet(path)
+    table = read_frame(path)
     rows = select(table, {name: value for name, value in wanted.items() if name in table.columns})
     return estimate_assumptions(rows, fit, options) if len(rows) else None
 

@@ -23,7 +23,7 @@ def run(args: Namespace) -> int:
     settings = {"studies": args.studies} | {name: value for name, value in given.items() if value is not None}
     config = load_config(args.config, settings)
     _check_names(args.studies, config, study_paths(args.config))
-    return snakemake(["--cores", str(args.cores), *_overrides(settings), *args.snakemake])
+    return snakemake(["--cores", str(args.cores), *overrides(settings), *args.snakemake])
 
 
 def _check_names(names: list[str], config: Any, known: dict[str, Path]) -> None:
@@ -40,13 +40,13 @@ def report(args: Namespace) -> int:
     settings = json.loads(args.settings)
     output = args.output or Path(load_config(args.config, settings).results) / "report.html"
     # The lock is Snakemake's own when the rule `report` calls this; reporting writes nothing but the page.
-    status = snakemake(["figures", "ledger", "--report", str(output), "--nolock", *_overrides(settings)])
+    status = snakemake(["figures", "ledger", "--report", str(output), "--nolock", *overrides(settings)])
     if status == 0 and not output.exists():
         raise MusterError(str(output), "Snakemake wrote no report", "See its messages above")
     return status
 
 
-def _overrides(settings: dict[str, Any]) -> list[str]:
+def overrides(settings: dict[str, Any]) -> list[str]:
     return ["--config", *(f"{name}={json.dumps(value)}" for name, value in settings.items())] if settings else []
 
 
@@ -168,7 +168,7 @@ def new_study(args: Namespace) -> None:
         settings="\n".join(lines),
         **parts,
     )
-    from muster.tables.io import write_text
+    from muster.files import write_text
 
     write_text(path, text)
     print(f"{path}: edit it, then: muster validate")

@@ -7,25 +7,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from muster.config.load import FieldPath, nearest, place
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
-from muster.registry import find_registry
+from muster.registry import NAMED_FIELDS, find_registry
 
 if TYPE_CHECKING:
     from muster.plan import PlannedCell, StudyPlan
 
 MIN_LEARNING_RATES = 5  # ESTIMATORS (a): two finite points on each side of the best
 LR_AXIS = "log2_lr"
-
-# Cell fields whose values are names in a registry: field → kind.
-NAMED_FIELDS = {
-    "data": "datasets",
-    "family": "families",
-    "optimizer": "optimizers",
-    "rule": "rules",
-    "parameterization": "parameterizations",
-    "activation": "activations",
-    "schedule": "schedules",
-    "probes": "probes",
-}
 
 
 def check_claim_names(studies: Mapping[str, StudyConfig], paths: Mapping[str, Path]) -> None:

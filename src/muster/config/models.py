@@ -30,16 +30,23 @@ def _as_number(value: Any) -> Any:
     return value
 
 
+MOST_VALUES = 10_000  # of a range: more is a slip of the pen, and would fill the memory
+
+
 class Range(Section):
     """An inclusive arithmetic range of log2 values: `{from: -10, to: -4, step: 1/2}`."""
 
-    start: float = Field(alias="from", description="First value")
-    stop: float = Field(alias="to", description="Last value, included")
-    step: Annotated[float, BeforeValidator(_as_number)] = Field(gt=0, description="Spacing, such as 1/2 (half octaves)")
+    start: float = Field(alias="from", allow_inf_nan=False, description="First value")
+    stop: float = Field(alias="to", allow_inf_nan=False, description="Last value, included")
+    step: Annotated[float, BeforeValidator(_as_number)] = Field(
+        gt=0, allow_inf_nan=False, description="Spacing, such as 1/2 (half octaves)"
+    )
 
     @model_validator(mode="after")
     def _on_grid(self) -> "Range":
         count = (self.stop - self.start) / self.step
+        if count > MOST_VALUES:
+            raise ValueError(f"a range may have {MOST_VALUES} steps at most: {self.start}, {self.stop}, {self.step}")
         if count < 0 or abs(count - round(count)) > 1e-9:
             raise ValueError(
                 f"'to' must be 'from' plus a whole number of steps: {self.start}, {self.stop}, {self.step}"
@@ -136,6 +143,11 @@ class Config(Section):
     mode: Literal["full", "replay"] = Field("full", description="replay: fits and figures from frozen tables only")
     seeds: int | None = Field(None, ge=1, description="Overrides every study's number of seeds")
     results: str = Field("results", description="Folder of everything that is made")
+    store: str | Literal[False] | None = Field(
+        None,
+        description="Folder of finished cells, which several users may share: <results>/store if null, none if false; "
+        "the variable MUSTER_STORE replaces it",
+    )
     sources: str | None = Field(
         None, description="Folder of published tables that you have already; the variable MUSTER_SOURCES replaces it"
     )

@@ -138,6 +138,7 @@ EXPERIMENTS.register("import")(
         cost=cost,
         run=run,
         code=("muster.external",),
+        stored=False,
         run_keys=(RUN,),
         brings=brings,
         describe=describe,

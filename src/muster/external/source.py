@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, model_validator
 from muster.config.models import Name, Section
 from muster.errors import MusterError
 from muster.external.readers import READERS
+from muster.files import write_bytes
 
 SIZE_LIMIT = 64 * 2**20  # bytes; the largest table that a study names is 4 MB
 TIMEOUT = 10.0  # seconds without an answer, within a run
@@ -162,8 +163,6 @@ def _copies(source: Source, folders: Iterable[Path]) -> Iterator[tuple[Form, Pat
 
 
 def _downloaded(source: Source, kept: Path | None, timeout: float) -> Obtained:
-    from muster.tables.io import write_atomically
-
     copy = kept / str(source.sha256) if kept else None
     if copy is not None and copy.is_file():
         data = copy.read_bytes()
@@ -178,7 +177,7 @@ def _downloaded(source: Source, kept: Path | None, timeout: float) -> Obtained:
         changed = f"what its address sends has checksum {found[:12]}…, expected {str(source.sha256)[:12]}…"
         raise Unavailable(changed)
     if copy is not None:
-        write_atomically(copy, lambda temporary: temporary.write_bytes(data))
+        write_bytes(copy, data)
     return Obtained(data, source, found, str(source.address))
 
 

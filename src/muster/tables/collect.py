@@ -6,14 +6,14 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from muster.errors import MusterError
+from muster.errors import DamagedError, MusterError
 from muster.experiments import Outcome
+from muster.files import write_text
 from muster.plan import PlannedCell, StudyPlan
-from muster.tables.io import check_table, check_unique, read_table, write_table, write_text
-from muster.tables.schema import COLUMNS, ROW_KEYS, Kind
+from muster.tables.io import check_table, check_unique, read_table, write_table
+from muster.tables.schema import COLUMNS, ROW_KEYS, SOURCES_FILE, Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SOURCES = "sources.json"  # beside the tables of a study that imports them
 
 
 def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance: dict[str, Any]) -> None:
@@ -23,6 +23,8 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
     breaks the schema or its members are not those of the cell.
     """
     tables = {kind: _check_cell(getattr(outcome, kind), kind, planned, str(folder)) for kind in KINDS}
+    for left in folder.glob(".*.parquet.*"):  # by a job that was killed while it wrote
+        left.unlink(missing_ok=True)
     write_text(folder / "cell.json", json.dumps(json.loads(planned.text), indent=2, sort_keys=True) + "\n")
     write_text(folder / "provenance.json", json.dumps(provenance, indent=2, sort_keys=True) + "\n")
     for kind in reversed(KINDS):
@@ -32,25 +34,40 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
 def collect(plan: StudyPlan, results: Path) -> dict[Kind, pd.DataFrame]:
     """Concatenate the tables of all cells of a study, with key columns, sorted by keys.
 
-    Raises MusterError naming the cell whose table is missing or unreadable, lacks a member, repeats a key, or holds a
-    NaN loss in a run that is not marked diverged.
+    Raises MusterError naming the cell whose table lacks a member, repeats a key, or holds a NaN loss in a run that is
+    not marked diverged; DamagedError naming all cells whose tables are missing or damaged.
     """
     tables: dict[Kind, pd.DataFrame] = {}
+    damaged: dict[Path, DamagedError] = {}
     for kind in KINDS:
         parts = []
         for planned in plan.cells:
             path = results / "runs" / planned.key / f"{kind}.parquet"
-            if not path.exists():
-                raise MusterError(str(path), "missing", f"Delete the folder {path.parent} and run again")
-            part = _check_cell(read_table(path, kind), kind, planned, str(path))
+            try:
+                part = _check_cell(_read(path, kind), kind, planned, str(path))
+            except DamagedError as error:
+                damaged.setdefault(path.parent, error)
+                continue
             if len(part):
                 parts.append(_with_keys(part, planned, plan))
+        if damaged:
+            continue
         whole = pd.concat(parts, ignore_index=True) if parts else _empty(plan, kind)
         if kind == "runs":  # one source may bring columns that another lacks, or be missing altogether
             whole = whole.reindex(columns=list(dict.fromkeys([*whole.columns, *_columns(plan, kind)])))
         check_unique(whole, kind, plan.keys, f"study {plan.study.study}")
         tables[kind] = whole.sort_values([*plan.keys, *ROW_KEYS[kind]], ignore_index=True)
+    if damaged:
+        first, more = next(iter(damaged.values())), len(damaged) - 1
+        raise DamagedError(first.place, f"{first.found}{f' (and {more} more cells)' if more else ''}", *damaged)
     return tables
+
+
+def _read(path: Path, kind: Kind) -> pd.DataFrame:
+    """One table of a cell; a folder with a run table, which comes last, and without this one is damaged."""
+    if not path.exists() and path.with_name("runs.parquet").exists():
+        raise DamagedError(str(path), "missing", path.parent)
+    return read_table(path, kind)
 
 
 def collect_sources(plan: StudyPlan, results: Path) -> dict[str, Any] | None:
@@ -61,15 +78,18 @@ def collect_sources(plan: StudyPlan, results: Path) -> dict[str, Any] | None:
         return None
     sources: dict[str, Any] = {}
     for planned in plan.cells:
-        text = (results / "runs" / planned.key / "provenance.json").read_text(encoding="utf-8")
-        notes = json.loads(text)["notes"]
+        path = results / "runs" / planned.key / "provenance.json"
+        try:
+            notes = json.loads(path.read_text(encoding="utf-8"))["notes"]
+        except (ValueError, KeyError) as error:
+            raise DamagedError(str(path), f"damaged ({error!r})", path.parent) from None
         sources[notes["source"]] = notes
     return sources
 
 
 def unavailable(results: Path, study: str) -> str:
     """Why a study's published tables are missing, and the remedy; empty if none is, or if it has none."""
-    path = results / "tables" / study / SOURCES
+    path = results / "tables" / study / SOURCES_FILE
     if not path.exists():
         return ""
     missing = [notes for notes in json.loads(path.read_text(encoding="utf-8")).values() if "unavailable" in notes]
@@ -85,9 +105,9 @@ def unavailable(results: Path, study: str) -> str:
 def write_tables(tables: dict[Kind, pd.DataFrame], folder: Path, sources: dict[str, Any] | None = None) -> None:
     """Write a study's tables, and what is known about published ones."""
     if sources is None:
-        (folder / SOURCES).unlink(missing_ok=True)
+        (folder / SOURCES_FILE).unlink(missing_ok=True)
     else:
-        write_text(folder / SOURCES, json.dumps(sources, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        write_text(folder / SOURCES_FILE, json.dumps(sources, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for kind, frame in tables.items():
         write_table(frame, folder / f"{kind}.parquet", kind)
 

@@ -1,8 +1,8 @@
 """Reading and writing the frozen tables: checked, atomic, and byte for byte the same for the same rows."""
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +11,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import pandas_dtype
 
-from muster.errors import MusterError
+from muster.errors import DamagedError, MusterError
+from muster.files import write_atomically
 from muster.tables.schema import COLUMNS, MAY_BE_NAN, ROW_KEYS, Kind
+
+DIGEST = b"muster.sha256"  # of the values, in the file's own metadata: Parquet's footer carries no checksum
 
 
 def read_table(path: Path | str, kind: Kind) -> pd.DataFrame:
     """Read one table and check its columns. Raises MusterError naming the file."""
     path = Path(path)
+    return check_table(read_frame(path), kind, str(path))
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read what `write_frame` wrote. Raises MusterError naming the file if it is missing, DamagedError if it holds
+    anything else than what was written.
+    """
     if not path.exists():
         raise MusterError(str(path), "no such table", "Make it with `snakemake tables`, or `dvc pull` it")
     try:
-        frame = pq.read_table(path).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise MusterError(str(path), f"not a readable Parquet file ({error})", "Delete it and run again") from None
-    return check_table(frame, kind, str(path))
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        whole = (table.schema.metadata or {}).get(DIGEST) == _digest(table)
+        frame = table.replace_schema_metadata(None).to_pandas()
+    except Exception as error:  # a flipped bit may raise anything
+        if isinstance(error, OSError) and error.strerror:
+            raise MusterError(str(path), f"cannot be read ({error.strerror})", "Check the disk and the owner") from None
+        found = " ".join(str(error).split())
+        raise DamagedError(str(path), f"damaged: not a readable Parquet file ({found})", path) from None
+    if not whole:
+        raise DamagedError(str(path), "damaged: its checksum does not match", path)
+    return frame
 
 
 def write_table(frame: pd.DataFrame, path: Path | str, kind: Kind) -> None:
@@ -34,33 +52,26 @@ def write_table(frame: pd.DataFrame, path: Path | str, kind: Kind) -> None:
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write any frame as the tables are written: zstd, no pandas metadata, no index, atomically."""
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    """Write any frame as the tables are written: zstd, with a checksum, no pandas metadata, no index, atomically."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({DIGEST: _digest(table)})
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` on a temporary name beside `path`, then rename: readers see the old file or the whole new one."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        remedy = "Make the folder writable, free some space, or set `results:` in config/config.yaml"
-        raise MusterError(str(path), f"cannot be written ({error.strerror or error})", remedy) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+def _digest(table: pa.Table) -> bytes:
+    """sha256 over names, types and values. Of the values and not of the file's bytes, so that it can lie inside.
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    All NaN count as one, and so do both zeros: Parquet's dictionaries may not tell them apart.
+    """
+    hasher = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        values = column.to_numpy()
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), np.nan, np.where(values == 0, 0.0, values))
+        plain = values.dtype.kind in "biuf"
+        hasher.update(json.dumps([name, values.dtype.str if plain else "text", len(values)]).encode())
+        hasher.update(np.ascontiguousarray(values).data if plain else json.dumps(column.to_pylist()).encode())
+    return hasher.hexdigest().encode()
 
 
 def check_table(frame: pd.DataFrame, kind: Kind, place: str) -> pd.DataFrame:
@@ -99,9 +110,3 @@ def check_unique(frame: pd.DataFrame, kind: Kind, keys: Sequence[str], place: st
         raise MusterError(
             place, f"{int(double.sum())} rows of {kind} repeat the keys of another, first {row}", "Keys must be unique"
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -18,9 +18,15 @@ COLUMNS: dict[str, dict[str, str]] = {
     "probes": {"step": "int64", "probe": "string", "layer": "int64", "value": "float64", "se": "float64"},
 }
 
+# A cell's folder, in the order of writing: a run table stands for a complete one.
+CELL_FILES = ("cell.json", "provenance.json", "probes.parquet", "curves.parquet", "runs.parquet")
+
+SOURCES_FILE = "sources.json"  # beside the tables of a study that imports them
+
 # Columns that, with the study's keys, tell the rows of a table apart.
 ROW_KEYS: dict[str, tuple[str, ...]] = {"runs": (), "curves": ("step",), "probes": ("step", "probe", "layer")}
 
 # Where NaN has a meaning: a diverged run has no loss, sampling has none at all, most probes carry no Monte-Carlo error,
-# and a published table need not say what its runs cost.
+# and a published table need not say what its runs cost. `seconds` is for published tables alone: how long a run of our
+# own took stands in its cell's provenance, since equal runs must give equal tables.
 MAY_BE_NAN = {"final_train_loss", "final_eval_loss", "flops", "seconds", "train_loss", "eval_loss", "value", "se"}

@@ -1,0 +1,159 @@
+"""What Snakemake itself costs: dry runs of 1,000 to 100,000 cells, a rerun with nothing to do, the scheduler per job.
+
+    python benchmarks/dag.py [--sizes 1000 10000 100000] [--jobs 1000]
+
+Cells belong to ten studies of training runs. A plan is dry-run as a whole and, from 10,000 cells on, as the sub-DAG of
+one study (`studies: [NAME]`) and as a batch of one tenth (`--batch tables=1/10`). The rerun and the scheduler's share
+come from sampling cells of milliseconds that are really run on all cores; that share is all CPU time of Snakemake's own
+process, planning included, divided by the jobs. ours_seconds is that share, else the time that passed; cpu_seconds and
+memory_mb (peak) are those of Snakemake's own process. Where there is a target it is the baseline, and
+ratio = baseline_seconds / ours_seconds. Writes benchmarks/results/dag.json.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "dag.json"
+STUDIES = 10
+WIDTHS = 10  # of each study
+TARGETS = {"dry run cells=10000": 15.0, "nothing to do cells=1000": 5.0, "scheduler per job cells=1000": 0.03}
+
+TRAIN = """\
+study: big-{i}
+title: Big
+paper: Nobody
+slug: big-{i}
+experiment: train
+settings: {{data: mnist1d, data_options: {{train: 4000, heldout: 1000}}, steps: 1000, optimizer: adam, momentum: 0.{i}}}
+scales:
+  laptop:
+    grid:
+      - {{parameterization: mup, width: {widths}, seeds: {seeds}, log2_lr: {{from: -12, to: -4, step: 1}}}}
+fits:
+  lr: {{estimator: lr_transfer, table: runs, response: final_train_loss, along: width}}
+claims: []
+figures: {{}}
+"""
+
+SAMPLE = """\
+study: small
+title: Small
+paper: Nobody
+slug: small
+experiment: matrix_product
+settings: {{aspect: 1, draws: 4}}
+scales:
+  laptop:
+    grid:
+      - {{width: [4, 6, 8, 10], seeds: {seeds}}}
+fits:
+  uniform: {{estimator: power_law, table: probes, select: {{probe: ks_uniform}}, response: value, along: width}}
+claims: []
+figures: {{}}
+"""
+
+
+class Usage(NamedTuple):
+    """What one call of Snakemake took by itself, without the jobs that it starts."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    memory_mb: float
+
+
+def snakemake(folder: Path, *arguments: str) -> Usage:
+    """Run Snakemake in a folder with a configuration. Raises RuntimeError with its output when it fails."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "all", *arguments]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = psutil.Popen(command, cwd=folder, stdout=output, stderr=output)
+        cpu, memory = 0.0, 0
+        while process.poll() is None:
+            try:
+                times = process.cpu_times()
+                cpu, memory = times.user + times.system, max(memory, process.memory_info().rss)
+            except psutil.Error:
+                break
+            time.sleep(0.02)
+        status = process.wait()
+        if status:
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{output.read()[-2000:]}")
+    return Usage(cpu, time.perf_counter() - start, memory / 2**20)
+
+
+def write_studies(folder: Path, studies: dict[str, str]) -> None:
+    """A configuration that plans these studies."""
+    (folder / "config/studies").mkdir(parents=True)
+    (folder / "config/config.yaml").write_text("scale: laptop\n")
+    for name, text in studies.items():
+        (folder / f"config/studies/{name}.yaml").write_text(text)
+
+
+def row(case: str, usage: Usage, seconds: float) -> dict[str, object]:
+    """One line of the results, with the target where there is one."""
+    found: dict[str, object] = {
+        "case": case,
+        "ours_seconds": round(seconds, 4),
+        "cpu_seconds": round(usage.cpu_seconds, 4),
+        "memory_mb": round(usage.memory_mb),
+    }
+    if target := TARGETS.get(case):
+        found |= {"baseline_seconds": target, "ratio": round(target / seconds, 2), "baseline": "target"}
+    print(", ".join(f"{name} {value}" for name, value in found.items()), flush=True)
+    return found
+
+
+def dry_runs(cells: int) -> list[dict[str, object]]:
+    """The whole plan, one of its ten studies, one tenth of its tables."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, seeds = Path(name), cells // (STUDIES * WIDTHS)
+        widths = [16 * (i + 1) for i in range(WIDTHS)]
+        write_studies(folder, {f"big-{i}": TRAIN.format(i=i, widths=widths, seeds=seeds) for i in range(STUDIES)})
+        quiet = ("tables", "--dry-run", "--quiet", "all")
+        cases = {"dry run": quiet}
+        if cells >= 10_000:
+            cases["dry run of one study"] = (*quiet, "--config", "studies=[big-3]")
+            cases["dry run of a batch"] = (*quiet, "--batch", f"tables=1/{STUDIES}")
+        usages = {case: snakemake(folder, *arguments) for case, arguments in cases.items()}
+    return [row(f"{case} cells={cells}", usage, usage.wall_seconds) for case, usage in usages.items()]
+
+
+def real_run(cells: int) -> list[dict[str, object]]:
+    """Run small cells; then again with nothing to do."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_studies(folder, {"small": SAMPLE.format(seeds=cells // 4)})
+        run = snakemake(folder, "tables", "--quiet", "all")
+        again = snakemake(folder, "tables", "--quiet", "all")
+    return [
+        row(f"nothing to do cells={cells}", again, again.wall_seconds),
+        row(f"scheduler per job cells={cells}", run, run.cpu_seconds / cells),
+    ]
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000], help="cells of the dry runs")
+    parser.add_argument("--jobs", type=int, default=1000, help="cells that are really run; 0: none")
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    rows = [found for cells in args.sizes for found in dry_runs(cells)]
+    if args.jobs:
+        rows += real_run(args.jobs)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Files that are whole or absent, and what becomes of those that are damaged."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from muster.errors import DamagedError, MusterError
+
+REMEDY = "Make the folder writable, free some space, or set `results:` in config/config.yaml"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` on a temporary name beside `path`, bring it to the disk, then rename it.
+
+    Readers see the old file or the whole new one, after a kill and after a power cut alike. Raises MusterError naming
+    the file if it cannot be written; the old one then stands.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise MusterError(str(path), f"cannot be written ({error.strerror or error})", REMEDY) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def setting_aside() -> Iterator[None]:
+    """Move what a DamagedError names out of the way, as NAME.damaged, so that the next run makes it anew.
+
+    Also a decorator. Raises MusterError in its place, naming what was damaged and where it lies now.
+    """
+    try:
+        yield
+    except DamagedError as error:
+        try:
+            for path in error.paths:
+                _move(path, path.with_name(f"{path.name}.damaged"))
+        except OSError as refusal:
+            found = f"{error.found}; it cannot be set aside ({refusal.strerror})"
+            raise MusterError(error.place, found, error.remedy) from None
+        aside = ", ".join(f"{path}.damaged" for path in error.paths)
+        remedy = f"It lies in {aside} now. Run again: it is made anew, or comes back with `dvc checkout`"
+        raise MusterError(error.place, error.found, remedy) from None
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename a file or folder in place of an older target; one that somebody else has moved already is no matter."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    try:
+        path.replace(target)
+    except FileNotFoundError:
+        return
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,55 @@
+"""What a cell is reckoned to need: more when it is larger, and as much memory as its stacks hold at a time."""
+
+from pathlib import Path
+
+import pytest
+
+from muster.config.load import load_study, study_paths
+from muster.experiments import EXPERIMENTS, Cost
+from muster.training.experiment import TrainCell, cost
+from muster.training.stacks import STACK_BYTES, most_members
+
+ROOT = Path(__file__).parents[2]
+
+
+def cell(width: int, members: int = 8, **settings) -> TrainCell:
+    chosen = {"data": "mnist1d", "depth": 3, "steps": 1000, "seed": 0} | settings
+    return TrainCell(width=width, log2_lr=[-float(i) for i in range(members)], **chosen)
+
+
+@pytest.mark.parametrize("need", Cost._fields)
+def test_wider_cells_need_more(need):
+    needs = [getattr(cost(cell(width)), need) for width in (64, 256, 1024, 4096)]
+    assert needs == sorted(needs)
+    assert needs[-1] > 2 * needs[0]
+
+
+def test_memory_is_that_of_one_stack():
+    """Members beyond a stack wait: they cost time, not memory."""
+    few, many = cost(cell(4096, 2)), cost(cell(4096, 16))
+    assert many.memory_bytes == few.memory_bytes
+    assert many.seconds == pytest.approx(8 * few.seconds, rel=0.01)
+    assert cost(cell(64, 16)).memory_bytes > cost(cell(64, 2)).memory_bytes
+
+
+def test_a_stack_fits_its_device_or_holds_one_member():
+    assert most_members(10**9, "cpu") == most_members(10**10, "cuda") == 1
+    for device, size in STACK_BYTES.items():
+        count = most_members(10**4, device)
+        assert 16 * 10**4 * count <= size < 16 * 10**4 * (count + 1)
+
+
+def test_a_gpu_is_reckoned_by_products_and_traffic():
+    """A wide cell by hand: 6 FLOP and 28 bytes a parameter, member, example and step; launches hardly count."""
+    wide = cell(8192, 1, batch_size=64)
+    parameters = 40 * 8192 + 2 * 8192**2 + 8192 * 10
+    by_hand = 1000 * parameters * (6 * 64 / 1e13 + 28 / 1e12)
+    assert cost(wide).gpu_seconds == pytest.approx(by_hand, rel=0.05)
+    assert cost(wide).gpu_seconds < cost(wide).seconds / 50
+
+
+def test_training_studies_have_a_scale_for_gpus():
+    studies = [load_study(path) for path in study_paths(ROOT / "config/config.yaml").values()]
+    training = [study for study in studies if EXPERIMENTS[study.experiment].stage == "train"]
+    assert training
+    assert not [study.study for study in training if "paper" not in study.scales]

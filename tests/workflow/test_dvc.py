@@ -1,0 +1,291 @@
+"""Results under DVC, and replaying them from a clone: pull, settle, figures, and never any training."""
+
+import getpass
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import ROOT, Workflow, copy_workflow
+from tests.workflow.studies import IMPORTED, SAMPLED, TINY, imported_table
+
+CONFIG = "scale: smoke\nsources: sources\n"
+REPLAY = ("--config", "mode=replay")
+NEVER = {"data", "train", "sample"}
+SSHD = shutil.which("sshd", path=os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin"]))
+
+
+def call(folder: Path, *command: str) -> str:
+    """Run a program there; its output. Fails the test with what it said."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return call(folder, "git", "-c", "user.name=A", "-c", "user.email=a@example.org", *arguments)
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    return call(folder, sys.executable, "-m", "dvc", *arguments)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, str]:
+    """Three tiny studies run, tracked, committed and pushed to the default remote; and what `track` printed."""
+    folder = tmp_path_factory.mktemp("home") / "project"
+    folder.mkdir()
+    workflow = copy_workflow(folder, CONFIG, tiny_train=TINY, tiny_sample=SAMPLED, tiny_import=IMPORTED)
+    (folder / "sources" / "a").mkdir(parents=True)
+    (folder / "sources" / "a" / "runs.csv").write_bytes(imported_table())
+    (folder / "results").mkdir()
+    for name in (".gitignore", "results/.gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    with (folder / ".gitignore").open("a") as ignored:
+        ignored.write("sources/\n")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    done = workflow.run("track")
+    assert done.returncode == 0, done.stdout + done.stderr
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=Results")
+    dvc(folder, "push")
+    return workflow, done.stdout + done.stderr
+
+
+def clone(published: Workflow, folder: Path) -> Workflow:
+    """A fresh clone beside the first project, as the default remote's address wants it."""
+    target = published.folder.parent / folder.name
+    git(published.folder.parent, "clone", "--quiet", str(published.folder), str(target))
+    return Workflow(target)
+
+
+def test_track_makes_pointers_and_says_how_to_publish(published: tuple[Workflow, str]) -> None:
+    workflow, said = published
+    assert {path.name for path in (workflow.folder / "results").glob("*.dvc")} == {"data.dvc", "runs.dvc", "tables.dvc"}
+    assert "git commit" in said
+    assert "dvc push" in said
+    assert "git push" in said
+    kept = git(workflow.folder, "ls-files", "results").split()
+    assert "results/ledger/metrics.json" in kept
+    assert not [path for path in kept if "/runs/" in path or "/tables/" in path or "/store/" in path]
+
+
+def test_numbers_of_third_parties_are_left_out_and_named(published: tuple[Workflow, str]) -> None:
+    workflow, said = published
+    assert "results/tables/tiny-import" in said
+    assert "none stated" in said
+    listed = [
+        dvc(workflow.folder, "list", "--recursive", "--dvc-only", ".", f"results/{name}") for name in ("tables", "runs")
+    ]
+    assert "tiny-train" in listed[0]
+    assert "tiny-import" not in listed[0]
+    assert "import" not in listed[1]
+
+
+def test_after_tracking_there_is_nothing_to_do(published: tuple[Workflow, str]) -> None:
+    assert published[0].jobs() == {}
+
+
+def test_metrics_and_plots_are_compared_by_dvc(published: tuple[Workflow, str], tmp_path: Path) -> None:
+    folder = published[0].folder
+    metrics = folder / "results" / "ledger" / "metrics.json"
+    before = metrics.read_text()
+    changed = json.loads(before)
+    changed["estimates"]["tiny-sample"]["tiny-uniform"] += 0.5
+    metrics.write_text(json.dumps(changed))
+    try:
+        found = json.loads(dvc(folder, "metrics", "diff", "--json"))
+    finally:
+        metrics.write_text(before)
+    change = found["results/ledger/metrics.json"]["estimates.tiny-sample.tiny-uniform"]["diff"]
+    assert change == pytest.approx(0.5)
+    dvc(folder, "plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    assert "forest.svg" in page
+    assert "sweep.svg" in page
+    assert "vega" in page
+
+
+@pytest.mark.parametrize("links", ["copy", "hardlink", "symlink", "aged"])
+def test_a_clone_replays_from_the_tables_alone(published: tuple[Workflow, str], tmp_path: Path, links: str) -> None:
+    """aged: hard links into a shared cache whose files are read-only and years old."""
+    there = clone(published[0], tmp_path / f"clone-{links}")
+    dvc(there.folder, "config", "--local", "cache.type", "hardlink" if links == "aged" else links)
+    if links == "aged":
+        cache = tmp_path / "shared cache"
+        shutil.copytree(published[0].folder / ".dvc" / "cache", cache)
+        for path in cache.rglob("*"):
+            os.utime(path, (978307200, 978307200))
+        dvc(there.folder, "cache", "dir", "--local", str(cache))
+    dvc(there.folder, "pull", "results/tables.dvc")
+    assert not (there.folder / "results" / "runs").exists()
+    settled = there.run("settle", program="muster")
+    assert settled.returncode == 0, settled.stderr
+    table = there.folder / "results" / "tables" / "tiny-train" / "runs.parquet"
+    assert table.is_symlink() == (links == "symlink")
+    assert (table.stat().st_nlink > 1) == (links in ("hardlink", "aged"))
+    figure = "results/figures/tiny-train/sweep.svg"
+    assert there.jobs(figure, *REPLAY) == {"fit": 1, "plot": 1}
+    assert not NEVER & set(there.jobs("figures", *REPLAY, "studies=[tiny-train,tiny-sample]"))
+    if links in ("symlink", "aged"):
+        done = there.run(figure, *REPLAY)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (there.folder / figure).read_bytes() == (published[0].folder / figure).read_bytes()
+        assert there.jobs(figure, *REPLAY) == {}
+        assert dvc(there.folder, "data", "status", "--granular", "--json", "--not-in-remote").count("modified") == 0
+
+
+def test_a_clone_with_everything_pulled_trains_nothing(published: tuple[Workflow, str], tmp_path: Path) -> None:
+    there = clone(published[0], tmp_path / "clone-full")
+    dvc(there.folder, "pull")
+    for i, path in enumerate(sorted((there.folder / "results").rglob("*.parquet"))):  # as a busy network might have it
+        os.utime(path, (1.7e9 - i, 1.7e9 - i))
+    manifest = next((there.folder / "results" / "data").glob("*/manifest.json"))
+    os.utime(manifest)
+    assert there.run("settle", program="muster").returncode == 0
+    jobs = there.jobs("--config", "studies=[tiny-train,tiny-sample]")
+    assert not (NEVER | {"collect"}) & set(jobs)
+    assert jobs["fit"] == 2
+
+
+def test_a_missing_table_is_named_with_the_pull_that_brings_it(published: tuple[Workflow, str], tmp_path: Path) -> None:
+    there = clone(published[0], tmp_path / "clone-bare")
+    done = there.run("figures", *REPLAY, "studies=[tiny-train]")
+    assert done.returncode != 0
+    assert "results/tables/tiny-train/runs.parquet: missing" in done.stderr
+    assert "dvc pull results/tables/tiny-train && muster settle" in done.stderr
+    call(there.folder, sys.executable, "-m", "dvc", "pull", "results/tables/tiny-train")
+    assert there.run("settle", program="muster").returncode == 0
+    assert not (there.folder / "results" / "tables" / "tiny-sample").exists()
+    assert there.jobs("figures", *REPLAY, "studies=[tiny-train]")["fit"] == 1
+    shutil.copytree(published[0].folder / "sources", there.folder / "sources")
+    assert there.jobs("fits", *REPLAY, "studies=[tiny-import]") == {"import": 1, "collect": 1, "fit": 1}
+
+
+def test_settle_refuses_what_dvc_does_not_have(published: tuple[Workflow, str], tmp_path: Path) -> None:
+    there = clone(published[0], tmp_path / "clone-edited")
+    dvc(there.folder, "pull", "results/tables.dvc")
+    table = there.folder / "results" / "tables" / "tiny-train" / "probes.parquet"
+    table.write_bytes(table.read_bytes() + b"x")
+    done = there.run("settle", program="muster")
+    assert done.returncode == 2
+    assert "results/tables/tiny-train/probes.parquet: is not what DVC has" in done.stderr
+    assert "dvc checkout" in done.stderr
+
+
+def test_equal_inputs_give_equal_bytes(published: tuple[Workflow, str], tmp_path: Path) -> None:
+    """The whole flow again, in another folder: tables, fits, ledger and figures, byte for byte."""
+    first = published[0].folder / "results"
+    second = copy_workflow(tmp_path, CONFIG, tiny_train=TINY, tiny_sample=SAMPLED, tiny_import=IMPORTED)
+    shutil.copytree(published[0].folder / "sources", tmp_path / "sources")
+    done = second.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    compared = 0
+    for part in ("data", "tables", "fits", "ledger", "figures"):
+        names = {path.relative_to(first) for path in (first / part).rglob("*") if path.is_file()}
+        assert names == {
+            p.relative_to(tmp_path / "results") for p in (tmp_path / "results" / part).rglob("*") if p.is_file()
+        }
+        different = [
+            str(name) for name in names if (first / name).read_bytes() != (tmp_path / "results" / name).read_bytes()
+        ]
+        assert not different
+        compared += len(names)
+    assert compared > 20
+    for run in first.glob("runs/*/*/*.parquet"):
+        assert run.read_bytes() == (tmp_path / "results" / run.relative_to(first)).read_bytes()
+
+
+EDITS = {
+    "one claim": ("margin: 0.1, figure: sweep", "margin: 0.2, figure: sweep", {"judge": 1, "overview": 1, "plot": 1}),
+    "one more seed": ("seeds: 1, log2_lr", "seeds: 2, log2_lr", {"train": 2, "collect": 1, "fit": 1}),
+    "a new range of learning rates": ("from: -9, to: -5", "from: -9, to: -3", {"train": 2, "collect": 1, "fit": 1}),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_reruns_no_more_than_it_concerns(published: tuple[Workflow, str], edit: str) -> None:
+    old, new, expected = EDITS[edit]
+    path = published[0].folder / "config" / "studies" / "tiny-train.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        jobs = published[0].jobs()
+    finally:
+        path.write_text(text)
+    assert expected.items() <= jobs.items()
+    assert not {"sample", "import", "data", *({"fit"} - set(expected))} & set(jobs)
+
+
+def test_one_study_is_run_alone(published: tuple[Workflow, str]) -> None:
+    jobs = published[0].jobs("--forceall", "--config", "studies=[tiny-sample]")
+    assert jobs["sample"] == 6
+    assert not {"train", "import", "data"} & set(jobs)
+
+
+def test_a_forced_rerun_takes_finished_cells_from_the_store(published: tuple[Workflow, str]) -> None:
+    folder = published[0].folder
+    runs = sorted((folder / "results" / "runs" / "train").glob("*/runs.parquet"))
+    before = [path.read_bytes() for path in runs]
+    done = published[0].run("tables", "--forcerun", "train", "--config", "studies=[tiny-train]")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.read_bytes() for path in runs] == before
+    logs = [path.read_text() for path in (folder / "results" / "logs" / "train").glob("*.log")]
+    assert len(logs) == 2
+    assert all("taken from the store" in log for log in logs)
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A server of our own on loopback, for this user and one fresh key; its port and the key."""
+    if SSHD is None or find_spec("dvc_ssh") is None:
+        pytest.skip("needs openssh-server and the extra ssh")
+    for name in ("host", "user"):
+        call(tmp_path, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    config = tmp_path / "sshd_config"
+    config.write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/user.pub\n"
+        f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+    )
+    with (tmp_path / "sshd.log").open("w") as log:
+        server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
+    try:
+        end = time.monotonic() + 20
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None, (tmp_path / "sshd.log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield port, tmp_path / "user"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_a_remote_over_ssh(published: tuple[Workflow, str], sshd: tuple[int, Path], tmp_path: Path) -> None:
+    port, key = sshd
+    home, there = published[0].folder, clone(published[0], tmp_path / "clone-ssh")
+    stored = tmp_path / "stored by ssh"
+    address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{stored}"
+    for folder in (home, there.folder):
+        dvc(folder, "remote", "add", "--local", "--force", "there", address)
+        dvc(folder, "remote", "modify", "--local", "there", "keyfile", str(key))
+    dvc(home, "push", "--remote", "there", "results/tables.dvc")
+    assert list(stored.rglob("*.dir"))
+    dvc(there.folder, "pull", "--remote", "there", "results/tables.dvc")
+    tables = "results/tables/tiny-train/runs.parquet"
+    assert (there.folder / tables).read_bytes() == (home / tables).read_bytes()
