@@ -36,7 +36,7 @@ $(VENV)/.cluster: requirements-cluster.lock $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/cluster -r requirements-cluster.lock
 	touch $@
 
-cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm and Kubernetes
+cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm
 
 reproduce: $(VENV)/.runtime ## run every study of config/config.yaml; ledger, figures and report
 	$(BIN)/snakemake --cores $(CORES)

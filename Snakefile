@@ -59,8 +59,6 @@ onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
         start_warm()
-    else:
-        workflow.overwrite_workdir = os.getcwd()  # a job of Kubernetes starts in an empty folder
 
 
 # Seconds of work that a cluster would take longer to start, and what may need the network of a login node.

@@ -22,7 +22,7 @@ Written by `make drill`; nothing here is typed by hand. Each fault is injected i
 a study of seconds, and what follows is compared with an undisturbed run of the same study: tables, fits and ledger must
 be equal byte for byte. What a user sees and does is quoted.
 
-{passed} of {all} passed with {versions}.
+{passed} of {tried} passed with {versions}.{missing}
 
 | fault | what was found | when, how long |
 | --- | --- | --- |
@@ -81,7 +81,8 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     head = HEAD.format(
         versions=", ".join(sorted(versions)),
         passed=sum(row["passed"] for row in rows.values()),
-        all=len(DRILLS),
+        tried=len(order),
+        missing="".join(f"\nNo outcome on record: {title}." for title in DRILLS if title not in rows),
     )
     lines = [
         f"| {title} | {rows[title]['found']} | {rows[title]['date']}, {rows[title]['seconds']} s |" for title in order

@@ -63,11 +63,11 @@ def _results(args: Namespace) -> Path:
 
 def _unchanged(results: Path) -> list[Path]:
     """The files that are here as DVC's pointers have them. Raises MusterError naming one that is not."""
-    pointers = [str(results / f"{name}.dvc") for name in TRACKED if (results / f"{name}.dvc").exists()]
-    if not pointers:
+    tracked = [results / name for name in TRACKED if (results / f"{name}.dvc").exists()]
+    if not tracked:
         raise MusterError(str(results), "nothing in it is under DVC", "Put it there with: muster track")
-    here = [pointer for pointer in pointers if Path(pointer).with_suffix("").is_dir()]
-    status = json.loads(_dvc("data", "status", "--granular", "--json", *here)) if here else {}
+    here = [folder for folder in tracked if folder.is_dir()]
+    status = json.loads(_dvc("data", "status", "--granular", "--json", *map(str, here))) if here else {}
     changed = status.get("uncommitted", {})
     edited = [*changed.get("modified", []), *changed.get("added", [])]
     wrong = [path for path in edited if path.startswith(f"{results}/") and not path.endswith("/")]
@@ -75,7 +75,7 @@ def _unchanged(results: Path) -> list[Path]:
         remedy = f"Keep what lies here with `muster track`, or go back with: dvc checkout {wrong[0]}"
         raise MusterError(wrong[0], "is not what DVC has", remedy)
     ignored = set(withheld(results))
-    files = [path for pointer in here for path in Path(pointer).with_suffix("").rglob("*") if path.is_file()]
+    files = [path for folder in here for path in folder.rglob("*") if path.is_file()]
     return [path for path in files if not ignored & {*path.parents} and ".damaged" not in str(path)]
 
 

@@ -53,6 +53,7 @@ __all__ = [
     "closed_form",
     "closed_forms_dynamics",
     "closed_forms_features",
+    "closed_forms_hessian",
     "closed_forms_networks",
     "closed_forms_regression",
     "collapse",

@@ -24,6 +24,9 @@ class ExponentOptions(Options):
     """Options of `exponent_trend`."""
 
     label: str = Field("exponent (dimensionless)", description="Label of the y-axis with its unit")
+    predicted: tuple[float, float] = Field(
+        (1.0, 0.0), description="Slope and intercept of the dashed line; (1, 0) where the expression is the prediction"
+    )
     x_label: str | None = Field(None, description="Label of the x-axis with its unit; the expression if absent")
 
 
@@ -32,7 +35,7 @@ def exponent_trend(data: PlotData, spec: FigureConfig, options: ExponentOptions)
     """Measured exponents with 95 % intervals against the expression that predicts them, or a's exponents against b's.
 
     For fits of `exponent_trend`, with the fitted line, and of `exponent_difference`. One panel per group. The dashed
-    line is where the measured exponent equals its abscissa.
+    line is what is predicted, by default that the measured exponent equals its abscissa.
     """
     fit = frames.fit_of(data, spec)
     if fit is None or fit.estimator not in KINDS:
@@ -46,7 +49,7 @@ def exponent_trend(data: PlotData, spec: FigureConfig, options: ExponentOptions)
     fig, axes = style.panels(len(shown), min(len(shown), 3))
     looks = style.ordered(sorted({value for _, points in shown for value in points["across"]}))
     for ax, (row, points) in zip(axes, shown, strict=True):
-        _draw(ax, points, row, looks)
+        _draw(ax, points, row, looks, options.predicted)
         style.panel_title(ax, style.phrase(json.loads(row["group"])), _note(data, spec, row))
     paired = fit.estimator == "exponent_difference"
     expression = style.label(fit.options["across"]) if paired else _expression(fit.options)
@@ -84,12 +87,22 @@ def _points(row: pd.Series, options: dict[str, Any]) -> pd.DataFrame:
     return found.assign(x=found["predictor"], x_half=0.0, y=found["estimate"], y_half=half)
 
 
-def _draw(ax: Axes, points: pd.DataFrame, row: pd.Series, looks: dict[Any, Any]) -> None:
+def _draw(
+    ax: Axes, points: pd.DataFrame, row: pd.Series, looks: dict[Any, Any], predicted: tuple[float, float]
+) -> None:
     import numpy as np
 
     ends = np.array([points["x"].min(), points["x"].max()])
     ends += np.array([-0.08, 0.08]) * np.ptp(ends)
-    ax.plot(ends, ends, color=style.INK, ls=(0, (4, 2.5)), lw=1.1, zorder=2.2, gid="prediction")
+    ax.plot(
+        ends,
+        predicted[0] * ends + predicted[1],
+        color=style.INK,
+        ls=(0, (4, 2.5)),
+        lw=1.1,
+        zorder=2.2,
+        gid="prediction",
+    )
     if row["parameter"] == "slope" and np.isfinite([row["estimate"], row["intercept"]]).all():
         ax.plot(
             ends, row["intercept"] + row["estimate"] * ends, color=style.CATEGORIES[0], lw=1.4, zorder=2.5, gid="fit"
@@ -136,7 +149,7 @@ def _keys(found: dict[str, Any], across: str, looks: dict[Any, Any]) -> list[Any
     entries = {
         "points": style.line_key("exponent, 95 % interval", marker="o", lw=1.2),
         "fit": style.line_key("fitted line", style.CATEGORIES[0]),
-        "prediction": style.line_key("measured = abscissa", style.INK, ls=(0, (4, 2.5)), lw=1.1),
+        "prediction": style.line_key("prediction", style.INK, ls=(0, (4, 2.5)), lw=1.1),
     }
     keys = [style.line_key(style.label(across), "none")]
     keys += [style.line_key(f"{value:g}", color, marker="o", lw=0) for value, color in looks.items()]

@@ -109,7 +109,7 @@ _LABELS = {
     "kurtosis_ratio": ("E z⁴ ∕ 3(E z²)²", ""),
     "norm_var_relative": ("Var S ∕ S²", ""),
     "examples": ("training examples", "count"),
-    "features": ("data dimension d", "inputs"),
+    "features": ("input dimension", "features"),
     "kernel_exponent": ("kernel exponent α", ""),
     "decay": ("feature decay α", ""),
     "weight_decay": ("weight decay λ", ""),
@@ -212,6 +212,8 @@ def _scale_settings(data: PlotData) -> Mapping[str, Any]:
 
 def word(value: Any) -> str:
     """A value of an axis as readers write it."""
+    if isinstance(value, float):
+        return minus(f"{value:g}")
     text = " or ".join(map(str, value)) if isinstance(value, list) else str(value)
     return _WORDS.get(text, text.replace("_", " "))
 
