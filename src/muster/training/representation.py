@@ -40,9 +40,10 @@ def superposition(s: Snapshot) -> Iterator[Reading]:
     x, _ = s.heldout
     errors = [(f - x[part]).square().sum((1, 2)).double() for part, f in outputs(s, x)]
     yield "reconstruction_error", 2, torch.stack(errors).sum(0) / len(x)
-    norm = s.w_t["w1"].norm(dim=2, keepdim=True)
+    w = s.w_t["w1"].double()  # the squares of a feature that died out would underflow
+    norm = w.norm(dim=2, keepdim=True)
     yield "represented", 1, (norm.squeeze(2) > REPRESENTED).double().mean(1)
-    unit = s.w_t["w1"] / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+    unit = w / norm.clamp(min=torch.finfo(norm.dtype).tiny)
     features = unit.shape[1]
     squares = torch.bmm(unit.mT, unit).square().sum((1, 2))
     yield "squared_overlap", 1, (squares - features) / (features * (features - 1))
