@@ -85,7 +85,7 @@ def test_one_cell_end_to_end_by_digest(project: Path, capsys: pytest.CaptureFixt
         (["show", "study"], "no name given"),
         (["run", "tiny-trian"], "Did you mean 'tiny-train'"),
         (["fit", "tiny-train"], "no such table"),
-        (["collect", "tiny-train"], "missing"),
+        (["collect", "tiny-train"], "no such table"),
         (["judge", "--studies", "tiny-train"], "no such fits"),
         (["data", "mnist2d"], "Did you mean 'mnist1d'"),
         (["data", "mnist1d", "--options", "{"], "not JSON"),

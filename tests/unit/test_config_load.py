@@ -31,7 +31,7 @@ MISTAKES = {
     "parameterization": ("[sp, mup]", "[sp, mupp]", 17, ["grid[0].parameterization", "Did you mean 'mup'"]),
     "axis": ("width: [8, 16, 32]", "widht: [8, 16, 32]", 17, ["unknown axis 'widht'", "Did you mean 'width'"]),
     "empty axis": ("width: [8, 16, 32]", "width: []", 17, ["grid[0].width", "empty list"]),
-    "no seeds": ("seeds: 2", "seeds: 0", 17, ["grid[0].seeds", "whole number ≥ 1"]),
+    "no seeds": ("seeds: 2", "seeds: 0", 17, ["grid[0].seeds", "a whole number from 1"]),
     "range's field": ("to: -4, step: 1}", "to: -4, stp: 1}", 18, ["log2_lr.stp", "Did you mean 'step'"]),
     "range's end": ("to: -4, step: 1}", "to: -4.5, step: 1}", 18, ["log2_lr", "whole number of steps"]),
     "missing setting": ("settings: {steps: 10}", "settings: {}", 16, ["steps is missing", "settings or in the grid"]),

@@ -28,6 +28,7 @@ from muster.fitting.power import (
     smallest_change,
     summarize,
 )
+from muster.tables.io import write_frame
 from tests.unit.test_fitting_estimators import sweep
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
@@ -248,7 +249,7 @@ class TestCommand:
         folder = project / "results" / "tables" / "tiny-train"
         folder.mkdir(parents=True)
         rows = sweep({"mup": 0.0, "sp": -4.0}, widths=(8, 16, 32), noise=0.004)
-        rows.to_parquet(folder / "runs.parquet")
+        write_frame(rows, folder / "runs.parquet")
         assert self.run() == 0
         lines = {
             tuple(line.split()[:3]): line for line in capsys.readouterr().out.splitlines() if line.startswith("lr ")

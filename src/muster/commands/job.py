@@ -36,6 +36,7 @@ def by_hand(args: Namespace) -> str:
 
 def check_planned(args: Namespace, place: str, found: str) -> None:
     """Raises MusterError if the plan or code that Snakemake started from, `--planned`, is not what lies here now."""
-    if args.planned is not None and args.planned != found:
+    planned = getattr(args, "planned", None)  # of a stage; other commands plan for themselves
+    if planned is not None and planned != found:
         remedy = "Run again: what is finished is kept, and what the edit concerns is made anew"
         raise MusterError(place, "edited since this run was planned", remedy)

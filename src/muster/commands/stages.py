@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from muster.commands.job import check_planned, stage
 from muster.config.load import load_config, load_study, nearest, study_paths
-from muster.config.models import StudyConfig
+from muster.config.models import Config, StudyConfig
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.external.source import source_folder
@@ -112,7 +111,10 @@ def run_cell(args: Namespace) -> None:
     except OSError as error:
         where = str(error.filename or checkpoints)
         raise MusterError(where, f"{error.strerror or error}", "Make the folder writable or free some space") from None
-    provenance = {"cell": planned.key, **made_by(code, time.perf_counter() - start, _device(args.device))}
+    provenance = {
+        "cell": planned.key,
+        **made_by(code, time.perf_counter() - start, _device(planned.stage, args.device)),
+    }
     write_cell(outcome, planned, folder, provenance | ({"notes": outcome.notes} if outcome.notes else {}))
     if store and EXPERIMENTS[planned.experiment].stored:
         store.put(made, folder, context.progress)
@@ -120,13 +122,15 @@ def run_cell(args: Namespace) -> None:
 
 
 def _store(args: Namespace) -> Store | None:
-    folder = store_folder(load_config(args.config, {"results": str(args.results)}))
+    """The store of the configuration; a job that stands on its own, `--cell`, needs no configuration."""
+    own = {"results": str(args.results)}
+    folder = store_folder(load_config(args.config, own) if args.config.exists() else Config.model_validate(own))
     return Store(folder) if folder else None
 
 
-def _device(asked: str) -> str:
-    """What `auto` turned out to be; whatever did not import torch ran on the CPU."""
-    if "torch" not in sys.modules:
+def _device(stage: str, asked: str) -> str:
+    """What `auto` turned out to be; whatever does not train runs on the CPU."""
+    if stage not in GPU_STAGES:
         return "cpu"
     from muster.training.device import resolve
 
