@@ -82,7 +82,7 @@ def test_a_crash_shows_its_traceback_and_leaves_the_server_alive(server):
     assert again.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_caller_takes_its_job_with_it(server, tmp_path, number):
     note = tmp_path / "pid"
     job = ask(server[1], "sample", "sleep", note)
