@@ -20,7 +20,7 @@ report: "workflow/report/workflow.rst"
 
 
 PLAN = read_plan(config)
-os.environ["MUSTER_STORE"] = str(store_folder(PLAN.config) or "")
+os.environ.update(MUSTER_STORE=str(store_folder(PLAN.config) or ""))
 RESULTS = PLAN.config.results
 RESULTS_OPTION = f"--results {quote(RESULTS)}"
 OPTIONS = options()
@@ -108,7 +108,9 @@ rule figures:
 rule track:
     input:
         rules.all.input,
+    log:
+        f"{RESULTS}/logs/track.log",
     params:
         where=f"--config {quote(CONFIG_FILE)} {RESULTS_OPTION}",
     shell:
-        "muster track {params.where}"
+        "muster track {params.where} 2>&1 | tee {log:q}"
