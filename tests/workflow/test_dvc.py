@@ -270,7 +270,7 @@ def sshd(tmp_path: Path) -> Iterator[tuple[int, Path]]:
         server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
     try:
         end = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not _answers(port):
             assert server.poll() is None, (tmp_path / "sshd.log").read_text()
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -278,6 +278,11 @@ def sshd(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     finally:
         server.terminate()
         server.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_remote_over_ssh(published: tuple[Workflow, str], sshd: tuple[int, Path], tmp_path: Path) -> None:
