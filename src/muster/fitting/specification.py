@@ -75,6 +75,16 @@ def optimum_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Altern
     yield from dropped_ends(fit, table)
 
 
+@ALTERNATIVES.register("isoflop")
+def isoflop_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """Other windows around each budget's best size, other ways to locate it, fewer budgets."""
+    for window in (4, 5, 7):
+        yield with_option(fit, "window", f"{window} sizes", window=window)
+    yield with_option(fit, "optimum", "parabola through 3", locate="parabola")
+    yield with_option(fit, "optimum", "best of the grid", locate="grid")
+    yield from dropped_ends(fit, table)
+
+
 @ALTERNATIVES.register("power_law")
 def power_law_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
     """The other mean over seeds, the other split, fewer values of the axis."""
