@@ -77,11 +77,11 @@ def optimum_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Altern
 
 @ALTERNATIVES.register("isoflop")
 def isoflop_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
-    """Other windows around each budget's best size, other ways to locate it, fewer budgets."""
+    """Other windows around each budget's best size, another rule for edges, fewer budgets."""
     for window in (4, 5, 7):
         yield with_option(fit, "window", f"{window} sizes", window=window)
-    yield with_option(fit, "optimum", "parabola through 3", locate="parabola")
-    yield with_option(fit, "optimum", "best of the grid", locate="grid")
+    for side in (1, 2, 3):
+        yield with_option(fit, "edge", f"{side} size(s) beside the best", min_side=side)
     yield from dropped_ends(fit, table)
 
 
