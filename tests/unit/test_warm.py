@@ -61,7 +61,9 @@ def server(tmp_path_factory):
 
 
 def ask(socket, *argv, threads="1", **kwargs):
-    code = "import sys; from muster.warm import forward; s = forward(sys.argv[1:]); sys.exit(99 if s is None else s)"
+    # A shell that puts the tests into the background makes them ignore Ctrl-C: the caller must not inherit that.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from muster.warm import forward; s = forward(sys.argv[1:]); sys.exit(99 if s is None else s)"
     env = {**os.environ, warm.VARIABLE: str(socket), "OMP_NUM_THREADS": threads, "MARK": "here"}
     command = [sys.executable, "-c", code, *map(str, argv)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
@@ -82,7 +84,7 @@ def test_a_crash_shows_its_traceback_and_leaves_the_server_alive(server):
     assert again.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_caller_takes_its_job_with_it(server, tmp_path, number):
     note = tmp_path / "pid"
     job = ask(server[1], "sample", "sleep", note)
