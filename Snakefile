@@ -114,3 +114,6 @@ rule track:
         where=f"--config {quote(CONFIG_FILE)} {RESULTS_OPTION}",
     shell:
         "muster track {params.where} 2>&1 | tee {log:q}"
+
+
+lighten_plan()

@@ -65,6 +65,16 @@ def test_second_run_has_nothing_to_do(finished: Workflow) -> None:
     assert finished.jobs() == {}
 
 
+def test_a_dry_run_describes_its_jobs_if_asked(finished: Workflow) -> None:
+    """Without --verbose jobs are only counted: describing 10,000 of them takes as long as planning them."""
+    forced = ("--forcerun", "train")
+    described = finished.run("--dry-run", *forced, "--verbose")
+    assert (described.stdout + described.stderr).count("Would run train") == 2
+    plain = finished.run("--dry-run", *forced)
+    assert "Would run" not in plain.stdout + plain.stderr
+    assert finished.jobs(*forced)["train"] == 2
+
+
 def test_restyling_a_plot_reruns_figures_only(restored: Workflow) -> None:
     style = restored.folder / "src/muster/plots/style.py"
     style.write_text(style.read_text() + "\n# restyled\n")

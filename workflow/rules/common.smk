@@ -9,9 +9,13 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
+from inspect import isfunction, signature
 from pathlib import Path
 from shlex import quote
 
+from snakemake.common import overwrite_function_params
+from snakemake.jobs import Job
+from snakemake.resources import Resource
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster import warm
@@ -283,6 +287,28 @@ def dataset_code(wildcards) -> str:
 def one_of(names) -> str:
     """A wildcard constraint that only these names satisfy; no name, no match."""
     return "|".join(names) or "(?!)"
+
+
+def lighten_plan() -> None:
+    """Spare a plan of many jobs what takes seconds of Snakemake's time and shows nothing.
+
+    It reads the signature of each function anew for each job, unless it is told the parameters. A dry run computes each
+    job's resources and describes the job to all loggers; rich shows that with --verbose only.
+    """
+    functions = [Resource.evaluate]
+    shown = workflow.output_settings
+    silent = shown.dryrun and not shown.verbose and set(shown.log_handler_settings) == {"rich"}
+    for declared in workflow.rules:
+        functions += filter(isfunction, [*declared.input, *declared.params])
+        for name, resource in list(declared.resources.items()):
+            if resource.is_evaluable() and silent:
+                declared.resources[name] = 0
+            elif resource.is_evaluable():
+                functions.append(resource._evaluator)
+    for function in functions:
+        overwrite_function_params(function, signature(function).parameters)
+    if silent:
+        Job.log_info = lambda job, **options: None
 
 
 def start_warm() -> None:
