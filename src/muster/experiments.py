@@ -132,6 +132,7 @@ for _module in (
     "muster.sampling.multiplicative_sgd",
     "muster.sampling.kaplan_counting",
     "muster.sampling.factorization",
+    "muster.sampling.scaled_descent",
     "muster.sampling.regression",
     "muster.sampling.random_features",
     "muster.sampling.batch_hessian",

@@ -53,6 +53,8 @@ MISTAKES = {
     "plot": ("plot: lr_sweep", "plot: lr_sweeps", 25, ["figures.sweep.plot", "Did you mean 'lr_sweep'"]),
     "figure's fit": ("sweep: {plot: lr_sweep, fit: lr}", "sweep: {plot: lr_sweep, fit: ll}", 25, ["figures.sweep.fit"]),
     "no fit": ("plot: lr_sweep, fit: lr}", "plot: specification_curve}", 25, ["figures.sweep.fit: missing", "lr"]),
+    "one group": ("plot: lr_sweep, fit: lr}", "plot: specification_curve, fit: lr}", 25,
+        ["figures.sweep.options.where: found nothing", "optimizer, parameterization"]),
     "study's name": ("study: tiny-train", "study: tiny-trian", 2, ["equal the file's name, 'tiny-train'"]),
 }  # fmt: skip
 

@@ -143,11 +143,7 @@ class _Check:
         if claim.figure is not None and claim.figure not in self.study.figures:
             self.fail((*field, "figure"), f"unknown figure {claim.figure!r}", nearest(claim.figure, self.study.figures))
         fit = self.study.fits[claim.fit]
-        if set(claim.where) != set(fit.by):
-            found = f"found {_listed(claim.where) or 'nothing'}"
-            self.fail(
-                (*field, "where"), found, f"One value for each `by` column of fit {claim.fit!r}: {_listed(fit.by)}"
-            )
+        self._one_group(claim.fit, claim.where, (*field, "where"))
         self._claim_parameter(claim, field)
         self._claim_test(claim, field)
         self._produced(fit, claim.where, (*field, "where"))
@@ -177,10 +173,19 @@ class _Check:
             self.fail((*field, "fit"), f"unknown fit {figure.fit!r}", nearest(figure.fit, self.study.fits))
         if figure.plot in SPECIFICATION_PLOTS:
             self._specified(figure.fit, field)
+        if figure.fit and ("where" in figure.options or figure.plot in SPECIFICATION_PLOTS):
+            self._one_group(figure.fit, figure.options.get("where", {}), (*field, "options", "where"))
         try:
             PLOTS[figure.plot].check(figure.options)
         except MusterError as error:
             raise MusterError(place(self.path, (*field, *error.place.split("."))), error.found, error.remedy) from None
+
+    def _one_group(self, fit: str, where: Any, field: FieldPath) -> None:
+        """A claim, or a figure, of one group of a fit names each `by` column."""
+        by = self.study.fits[fit].by
+        if isinstance(where, dict) and set(where) != set(by):  # a figure's options are checked for their types later
+            found = f"found {_listed(where) or 'nothing'}"
+            self.fail(field, found, f"One value for each `by` column of fit {fit!r}: {_listed(by) or 'none'}")
 
     def _specified(self, fit: str | None, field: FieldPath) -> None:
         """A specification curve shows a fit whose estimator has alternatives."""
