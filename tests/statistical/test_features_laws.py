@@ -102,6 +102,7 @@ def test_the_resolution_limited_exponent_is_decided(resolution_limited, predicte
         {"batch_size": 64, "outlier": 0.5},
         {"batch_size": 2, "outlier": 2.0},
         {"batch_size": 2, "outlier": 0.3},
+        {"batch_size": 4, "outlier": 0.26},  # below the transition λ² = 1/B though not below λ = 1/B
     ],
 )
 def test_the_batch_outlier_follows_its_closed_form_on_both_sides_of_the_transition(settings):
@@ -117,6 +118,14 @@ def test_examples_follow_the_spiked_covariance_model():
     assert abs(excess["value"] - exact) < 4.5 * excess["se"] + 0.02 * exact
     formula = CLOSED_FORMS["outlier_excess"](rows).iloc[0]
     assert formula == pytest.approx(exact, rel=2 * across)
+
+
+@pytest.mark.parametrize("outlier", [0.5, 2.0])
+def test_the_outlier_excess_falls_with_the_outlier_and_has_less_noise_than_the_outlier(outlier):
+    rows = probes("batch_hessian", width=200, batch_size=64, outlier=outlier, draws=64)
+    assert_within_error(rows[rows["probe"] == "outlier_excess"], "outlier_excess", slack=0.1)
+    se = rows.set_index("probe")["se"]
+    assert se["outlier_excess"] < 0.5 * se["batch_outlier"]  # the control variate takes the first-order noise away
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "examples"])

@@ -89,11 +89,20 @@ def test_the_error_of_real_students_trained_by_small_steps():
 
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 2.0])
 def test_sampled_errors_follow_the_integral(aspect):
-    rows = probes("teacher_student", width=100, aspect=aspect, snr=1, inr=0, draws=100, horizon=64)
+    rows = probes("teacher_student", width=100, aspect=aspect, snr=2, inr=0, draws=100, horizon=64)
     assert_within_error(rows[rows["probe"] == "excess_error"], "teacher_student_error", slack=0.01)
     wrong = CLOSED_FORMS["teacher_student_error"](rows.assign(aspect=1.2 * aspect))
     excess = rows["probe"] == "excess_error"
     assert ((rows["value"] - wrong).abs() > 0.03 * wrong)[excess & (rows["step"] == 64)].all()
+
+
+def test_overtraining_is_the_last_error_over_the_smallest():
+    rows = probes("teacher_student", width=100, aspect=1.0, snr=1, inr=0, draws=100, horizon=64)
+    errors = rows[rows["probe"] == "excess_error"]
+    found = rows[rows["probe"] == "overtraining"].iloc[0]
+    assert found["value"] == pytest.approx(errors["value"].iloc[-1] / errors["value"].min())
+    predicted = CLOSED_FORMS["teacher_student_error"](errors)
+    assert abs(found["value"] - predicted.iloc[-1] / predicted.min()) < LIMIT * found["se"] + 0.01
 
 
 def test_initial_weights_stay_where_no_sample_looks():
@@ -171,6 +180,34 @@ def test_interpolating_noise_costs_as_predicted(decay):
     assert_within_error(rows[rows["probe"] == "noise_cost"], "overfitting_cost", slack=0.02)
     cost = rows.set_index("probe")["value"]
     assert 1 <= cost["cost"] < cost["noise_cost"]
+
+
+def test_the_cost_is_that_of_real_fits_over_the_best_ridge():
+    """400 draws of 6 noisy labels on 24 features, every fit by an explicit inverse over a ridge grid of our own."""
+    cell = {"samples": 6, "width": 24, "decay": 2.0, "source": 1.0, "noise": 0.5}
+    rng = np.random.default_rng(1)
+    i = np.arange(1.0, 25)
+    variance, beta = i**-2, 1 / i
+    beta /= np.linalg.norm(beta)
+    tail, squares = (sum(j**-power for j in range(25, 20_000)) for power in (2, 4))
+    z = rng.standard_normal((400, 6, 24))
+    kernel = z * variance @ np.swapaxes(z, 1, 2) + tail * np.eye(6)
+    risks = []
+    for ridge in [0, *np.geomspace(1e-3, 1e2, 60)]:
+        fit = np.linalg.inv(kernel + ridge * np.eye(6))
+        weights = variance[:, None] * np.swapaxes(z, 1, 2) @ fit
+        labels = z @ beta
+        error = np.square(beta - np.einsum("bjp,bp->bj", weights, labels)).sum(axis=1)
+        error += squares * np.square(np.einsum("bqp,bp->bq", fit, labels)).sum(axis=1)
+        spread = 1 + np.square(weights).sum(axis=(1, 2)) + squares * np.square(fit).sum(axis=(1, 2))
+        risks.append(error + 0.5 * spread)
+    means = np.mean(risks, axis=1)
+    best = risks[means.argmin()]
+    expected = means[0] / means.min()
+    error = (risks[0] - expected * best).std() / means.min() / np.sqrt(400)
+    found = probes("kernel_ridge", draws=4000, **cell).set_index("probe").loc["cost"]
+    assert expected > 1.2
+    assert abs(found["value"] - expected) < LIMIT * np.hypot(error, found["se"])
 
 
 def test_the_cost_grows_like_the_decay_and_not_like_its_root():

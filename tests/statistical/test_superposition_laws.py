@@ -75,9 +75,18 @@ def test_networks_without_superposition_reach_the_sum(tmp_path):
 
 
 def test_superposition_beats_the_sum_and_weak_superposition_lies_between(tmp_path):
+    """Eight seeds gave strong ∕ weak a geometric mean of 0.57 and ln(strong ∕ weak) a standard deviation of 0.13: the
+    mean of four seeds lies 4.5 standard errors below 0.77, and 0.77 four below 1, where superposition would not matter.
+    """
     strong, weak = (
-        reconstruction(tmp_path, [8], weight_decay=decay, activation="relu")["value"].item() for decay in (-1.0, 1.0)
+        np.array(
+            [
+                reconstruction(tmp_path, [8], weight_decay=decay, activation="relu", seed=seed)["value"].item()
+                for seed in range(4)
+            ]
+        )
+        for decay in (-1.0, 1.0)
     )
     (ideal,) = formula(NAME, width=[8], features=[48], decay=[2.0])
-    assert strong < 0.75 * weak
-    assert weak < ideal
+    assert np.log(strong / weak).mean() < np.log(0.77)
+    assert (weak < ideal).all()

@@ -48,6 +48,20 @@ def test_a_gpu_is_reckoned_by_products_and_traffic():
     assert cost(wide).gpu_seconds < cost(wide).seconds / 50
 
 
+def test_a_probe_that_costs_more_than_training_is_reckoned_by_reading():
+    """lr-batch-rmt-hessian's cell took 2.7 s of processor time, of which training is 0.3."""
+    settings = {"data": "digits", "depth": 2, "steps": 300, "probes": ["batch_hessian"]}
+    without, once, twice = (
+        cost(cell(32, 1, **settings, probe_steps=steps)) for steps in ([0], [0, 300], [0, 150, 300])
+    )
+    assert without == cost(cell(32, 1, **settings | {"probes": []}))
+    assert 2.7 / 2 < once.seconds < 2.7 * 2
+    for need in ("flops", "seconds", "gpu_seconds"):
+        low, middle, high = (getattr(each, need) for each in (without, once, twice))
+        assert high - middle == pytest.approx(middle - low)
+        assert middle > 2 * low
+
+
 def test_training_studies_have_a_scale_for_gpus():
     studies = [load_study(path) for path in study_paths(ROOT / "config/config.yaml").values()]
     training = [study for study in studies if EXPERIMENTS[study.experiment].stage == "train"]

@@ -98,6 +98,38 @@ def test_power_laws_compare_means():
     assert "geometric mean" not in set(found["label"])
 
 
+def test_an_end_is_left_out_only_where_the_group_has_it():
+    """mup lacks the smallest width of sp: its own smallest is the next one."""
+    rows = runs().query("parameterization == 'sp' or width > 64")
+    wider = runs().query("width == 256 and parameterization == 'mup'").assign(width=384)
+    found = curve(pd.concat([rows, wider], ignore_index=True), by=["parameterization"])
+    ends = found[found["choice"] == "width"].groupby("group")["label"].unique()
+    assert {group: sorted(labels) for group, labels in ends.items()} == {
+        '{"parameterization": "mup"}': ["without 384", "without 96"],
+        '{"parameterization": "sp"}': ["without 256", "without 64"],
+    }
+    one = found[(found["variant"] == "ols_t") & (found["group"] == '{"parameterization": "mup"}')].set_index("label")
+    assert (one.loc[["without 96", "without 384"], "n_cells"] == one.loc["as declared", "n_cells"] - 2).all()
+
+
+@pytest.mark.parametrize(("dimensions", "shown"), [((3, 4, 6, 8, 12), 5), ((3, 4, 6, 8), 0)])
+def test_trends_of_exponents_leave_out_one_exponent_and_keep_the_split(dimensions, shown):
+    x, d, seeds = np.meshgrid([64, 128, 256, 512], dimensions, [0, 1])
+    rng = np.random.default_rng(0)
+    loss = x ** (-4 / d) * np.exp(0.01 * rng.standard_normal(x.shape))
+    columns = {"examples": x, "features": d, "seed": seeds, "final_eval_loss": loss, "final_train_loss": loss**2}
+    rows = pd.DataFrame({name: values.ravel() for name, values in columns.items()}).assign(width=96)
+    found = curve(
+        rows, estimator="exponent_trend", response="final_eval_loss", along="examples",
+        options={"across": "features", "factor": -4, "power": -1},
+    )  # fmt: skip
+    assert set(found["choice"]) == ({"as declared", "features"} if shown else {"as declared"})
+    others = found[(found["choice"] == "features") & (found["parameter"] == "slope") & (found["variant"] == "ols_t")]
+    assert others["label"].tolist() == [f"without features {value}" for value in dimensions][:shown]
+    np.testing.assert_allclose(others["estimate"], 1, atol=0.1)
+    assert others["estimate"].nunique() == shown
+
+
 def test_laws_compare_losses_and_rows(monkeypatch):
     monkeypatch.setattr(specification, "QUICK", 100)
     rng = np.random.default_rng(1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from muster.training import hessian
+from muster.training import PROBE_COSTS, hessian
 from muster.training.hessian import batch_hessian, flatten, hessian_product, largest_eigenvalue, unflatten
 from tests.unit.test_engine import cell, snapshot, trained
 
@@ -70,6 +70,25 @@ def test_the_probe_measures_nothing_before_training_and_every_batch_size_after(m
     assert all((value > -1e-6).all() for (name, _), value in readings.items() if name == "batch_hessian_excess")
     theory = [readings["batch_hessian_theory", b] * b for b in (4, 8, 16)]
     torch.testing.assert_close(theory[0], theory[2])
+
+
+def test_the_declared_cost_is_what_a_reading_takes(monkeypatch):
+    counted = {"gradients": 0, "examples": 0}
+
+    def counting(s, weights, x, y):
+        product = hessian_product(s, weights, x, y)
+
+        def count(v):
+            counted["gradients"] += 2
+            counted["examples"] += 2 * len(x)
+            return product(v)
+
+        return count
+
+    s = state(steps=20)
+    monkeypatch.setattr(hessian, "hessian_product", counting)
+    list(batch_hessian(s))
+    assert PROBE_COSTS["batch_hessian"](len(s.train[0]))._asdict() == pytest.approx(counted, rel=0.5)
 
 
 def test_the_theory_is_second_order_perturbation_theory(monkeypatch):

@@ -9,12 +9,14 @@ from pydantic import ValidationError
 
 from muster.experiments import EXPERIMENTS, Context
 from muster.sampling.factorization import (
+    DEEP_RATE,
     DeepLinearCell,
     MatrixSensingCell,
     checkpoints,
     first_crossing,
     gradients,
     initial_factors,
+    learn,
 )
 
 CELLS = {
@@ -116,6 +118,24 @@ def test_the_orthogonal_start_is_orthogonal_and_the_gaussian_one_keeps_norms():
         atol=1e-12,
     )
     assert np.square(kinds["gaussian"][0]).sum(axis=1).mean() == pytest.approx(1, abs=0.02)
+
+
+def test_orthogonal_starts_favour_no_direction():
+    """Haar's law is that of −Q too; Q of a bare QR decomposition has a diagonal of one sign."""
+    cell = DeepLinearCell(width=3, depth=1, seed=0, outputs=1, initialization="orthogonal", draws=2000)
+    square = initial_factors(cell, np.random.default_rng(0))[0]
+    np.testing.assert_allclose(square.mean(axis=0), 0, atol=4.5 / np.sqrt(3 * 2000))
+    np.testing.assert_allclose(np.square(square).mean(axis=0), 1 / 3, atol=0.04)
+
+
+def test_the_learning_time_is_a_geometric_mean_with_the_error_of_one():
+    cell = DeepLinearCell(width=4, depth=2, seed=0, outputs=1, initialization="gaussian", draws=60)
+    _, errors = learn(cell, np.random.default_rng([0, 4, 2]))
+    times = [np.interp(-0.25, -series, DEEP_RATE * np.arange(len(series))) for series in errors.T]
+    found = run("deep_linear", cell).probes.set_index("probe").loc["learning_time"]
+    logs = np.log(np.maximum(times, 0.5 * DEEP_RATE))  # a lucky start counts as half an update
+    assert found["value"] == pytest.approx(np.exp(logs.mean()), rel=1e-3)
+    assert found["se"] == pytest.approx(np.exp(logs.mean()) * logs.std(ddof=1) / np.sqrt(60), rel=0.02)
 
 
 def test_first_crossing_interpolates_and_marks_what_never_crosses():

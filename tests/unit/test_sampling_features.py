@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from muster.experiments import EXPERIMENTS, Context
 from muster.sampling import regression
 from muster.sampling.batch_hessian import BatchHessianCell
-from muster.sampling.random_features import RandomFeaturesCell, gram
+from muster.sampling.random_features import RandomFeaturesCell, gram, limit_losses
+from muster.sampling.regression import power_tail
 
 CELLS = {
     "finite": ("random_features", RandomFeaturesCell(width=3, samples=40, latent=12, seed=0, draws=6)),
@@ -52,6 +53,19 @@ def test_gram_matrices_have_the_moments_of_a_wishart_matrix(degrees):
     off = found[:, 0, 1]
     assert np.square(off).mean() == pytest.approx(degrees, rel=0.15)
     assert np.linalg.matrix_rank(found[0]) == min(degrees, 6)
+
+
+def test_limit_losses_are_those_of_explicit_fits_with_a_tail_of_features():
+    """One tail feature a sample, of variance τ₂/τ and entry τ/√τ₂, has the sums τ and τ₂ that stand for all of them."""
+    cell = RandomFeaturesCell(quantity="limits", width=4, samples=4, latent=8, kernel_exponent=0.5, seed=0, draws=3)
+    found = limit_losses(cell, 4, 3, np.random.default_rng(5))
+    tail, squares = power_tail(8, 1.5)
+    variance = np.r_[np.arange(1.0, 9) ** -1.5, np.full(4, squares / tail)]
+    for loss, z in zip(found, np.random.default_rng(5).standard_normal((3, 4, 8)), strict=True):
+        x = np.hstack([z, tail / np.sqrt(squares) * np.eye(4)]) * np.sqrt(variance)
+        seen = np.linalg.pinv(x) @ x
+        unseen = tail - 4 * squares / tail  # of the variance, in tail features that no sample shows
+        assert loss == pytest.approx(np.trace((np.eye(12) - seen) * variance) + unseen)
 
 
 def test_shapes_without_a_mean_are_refused():

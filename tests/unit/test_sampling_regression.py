@@ -17,6 +17,7 @@ from muster.sampling.regression import (
     kernel_risks,
     kernel_spectrum,
     last_fit,
+    least_squares_noise,
     wishart_root,
 )
 
@@ -98,6 +99,12 @@ def test_the_wishart_root_has_the_moments_of_real_features():
         np.testing.assert_allclose((drawn**power).mean(axis=0), (real**power).mean(axis=0), rtol=0.03, atol=0.1)
     inverse = [np.linalg.inv(each).trace(axis1=1, axis2=2) for each in (drawn, real)]
     assert np.median(inverse[0]) == pytest.approx(np.median(inverse[1]), rel=0.03)
+
+
+def test_the_noise_of_least_squares_is_alike_in_all_directions():
+    """Its covariance is the mean of an inverse Wishart matrix, 1/(T − d − 1) times the identity."""
+    found = least_squares_noise(np.random.default_rng(0), 20_000, 3, 12)
+    np.testing.assert_allclose(found.T @ found / 20_000, np.eye(3) / (12 - 3 - 1), atol=0.06 / 8)
 
 
 def test_the_ridge_fit_equals_ridge_regression_on_real_features():

@@ -167,7 +167,7 @@ def collect_study(args: Namespace) -> None:
     from muster.fingerprint import stage_fingerprint
     from muster.tables.collect import collect, collect_sources, write_tables
 
-    plan = _study_plan(settle(args))
+    plan = study_plan(settle(args))
     with recorded(
         args.results, f"tables/{plan.study.study}", stage_fingerprint("collect"), {**_scope(args), "cells": plan.digest}
     ):
@@ -180,7 +180,7 @@ def _scope(args: Namespace) -> dict[str, Any]:
     return {"scale": args.scale, "seeds": args.seeds, "dtype": args.dtype}
 
 
-def _study_plan(args: Namespace, name: str | None = None) -> StudyPlan:
+def study_plan(args: Namespace, name: str | None = None) -> StudyPlan:
     """The plan of a study; of the command's own, only as long as its file is what Snakemake planned from."""
     chosen = name or args.study
     paths = study_paths(args.config)
@@ -207,7 +207,7 @@ def fit(args: Namespace) -> None:
     from muster.fitting import fit_study
     from muster.tables.io import write_frame
 
-    plan = _study_plan(settle(args))
+    plan = study_plan(settle(args))
     study = _fitted_study(plan, args.scale)
     folder = args.results / "fits" / study.study
     stamp = _fit_stamp(args, plan)
@@ -224,7 +224,7 @@ def specify(args: Namespace) -> None:
     from muster.fitting.specification import specification_curves
     from muster.tables.io import read_frame, write_frame
 
-    plan = _study_plan(settle(args))
+    plan = study_plan(settle(args))
     study, stamp = _fitted_study(plan, args.scale), _fit_stamp(args, plan)
     folder = args.results / "fits" / study.study
     with recorded(args.results, f"fits/{study.study}/specification", stamp["code"], {**_scope(args), **stamp}):
@@ -287,7 +287,7 @@ def _is_current(args: Namespace, study: StudyConfig, stamp: Path) -> bool:
     if args.scale not in study.scales or not stamp.exists():
         return False
     try:
-        return json.loads(stamp.read_text()) == _fit_stamp(args, _study_plan(args, study.study))
+        return json.loads(stamp.read_text()) == _fit_stamp(args, study_plan(args, study.study))
     except ValueError:
         return False
 
@@ -314,7 +314,7 @@ def _figure(args: Namespace) -> "Figure":
     if args.study == "overview":
         known = [load_study(path) for path in study_paths(args.config).values()]
         return overview(read_ledger(args.results / "ledger"), known, args.scale)
-    study = _study_plan(args).study
+    study = study_plan(args).study
     fits = args.results / "fits" / study.study
     spec = study.figures.get(args.figure)
     ledger = specification = pd.DataFrame()

@@ -12,7 +12,7 @@ import pandas as pd
 from muster.config.models import FitConfig, StudyConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
-from muster.fitting.frames import select
+from muster.fitting.frames import groups, select
 from muster.fitting.laws.options import LawOptions
 from muster.fitting.study import check_fit, placed
 from muster.plan import specified
@@ -45,12 +45,17 @@ def with_option(fit: FitConfig, choice: str, label: str, **options: object) -> A
 
 
 def dropped_ends(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
-    """The fit without the smallest, and without the largest, value of its axis; none below five values."""
-    values = sorted(table[fit.along].dropna().unique().tolist())
-    if len(values) < 5:
-        return
-    for label, kept in ((f"without {values[0]:g}", values[1:]), (f"without {values[-1]:g}", values[:-1])):
-        yield Alternative(fit.along, label, fit.model_copy(update={"select": {**fit.select, fit.along: kept}}))
+    """The fit without the smallest, and without the largest, value of its axis; none below five values.
+
+    Each group by itself, for groups need not share their values: an end that a group lacks would be no choice there.
+    """
+    for group, rows in groups(table, fit.by):
+        values = sorted(rows[fit.along].dropna().unique().tolist())
+        if len(values) < 5:
+            continue
+        for label, kept in ((f"without {values[0]:g}", values[1:]), (f"without {values[-1]:g}", values[:-1])):
+            chosen = {**fit.select, **group, fit.along: kept}
+            yield Alternative(fit.along, label, fit.model_copy(update={"select": chosen}))
 
 
 def other_split(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
@@ -103,6 +108,21 @@ def regression_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alt
         yield with_option(fit, "variables", f"without {name}", variables=[other for other in on if other != name])
     yield from other_split(fit, table)
     yield from dropped_ends(fit, table)
+
+
+@ALTERNATIVES.register("exponent_trend")
+@ALTERNATIVES.register("exponent_difference")
+def exponent_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """One exponent fewer, where four or more remain to hold the line.
+
+    Not the other split: the exponents are those of limited data or size, which a training loss does not feel.
+    """
+    across = str(fit.options["across"])
+    for group, rows in groups(table, fit.by):
+        values = sorted(rows[across].dropna().unique().tolist())
+        for left_out in values if len(values) > 4 else []:
+            kept = {**fit.select, **group, across: [value for value in values if value != left_out]}
+            yield Alternative(across, f"without {across} {left_out:g}", fit.model_copy(update={"select": kept}))
 
 
 def law_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:

@@ -4,8 +4,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from muster.data import dimensions
+from muster.data import dimensions, validate
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.training import PROBE_COSTS, ProbeCost
 from muster.training.stacks import most_members
 
 LAUNCH_SECONDS = 6e-6  # of one GPU kernel
@@ -115,6 +116,14 @@ def _parameters(cell: TrainCell) -> int:
     return shape.features * cell.width + (cell.depth - 1) * cell.width**2 + cell.width * shape.outputs
 
 
+def _probed(cell: TrainCell) -> ProbeCost:
+    """What all readings of the probes that declare a cost take together."""
+    declared = [PROBE_COSTS[name] for name in cell.probes if name in PROBE_COSTS]
+    each = [cost_of(cell.examples or validate(cell.data, cell.data_options).train) for cost_of in declared]
+    readings = len(set(cell.probe_steps) - {0})
+    return ProbeCost(readings * sum(c.gradients for c in each), readings * sum(c.examples for c in each))
+
+
 def cost(cell: TrainCell) -> Cost:
     """FLOPs (6 per parameter, example and step: Kaplan et al. 2020, Section 2.1) and seconds on one CPU core.
 
@@ -124,6 +133,7 @@ def cost(cell: TrainCell) -> Cost:
     from the data sheet of NVIDIA's A100: none was measured. Members that do not fit a stack
     wait for the one before, so memory is one stack's: weights, gradients, two moments, initial weights and their change
     (24 bytes a parameter), and on the CPU the draws in double precision (16; measured at widths 64 to 4096).
+    Probes that declare their cost take it on top, in double precision (measured at widths 32 and 96).
     """
     parameters, members = _parameters(cell), len(cell.log2_lr)
     outputs = dimensions(cell.data, cell.data_options).outputs
@@ -139,7 +149,12 @@ def cost(cell: TrainCell) -> Cost:
     cpu, gpu = (min(members, most_members(parameters, device)) for device in ("cpu", "cuda"))
     launches = (cell.depth + 1) * (12 * -(-members // gpu) + 2 * members)
     gpu_step = launches * LAUNCH_SECONDS + members * parameters * (6.0 * batch / GPU_FLOPS + 28.0 / GPU_BYTES)
-    return Cost(flops, seconds, 3e8 + 40.0 * cpu * parameters, cell.steps * gpu_step, 3e8 + 24.0 * gpu * parameters)
+    probed = _probed(cell)
+    products = 6.0 * parameters * members * probed.examples
+    flops += products
+    seconds += probed.gradients * (1.4e-3 + 1e-8 * parameters * members) + products / 3e10
+    gpu_seconds = cell.steps * gpu_step + probed.gradients * launches * LAUNCH_SECONDS + products / GPU_FLOPS
+    return Cost(flops, seconds, 3e8 + 40.0 * cpu * parameters, gpu_seconds, 3e8 + 24.0 * gpu * parameters)
 
 
 def run(cell: TrainCell, context: Context) -> Outcome:
