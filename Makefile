@@ -36,7 +36,7 @@ $(VENV)/.cluster: requirements-cluster.lock $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/cluster -r requirements-cluster.lock
 	touch $@
 
-cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm
+cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm and Kubernetes
 
 reproduce: $(VENV)/.runtime ## run every study of config/config.yaml; ledger, figures and report
 	$(BIN)/snakemake --cores $(CORES)
@@ -68,7 +68,7 @@ test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a
 	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
 	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
 
-drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (half an hour)
+drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills
 
 bench: $(VENV)/.dev ## engine and fits against plain implementations, in benchmarks/results

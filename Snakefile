@@ -19,6 +19,7 @@ configfile: CONFIG_FILE
 report: "workflow/report/workflow.rst"
 
 
+SUBMITTED = submitted(config)
 PLAN = read_plan(config)
 os.environ.update(MUSTER_STORE=str(store_folder(PLAN.config) or ""))
 RESULTS = PLAN.config.results
@@ -59,6 +60,8 @@ onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
         start_warm()
+    else:
+        instruct_jobs()
 
 
 # Seconds of work that a cluster would take longer to start, and what may need the network of a login node.

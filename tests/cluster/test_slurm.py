@@ -144,6 +144,20 @@ def assert_same_numbers(found: Path, expected: Path) -> None:
     pd.testing.assert_frame_equal(left, right)
 
 
+@pytest.mark.parametrize("slurm", [False], indirect=True, ids=["without accounting"])
+def test_a_job_refuses_a_study_that_was_edited_after_its_submission(slurm, tmp_path):
+    workflow = small_workflow(tmp_path, 6, GRID)
+    done = workflow.run("tables")
+    assert done.returncode == 0, done.stderr
+    run = start(workflow, slurm, "--slurm-status-command", "squeue", "--retries", "0", "fits")
+    wait_for(lambda: of_rule(slurm, "fit"), run)
+    workflow.edit("config/studies/tiny-train.yaml", "title: Tiny", "title: Small")  # while the job's Snakemake starts
+    said = finish(run)
+    assert run.returncode == 1, said
+    assert "edited since this run was planned" in (workflow.folder / "results/logs/fit/tiny-train.log").read_text()
+    assert not (workflow.folder / "results/fits/tiny-train/fits.parquet").exists()
+
+
 @pytest.mark.parametrize("slurm", [True], indirect=True, ids=["with accounting"])
 def test_a_job_that_exceeds_its_memory_gets_twice_as_much(slurm, tmp_path):
     workflow = small_workflow(tmp_path, 3000, LONG)

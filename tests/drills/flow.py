@@ -1,6 +1,7 @@
 """A workflow of seconds to break, and the tables that it must end with whatever happens to it."""
 
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -24,7 +25,7 @@ STUDIES = {
     "tiny_import": IMPORTED,
 }
 CONFIG = "scale: smoke\nsources: sources\nstore: false\n"
-PATIENCE = 600  # seconds for one run of seconds: others may use the machine
+PATIENCE = 1800  # seconds for one run of seconds: others may use the machine
 MARK = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -91,6 +92,8 @@ class Flow(Workflow):
     def jobs_at_work(self) -> dict[str, psutil.Process]:
         """Processes of this copy's training jobs that have left a checkpoint, by the cell that their log names."""
         saved = {path.parent.name for path in self.checkpoints()}
+        if not saved:  # most of the waiting: looking at all processes would slow down what is waited for
+            return {}
         found = {}
         for process in psutil.process_iter(["cmdline", "cwd"]):
             if process.info["cwd"] == str(self.folder) and "train" in (process.info["cmdline"] or [])[1:4]:
@@ -120,11 +123,10 @@ class Bench:
     """The folder where drills work, with one undisturbed run to compare with."""
 
     def __init__(self, folder: Path):
-        self.folder, self.count = folder, 0
+        self.folder, self.numbers = folder, itertools.count(1)
 
     def flow(self, *studies: str) -> Flow:
-        self.count += 1
-        return prepare(self.folder / f"drill-{self.count}", *studies)
+        return prepare(self.folder / f"drill-{next(self.numbers)}", *studies)
 
     @cached_property
     def finished(self) -> Flow:
@@ -139,8 +141,7 @@ class Bench:
 
     def copy(self) -> Flow:
         """A copy of the undisturbed run, times and Snakemake's records included."""
-        self.count += 1
-        target = self.folder / f"copy-{self.count}"
+        target = self.folder / f"copy-{next(self.numbers)}"
         subprocess.run(["cp", "-a", str(self.finished.folder), str(target)], check=True)
         return Flow(target)
 

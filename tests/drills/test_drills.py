@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.drills.__main__ import page
-from tests.drills.faults import DRILLS
+from tests.drills.faults import DRILLS, TO_THE_PRESENT
 from tests.drills.flow import Bench
 
 
@@ -18,6 +18,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.mark.parametrize("title", ["a study edited while it runs", "archives with paths that leave their folder"])
 def test_nothing_is_lost(bench: Bench, title: str) -> None:
     assert DRILLS[title](bench)
+
+
+def test_readme_names_the_remedy_that_was_drilled() -> None:
+    assert TO_THE_PRESENT in (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_the_page_is_what_the_last_runs_found() -> None:

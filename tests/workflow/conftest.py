@@ -4,10 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.workflow.studies import write_config
+import pytest
+
+from tests.workflow.studies import SAMPLED, TINY, write_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,3 +59,24 @@ def copy_workflow(folder: Path, config: str, **studies: str) -> Workflow:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     write_config(folder, config, **studies)
     return Workflow(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Both tiny studies run to the end, once for all tests; those that edit use `restored`."""
+    workflow = copy_workflow(tmp_path_factory.mktemp("flow"), "scale: smoke\n", tiny_train=TINY, tiny_sample=SAMPLED)
+    done = workflow.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workflow
+
+
+@pytest.fixture
+def restored(finished: Workflow) -> Iterator[Workflow]:
+    """The finished workflow; source and configuration are put back afterwards."""
+    files = [*finished.folder.glob("src/**/*.py"), *finished.folder.glob("config/**/*.yaml")]
+    before = {file: (file.read_bytes(), file.stat()) for file in files}
+    yield finished
+    for file, (content, stat) in before.items():
+        if file.read_bytes() != content:
+            file.write_bytes(content)
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,27 +13,6 @@ import pytest
 
 from tests.workflow.conftest import Workflow, copy_workflow
 from tests.workflow.studies import SAMPLED, TINY
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """Both tiny studies run to the end, once for the module; tests that edit restore what they edited."""
-    workflow = copy_workflow(tmp_path_factory.mktemp("flow"), "scale: smoke\n", tiny_train=TINY, tiny_sample=SAMPLED)
-    done = workflow.run()
-    assert done.returncode == 0, done.stdout + done.stderr
-    return workflow
-
-
-@pytest.fixture
-def restored(finished: Workflow) -> Iterator[Workflow]:
-    """The finished workflow; source and configuration are put back afterwards."""
-    files = [*finished.folder.glob("src/**/*.py"), *finished.folder.glob("config/**/*.yaml")]
-    before = {file: (file.read_bytes(), file.stat()) for file in files}
-    yield finished
-    for file, (content, stat) in before.items():
-        if file.read_bytes() != content:
-            file.write_bytes(content)
-            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def test_every_stage_leaves_its_artifacts(finished: Workflow) -> None:
@@ -113,11 +92,6 @@ def test_changing_a_grid_reruns_that_study_only(restored: Workflow) -> None:
     assert jobs["sample"] == 2
     assert jobs["collect"] == jobs["fit"] == 1
     assert "train" not in jobs
-
-
-def test_adding_a_seed_trains_the_new_cells_only(restored: Workflow) -> None:
-    restored.edit("config/studies/tiny-train.yaml", "seeds: 1", "seeds: 2")
-    assert restored.jobs()["train"] == 2
 
 
 def test_a_deleted_figure_is_rebuilt_alone(finished: Workflow) -> None:

@@ -15,13 +15,14 @@ from shlex import quote
 
 from snakemake.common import overwrite_function_params
 from snakemake.jobs import Job
-from snakemake.resources import Resource
+from snakemake.resources import Resource, Resources
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster import warm
 from muster.config.load import read_yaml
 from muster.errors import MusterError
 from muster.external.source import source_folder, state
+from muster.files import write_text
 from muster.fingerprint import (
     cell_fingerprint,
     dataset_fingerprint,
@@ -48,15 +49,17 @@ gc.set_threshold(500_000, 100, 100)
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
 
-def share_this_folder() -> None:
+def share_this_folder() -> list[str]:
     """Make every executor take it that jobs see this folder: they read and write more files in it than rules name.
 
     Kubernetes's plugin takes it that pods share nothing, and would copy the named files through a storage provider.
+    Returns the names of such plugins, whose jobs start elsewhere.
     """
-    for plugin in ExecutorPluginRegistry().plugins.values():
-        if plugin.common_settings.implies_no_shared_fs:
-            plugin.common_settings.implies_no_shared_fs = False
-            plugin.common_settings.job_deploy_sources = False
+    elsewhere = [p for p in ExecutorPluginRegistry().plugins.values() if p.common_settings.implies_no_shared_fs]
+    for plugin in elsewhere:
+        plugin.common_settings.implies_no_shared_fs = False
+        plugin.common_settings.job_deploy_sources = False
+    return [plugin.name for plugin in elsewhere]
 
 
 def stop(error: MusterError) -> None:
@@ -85,7 +88,7 @@ def read_plan(settings: dict) -> Plan:
     return plan
 
 
-share_this_folder()
+ELSEWHERE = share_this_folder()
 CONFIG_FILE = config_file()
 TABLES = ("runs", "curves", "probes")
 WARM_JOBS = 12  # a job saves about two seconds, the server takes five to start
@@ -137,7 +140,7 @@ def fit_settings(wildcards) -> str:
 
 def study_stamp(wildcards) -> str:
     """What a job must still find in the study's file. A resource and no parameter: it is no reason to run anything."""
-    return PLAN.studies[wildcards.study].stamp
+    return as_submitted(wildcards.study, PLAN.studies[wildcards.study].stamp)
 
 
 def specified_fits(wildcards) -> str:
@@ -203,8 +206,16 @@ def cell_data(wildcards) -> list[str]:
 
 
 def cell_code(wildcards) -> str:
-    planned = cell_of(wildcards)
+    return as_submitted("code", code_of(cell_of(wildcards)))
+
+
+def code_of(planned: PlannedCell) -> str:
     return cell_fingerprint(planned.experiment, planned.cell)
+
+
+def as_submitted(kind: str, found: str) -> str:
+    """What this plan found, unless this is a job whose submitter planned from something else: then what none finds."""
+    return found if not SUBMITTED or f"{kind} {found}" in SUBMITTED else "edited"
 
 
 def tier(width: int) -> str:
@@ -289,26 +300,49 @@ def one_of(names) -> str:
     return "|".join(names) or "(?!)"
 
 
+def submitted(settings: dict) -> set[str]:
+    """In a job on another machine, what the run that submitted it planned from; elsewhere nothing."""
+    planned = settings.pop("planned", None)
+    return set(Path(planned).read_text().splitlines()) if planned else set()
+
+
+def instruct_jobs() -> None:
+    """Tell jobs on other machines what only this process knows, by the command that starts them.
+
+    They plan anew: a file says what this run was planned from, so that they refuse what was edited since. And pods start
+    in a folder of their own, whatever is mounted.
+    """
+    planned = {f"{study} {plan.stamp}" for study, plan in PLAN.studies.items()}
+    planned |= {f"code {code_of(cell)}" for cell in PLAN.cells.values()}
+    path = Path(".snakemake/planned", digest(sorted(planned)))
+    write_text(path, "\n".join(sorted(planned)) + "\n")
+    settings = workflow.config_settings
+    settings.config_args = [*(settings.config_args or []), f"planned={path}"]
+    if workflow.executor_plugin.name in ELSEWHERE:
+        remote = workflow.remote_execution_settings
+        remote.precommand = " && ".join(filter(None, [f"cd {quote(os.getcwd())}", remote.precommand]))
+
+
 def lighten_plan() -> None:
     """Spare a plan of many jobs what takes seconds of Snakemake's time and shows nothing.
 
     It reads the signature of each function anew for each job, unless it is told the parameters. A dry run computes each
-    job's resources and describes the job to all loggers; rich shows that with --verbose only.
+    job's resources and parameters, asks for its software environment, of which there is none, and describes the job to
+    all loggers; rich shows that with --verbose only.
     """
     functions = [Resource.evaluate]
     shown = workflow.output_settings
     silent = shown.dryrun and not shown.verbose and set(shown.log_handler_settings) == {"rich"}
     for declared in workflow.rules:
         functions += filter(isfunction, [*declared.input, *declared.params])
-        for name, resource in list(declared.resources.items()):
-            if resource.is_evaluable() and silent:
-                declared.resources[name] = 0
-            elif resource.is_evaluable():
-                functions.append(resource._evaluator)
+        functions += [value._evaluator for value in declared.resources.values() if value.is_evaluable()]
+        if silent:
+            declared.resources = Resources({name: declared.resources[name] for name in ("_cores", "_nodes")})
     for function in functions:
         overwrite_function_params(function, signature(function).parameters)
     if silent:
         Job.log_info = lambda job, **options: None
+        Job.conda_env_spec = None
 
 
 def start_warm() -> None:

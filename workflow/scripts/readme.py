@@ -78,11 +78,26 @@ def fits() -> str:
     return table(["4,000 bootstrap refits of the joint law", "against", "ours", "faster by"], rows)
 
 
+def dag() -> str:
+    """Time and memory that Snakemake itself takes, beside the baseline or the target where the file names one."""
+    path = ROOT / "benchmarks/results/dag.json"
+    rows = []
+    for row in json.loads(path.read_text()) if path.exists() else []:
+        case, _, cells = row["case"].partition(" cells=")
+        beside = f"{row['baseline']}: {duration(row['baseline_seconds'])}" if "baseline" in row else "–"
+        rows.append([case, f"{int(cells):,}", duration(row["ours_seconds"]), f"{row['memory_mb']:,.0f} MB", beside])
+    return table(["", "cells", "time", "memory", "beside"], rows) if rows else "Not measured yet."
+
+
+def duration(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
 def main() -> int:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     filled = text
-    for name, build in {"ledger": ledger, "engine": engine, "fits": fits}.items():
+    for name, build in {"ledger": ledger, "engine": engine, "fits": fits, "dag": dag}.items():
         pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         before, after = pattern.search(filled).span()  # type: ignore[union-attr]
         opening, closing = filled[before:after].split("\n", 1)[0], f"<!-- /{name} -->"
