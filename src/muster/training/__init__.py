@@ -1,5 +1,6 @@
 """The stacked training engine."""
 
+import muster.experiments  # noqa: F401  # first: `stability` builds on the cell of `experiment`, and each registers itself
 from muster.registry import Registry
 
 PROBES: Registry = Registry(
@@ -9,5 +10,7 @@ PROBES: Registry = Registry(
         for name in ("coordinate_check", "feature_change", "alignment", "ntk", "epsilon")
     }
     | {"batch_hessian": "muster.training.hessian:batch_hessian"}
+    | {name: f"muster.training.linearization:{name}" for name in ("linearization", "residual_growth")}
+    | {name: f"muster.training.attention:{name}" for name in ("attention_logits", "output_drift", "token_loss")}
     | {name: f"muster.training.representation:{name}" for name in ("accuracy", "superposition")},
 )
