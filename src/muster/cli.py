@@ -140,7 +140,8 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show estimator joint_law   what it assumes and how it fails\n"
         "  muster show config --scale smoke\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
-        "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay",
+        "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay\n"
+        "  muster show parameterization completep --family resmlp --depth 24 --norm layer",
     )  # fmt: skip
     show.add_argument("what", choices=("study", "claim", "estimator", "parameterization", "dataset", "config"))
     show.add_argument("name", nargs="?", help="its name (not for config)")
@@ -150,7 +151,15 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     table.add_argument("--rule", default="full_alignment", help="learning-rate rule (default: full_alignment)")
     table.add_argument("--width", type=_positive, default=1024, help="width (default: 1024)")
     table.add_argument("--base-width", type=_positive, default=64, help="base width (default: 64)")
-    table.add_argument("--depth", type=_positive, default=3, help="hidden layers (default: 3)")
+    table.add_argument("--depth", type=_positive, default=3, help="hidden layers, or residual blocks (default: 3)")
+    table.add_argument("--base-depth", type=_positive, default=3, help="base depth (default: 3)")
+    table.add_argument("--family", default="mlp", help="family of networks (default: mlp)")
+    table.add_argument("--norm", choices=("none", "layer"), default="none", help="layer normalization (default: none)")
+    table.add_argument("--bias", action="store_true", help="with biases")
+    table.add_argument("--block-layers", type=int, choices=(1, 2), help="layers of a residual block")
+    table.add_argument("--branch-exponent", type=float, help="α of the branches' multiplier depth^(−α), if another")
+    table.add_argument("--epsilon-rule", help="rule for ε (default: the parameterization's)")
+    table.add_argument("--decay-rule", help="rule for weight decay (default: the parameterization's)")
     table.add_argument("--data", default="mnist1d", help="data set that gives the outer shapes (default: mnist1d)")
     table.add_argument("--lr", type=float, default=1.0, help="learning rate at the base shape (default: 1)")
     table.add_argument("--eps", type=float, default=1e-8, help="ε at the base shape (default: 1e-8)")

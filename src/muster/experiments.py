@@ -122,6 +122,7 @@ EXPERIMENTS: Registry[Experiment] = Registry("experiment")
 
 for _module in (
     "muster.training.experiment",
+    "muster.training.stability",
     "muster.sampling.relu_chain",
     "muster.sampling.matrix_product",
     "muster.sampling.output_law",
@@ -136,6 +137,7 @@ for _module in (
     "muster.sampling.regression",
     "muster.sampling.random_features",
     "muster.sampling.batch_hessian",
+    "muster.sampling.one_step",
     "muster.external.experiment",
     "muster.command.experiment",
 ):

@@ -110,8 +110,9 @@ class StudyPlan:
 
         Where the experiment brings its own runs, what it does not bring is there but empty.
         """
-        own = self.brought if self.run_keys and table == "runs" else tuple(COLUMNS[table])
-        return (*self.keys[1:], *own)
+        brought = self.brought if table == "runs" else ()
+        own = () if self.run_keys and table == "runs" else tuple(COLUMNS[table])
+        return (*self.keys[1:], *own, *brought)
 
     @cached_property
     def digest(self) -> str:

@@ -228,3 +228,31 @@ def test_a_model_without_its_evaluation_is_named() -> None:
     del tree["exp_data/evals/evaluation_m-1_heavy.json"]
     with pytest.raises(MusterError, match=r"exp_data/models/m-1\.json or its evaluation"):
         READERS["open_lm_archive"](archive(tree), {})
+
+
+SEEDS, DEPTHS = {"column": "seed", "values": 2}, {"column": "depth", "values": [2, 4, 8]}
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_an_array_becomes_one_row_an_entry() -> None:
+    array = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])
+    frame = READERS["npy"](npy(array), {"axes": [SEEDS, DEPTHS]})
+    assert frame["seed"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert frame["depth"].tolist() == [2, 4, 8, 2, 4, 8]
+    assert frame["value"].tolist()[:5] == [1, 2, 3, 4, 5]
+    assert np.isnan(frame["value"].iloc[5])
+
+
+def test_an_array_of_another_shape_is_refused() -> None:
+    with pytest.raises(MusterError, match=r"shape \(2, 3\), the axes have \(3, 2\)"):
+        READERS["npy"](npy(np.zeros((2, 3))), {"axes": [DEPTHS, SEEDS]})
+
+
+def test_no_pickle_is_opened() -> None:
+    with pytest.raises(MusterError, match="not readable as an array of NumPy"):
+        READERS["npy"](npy(np.array([{}], dtype=object)), {"axes": [SEEDS]})

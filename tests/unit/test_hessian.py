@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from muster.training import PROBE_COSTS, hessian
+from muster.training import hessian
+from muster.training.costs import PROBE_COSTS
 from muster.training.hessian import batch_hessian, flatten, hessian_product, largest_eigenvalue, unflatten
 from tests.unit.test_engine import cell, snapshot, trained
 

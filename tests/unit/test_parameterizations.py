@@ -26,6 +26,7 @@ from muster.parameterizations import (
 )
 
 MATRICES = ("input", "hidden", "readout")
+RELATIVE = [name for name in PARAMETERIZATIONS if not PARAMETERIZATIONS[name].unit]  # those with a base shape
 
 # x of LR ∝ n^x, input / hidden / readout, as in Everett et al. 2024, Table 1; for the last two of full_alignment as in
 # Yang, Hu et al. 2022, Tables 3 and 8 (adafactor is not there: its rates are the same in all forms of µP).
@@ -129,7 +130,7 @@ def test_init_multiplier_and_epsilon_exponents_equal_the_table(line):
         assert powers.eps.width == numbers[6 + i]
 
 
-@pytest.mark.parametrize("name", list(PARAMETERIZATIONS))
+@pytest.mark.parametrize("name", RELATIVE)
 def test_every_parameterization_is_stable_at_initialization(name):
     table = PARAMETERIZATIONS[name]
     assert sum(table.row("input")) == 0
@@ -138,7 +139,7 @@ def test_every_parameterization_is_stable_at_initialization(name):
 
 
 @pytest.mark.parametrize("rule", ["full_alignment", "no_alignment", "omega_out_1"])
-@pytest.mark.parametrize("name", list(PARAMETERIZATIONS))
+@pytest.mark.parametrize("name", RELATIVE)
 def test_a_shift_of_a_and_b_moves_rates_as_the_symmetry_demands(name, rule):
     table = PARAMETERIZATIONS[name]
     rng = np.random.default_rng(0)
@@ -158,7 +159,7 @@ def test_a_shift_of_a_and_b_moves_rates_as_the_symmetry_demands(name, rule):
 @pytest.mark.parametrize("rule", list(RULES))
 def test_at_the_base_shape_everything_is_standard(optimizer, rule):
     tensors = _tensors(64)
-    for name in PARAMETERIZATIONS:
+    for name in RELATIVE:
         for epsilon_rule in EPSILON_RULES:
             for decay_rule in DECAY_RULES:
                 found = scalings(
@@ -185,7 +186,7 @@ def test_scalings_of_mup_with_adam_are_these_numbers():
 
 def test_vectors_move_as_an_input_with_its_multiplier_shifted_away():
     """A bias is a weight from the constant 1; starting at 0 it needs no multiplier, so its rate is the shifted one."""
-    for name in PARAMETERIZATIONS:
+    for name in RELATIVE:
         table = PARAMETERIZATIONS[name]
         a = table.row("input").a
         for optimizer, slope in {"sgd": 2, "adam": 1, "adafactor": 0}.items():
@@ -217,6 +218,7 @@ def test_effective_table_states_what_is_applied():
     assert hidden == {
         "tensor": "w2",
         "role": "hidden",
+        "branch": False,
         "shape": (256, 256),
         "effective_init_std": pytest.approx(math.sqrt(2) / 16, rel=1e-15),
         "init_std": pytest.approx(math.sqrt(2) / 8, rel=1e-15),
@@ -227,9 +229,9 @@ def test_effective_table_states_what_is_applied():
         "a": 0.5,
         "b": 0,
         "g": 1.0,
-        "lr_exponent": -0.5,
-        "epsilon_exponent": -1.0,
-        "weight_decay_exponent": 0.5,
+        "lr_exponent": (-0.5, 0.0),
+        "epsilon_exponent": (-1.0, 0.0),
+        "weight_decay_exponent": (0.5, 0.0),
     }
 
 
@@ -249,8 +251,11 @@ def test_effective_standard_deviation_is_that_of_the_invariant():
 def test_render_table_aligns_columns_and_writes_fractions():
     rows = effective_table("mup", "adam", "full_alignment", _tensors(256), 4.0, 2**-7)
     heading, *lines = render_table(rows).splitlines()
-    assert heading.split()[:9] == ["tensor", "role", "shape", "std(W)", "std(w)", "W/w", "lr", "eps", "decay"]
-    assert lines[3].split()[:7] == ["w2", "hidden", "256×256", "0.08839", "0.08839", "1", "0.001953"]
+    assert heading.split()[:10] == [
+        *("tensor", "role", "branch", "shape"),
+        *("std(W)", "std(w)", "W/w", "lr", "eps", "decay"),
+    ]
+    assert lines[3].split()[:8] == ["w2", "hidden", "–", "256×256", "0.08839", "0.08839", "1", "0.001953"]
     assert lines[0].split()[-3:] == ["n^-1/2", "1", "n^1/2"]
     assert all(line.index(row["role"]) == heading.index("role") for line, row in zip(lines, rows, strict=True))
 

@@ -139,29 +139,54 @@ def _show_estimator(args: Namespace) -> None:
 
 def _show_parameterization(args: Namespace) -> None:
     """What is applied to each tensor of a network of the given size, as users of mup ask."""
-    from muster.data import dimensions
-    from muster.parameterizations import PARAMETERIZATIONS, Tensor, effective_table, render_table
+    from pydantic import ValidationError
+
+    from muster.config.load import problems
+    from muster.parameterizations import (
+        PARAMETERIZATIONS,
+        branch_multiplier,
+        effective_table,
+        render_table,
+        shape_ratios,
+    )
+    from muster.training.experiment import TrainCell, tensors
 
     table = PARAMETERIZATIONS[args.name]
-    shape = dimensions(args.data, {})
-    width, depth = args.width, args.depth
-    tensors = [Tensor("input", "input", (shape.features, width))]
-    tensors += [Tensor(f"hidden{i}", "hidden", (width, width)) for i in range(2, depth + 1)]
-    tensors.append(Tensor("readout", "readout", (width, shape.outputs)))
+    named = ("optimizer", "rule", "width", "base_width", "depth", "base_depth", "data", "family", "norm", "bias",
+             "branch_exponent", "block_layers", "epsilon_rule", "decay_rule")  # fmt: skip
+    given = {name: value for name in named if (value := getattr(args, name)) is not None}
+    settings = {"parameterization": args.name, "seed": 0, "steps": 1, "log2_lr": [0.0], **given}
+    try:
+        cell = TrainCell.model_validate(settings)
+    except ValidationError as error:
+        raise problems(error, TrainCell, settings, Path("muster show parameterization"))[0] from None
+    trained = tensors(cell)
+    width_ratio, depth_ratio = shape_ratios(cell)
     rows = effective_table(
         args.name,
-        args.optimizer,
-        args.rule,
-        tensors,
-        width / args.base_width,
+        cell.optimizer,
+        cell.rule,
+        trained,
+        width_ratio,
         args.lr,
         eps=args.eps,
         weight_decay=args.weight_decay,
+        depth_ratio=depth_ratio,
+        alpha=cell.branch_exponent,
+        epsilon_rule=cell.epsilon_rule,
+        decay_rule=cell.decay_rule,
     )
-    print((table.__doc__ or args.name).strip().split("\n")[0])
-    print(f"{args.optimizer}, rule {args.rule}, width {width}, base width {args.base_width} (where it equals sp)\n")
-    print(render_table(rows))
-    print("\nW = (W/w)·w acts in the network, w is trained; a, b, g: powers of 1/width in W/w, std(w), gradient of w")
+    print(table.summary)
+    base = "no base shape" if table.unit else f"base {cell.base_width} × {cell.base_depth} (where it equals sp)"
+    print(f"family {cell.family}, width {cell.width}, depth {cell.depth}, {base}")
+    print(f"{cell.optimizer}, rule {cell.rule}, epsilon_rule {cell.epsilon_rule}, decay_rule {cell.decay_rule}")
+    if any(tensor.branch for tensor in trained):
+        print(f"residual branches × {branch_multiplier(cell):.4g}")
+    print(f"\n{render_table(rows)}")
+    print("\nW = (W/w)·w acts in the network, w is trained; a, b, g: powers of 1/n in W/w, std(w), gradient of w")
+    print("n: width, L: depth, over the base shape" if not table.unit else "n: fan-in, L: depth, both absolute")
+    for note in table.notes:
+        print(f"- {note}")
 
 
 def _show_dataset(args: Namespace) -> None:

@@ -3,7 +3,17 @@
 Adding one: a module with an `Options` model and a `build` function that registers a `Dataset`, imported below.
 """
 
-from muster.data import digits, fashion_mnist, mnist1d, modular_addition, python_text, sparse_features, teacher
+from muster.data import (
+    digits,
+    fashion_mnist,
+    hf_text,
+    mnist1d,
+    modular_addition,
+    python_text,
+    sparse_features,
+    teacher,
+    text_file,
+)
 from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Raw, validate
 from muster.data.store import dataset_key, describe, dimensions, load_dataset, load_manifest, prepare, write_dataset
 
@@ -19,6 +29,7 @@ __all__ = [
     "digits",
     "dimensions",
     "fashion_mnist",
+    "hf_text",
     "load_dataset",
     "load_manifest",
     "mnist1d",
@@ -27,6 +38,7 @@ __all__ = [
     "python_text",
     "sparse_features",
     "teacher",
+    "text_file",
     "validate",
     "write_dataset",
 ]

@@ -45,6 +45,11 @@ class Dimensions(NamedTuple):
     outputs: int
     task: Task
 
+    @property
+    def positions(self) -> int:
+        """Outputs that one example has: one a token of a sequence, else 1."""
+        return self.features if self.task == "next_token" else 1
+
 
 @dataclass(frozen=True)
 class Raw:

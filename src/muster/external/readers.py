@@ -44,6 +44,19 @@ class PythonOptions(Section):
     variables: dict[str, str] = Field(min_length=1, description="Column → variable that holds it, as (nested) lists")
 
 
+class Axis(Section):
+    """One axis of an array."""
+
+    column: str = Field(min_length=1, description="Name of the column it becomes")
+    values: list[float] | int = Field(description="Values along it; a number n means 0 … n − 1")
+
+
+class NpyOptions(Section):
+    """Options of `npy`."""
+
+    axes: list[Axis] = Field(min_length=1, description="The array's axes in order: column and values of each")
+
+
 class NotebookOptions(Section):
     """Options of `datablations_notebook`."""
 
@@ -119,6 +132,21 @@ def read_parquet(data: bytes, options: NoOptions) -> "pd.DataFrame":
         return pq.read_table(io.BytesIO(data)).to_pandas().rename(columns=str)
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(f"not readable as Parquet ({error})") from None
+
+
+def read_npy(data: bytes, options: NpyOptions) -> "pd.DataFrame":
+    """An array saved by NumPy, as one row an entry: the columns of its axes, and `value`."""
+    import pandas as pd
+
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise _unreadable(f"not readable as an array of NumPy ({error})") from None
+    levels = [range(axis.values) if isinstance(axis.values, int) else axis.values for axis in options.axes]
+    if array.shape != (shape := tuple(len(values) for values in levels)):
+        raise _unreadable(f"the array has shape {array.shape}, the axes have {shape}")
+    index = pd.MultiIndex.from_product(levels, names=[axis.column for axis in options.axes])
+    return pd.DataFrame({"value": array.ravel()}, index=index).reset_index()
 
 
 def _assignments(text: str) -> dict[str, list[ast.expr]]:
@@ -314,6 +342,7 @@ def _open_lm_row(model: dict[str, Any], accuracy: dict[str, float], tasks: list[
 for _name, _reader in {
     "csv": Reader("Comma-separated values with a header", read_csv, CsvOptions),
     "parquet": Reader("A Parquet file", read_parquet),
+    "npy": Reader("An array saved by NumPy, one row an entry", read_npy, NpyOptions),
     "python_lists": Reader(
         "Columns typed as lists in a Python program, parsed, not run", read_python_lists, PythonOptions
     ),

@@ -23,6 +23,8 @@ MEASURED = frozenset(
         "eval_loss",
         "value",
         "se",
+        "log2_lr_low",
+        "log2_lr_high",
     }
 )
 WITHIN_RUN = frozenset({"step", "probe", "layer"})

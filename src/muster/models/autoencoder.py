@@ -12,7 +12,7 @@ from torch import Tensor
 from muster.models.activations import ACTIVATIONS
 from muster.models.base import Site
 from muster.models.mlp import LossGradient, Weights
-from muster.parameterizations.scaling import Tensor as TensorSpec
+from muster.models.shapes.autoencoder import tensors
 
 
 class Autoencoder:
@@ -20,12 +20,7 @@ class Autoencoder:
 
     def __init__(self, cell, in_features: int, out_features: int):
         self.activation = ACTIVATIONS[cell.activation]
-        # A standard deviation of gain/√fan_in that is 1/√width.
-        gain = (in_features / cell.width) ** 0.5 * cell.init_gain
-        self.tensors = [
-            TensorSpec("w1", "input", (in_features, cell.width), "normal", gain),
-            TensorSpec("b2", "fixed", (out_features,), "zeros"),
-        ]
+        self.tensors = tensors(cell, in_features, out_features)
 
     def sites(self, w: Weights, multiplier: Mapping[str, float], x_ExBxI: Tensor) -> list[Site]:
         """The two matrix products of a forward pass; the second result is the output f_ExBxN, after φ."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from muster.models.activations import ACTIVATIONS
 from muster.models.base import Site
-from muster.parameterizations.scaling import Tensor as TensorSpec
+from muster.models.shapes.mlp import tensors
 
 Weights = Mapping[str, Tensor]
 LossGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -24,22 +24,9 @@ class Mlp:
         self.activation = ACTIVATIONS[cell.activation]
         self.norm = cell.norm == "layer"
         self.bias = cell.bias
-        sizes = [in_features, *[cell.width] * cell.depth, out_features]
         self.layers = range(1, cell.depth + 2)
         self.depth = cell.depth
-        self.tensors: list[TensorSpec] = []
-        for layer, fan_in, fan_out in zip(self.layers, sizes, sizes[1:], strict=False):
-            role = "input" if layer == 1 else "readout" if layer == self.layers[-1] else "hidden"
-            gain = 1.0 if layer == 1 or self.norm else self.activation.gain
-            if role == "readout":
-                gain = cell.readout_gain
-            self.tensors.append(TensorSpec(f"w{layer}", role, (fan_in, fan_out), "normal", gain * cell.init_gain))
-            if cell.bias:
-                self.tensors.append(
-                    TensorSpec(f"b{layer}", "fixed" if role == "readout" else "vector", (fan_out,), "zeros")
-                )
-            if self.norm and role != "readout":
-                self.tensors.append(TensorSpec(f"g{layer}", "vector", (fan_out,), "ones"))
+        self.tensors = tensors(cell, in_features, out_features)
 
     def sites(self, w: Weights, multiplier: Mapping[str, float], x_ExBxI: Tensor) -> list[Site]:
         """Every matrix product of a forward pass, in order; the last result is the output f_ExBxK."""

@@ -4,10 +4,11 @@
 Names live in the registries PARAMETERIZATIONS, RULES, EPSILON_RULES, DECAY_RULES, ROLES and UPDATES (optimizers).
 """
 
+from muster.parameterizations.depth import branch_multiplier, shape_ratios
 from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, RULES
-from muster.parameterizations.scaling import Exponents, Power, Scaling, Tensor, exponents, scalings
+from muster.parameterizations.scaling import Exponents, Scaling, Tensor, exponents, scalings
 from muster.parameterizations.show import effective_table, render_table
-from muster.parameterizations.tables import AB, PARAMETERIZATIONS, ROLES, UPDATES, Parameterization, Role, Update
+from muster.parameterizations.tables import AB, PARAMETERIZATIONS, ROLES, UPDATES, Parameterization, Power, Role, Update
 
 __all__ = [
     "AB",
@@ -24,8 +25,10 @@ __all__ = [
     "Scaling",
     "Tensor",
     "Update",
+    "branch_multiplier",
     "effective_table",
     "exponents",
     "render_table",
     "scalings",
+    "shape_ratios",
 ]

@@ -1,18 +1,31 @@
 """Rules that complete a parameterization: exponents of learning rate, Adam's ε and weight decay.
 
-Every function returns the exponent x of a factor r^x, where r is the width relative to the base shape.
+A learning-rate rule returns the exponent x of a factor r^x, where r is the width relative to the base shape;
+`branch_rate` completes it in depth. The other rules return powers of width and depth.
 """
 
 from collections.abc import Callable
 
-from muster.parameterizations.tables import ROLES, Parameterization, Update
+from muster.parameterizations.tables import ROLES, Parameterization, Power, Update
 from muster.registry import Registry
 
 Rule = Callable[[Parameterization, Update, str], float]
 
 RULES: Registry[Rule] = Registry("rule")
-EPSILON_RULES: Registry[Callable[[Parameterization, str], float]] = Registry("epsilon_rule")
-DECAY_RULES: Registry[Callable[[float], float]] = Registry("decay_rule")
+EPSILON_RULES: Registry[Callable[[Parameterization, str, bool, float], Power]] = Registry("epsilon_rule")
+DECAY_RULES: Registry[Callable[[Power], Power]] = Registry("decay_rule")
+
+ONE_RATE = ("constant", "global")  # rules of one rate for all tensors: none of its own for residual branches
+
+
+def branch_rate(update: Update, alpha: float) -> float:
+    """x of the rate's factor depth^x inside residual branches that are multiplied by depth^(−alpha).
+
+    The output moves by depth · depth^(−α) · depth^x · depth^(−α·p), where the step scales as |gradient|^p and the
+    branches' changes add up coherently. Hence x = α(1 + p) − 1: 2α − 1 for SGD, α − 1 for Adam (Bordelon et al. 2024;
+    Dey et al. 2025, Table 1).
+    """
+    return alpha * (1.0 + update.gradient) - 1.0
 
 
 def stable_rate(table: Parameterization, update: Update, role: str, alignment: float) -> float:
@@ -20,9 +33,11 @@ def stable_rate(table: Parameterization, update: Update, role: str, alignment: f
 
     The output moves by n^(−a) · n^x · n^(−p·g − q·b) · n^s, where the step scales as |gradient|^p·|w|^q and s = 0 for a
     fixed fan-in, else `alignment`: 1 if ΔW adds up coherently along its input, ½ if it is a random sum.
-    Hence x = a + p·g + q·b − s (Everett et al. 2024, Table 1).
+    Hence x = a + p·g + q·b − s (Everett et al. 2024, Table 1). Unit scaling has rates of its own.
     """
     row = table.row(role)
+    if table.unit_rates is not None:
+        return table.unit_rates[role]
     coherence = alignment * ROLES[role].wide_fan_in
     return row.a + update.gradient * table.gradient(role) + update.weight * row.b - coherence
 
@@ -63,24 +78,42 @@ def omega_out_1(table: Parameterization, update: Update, role: str) -> float:
 
 
 @EPSILON_RULES.register("constant")
-def constant_epsilon(table: Parameterization, role: str) -> float:
-    """The same ε at every width."""
-    return 0.0
+def constant_epsilon(table: Parameterization, role: str, branch: bool, alpha: float) -> Power:
+    """The same ε at every width and depth."""
+    return Power(0.0)
 
 
 @EPSILON_RULES.register("scaled")
-def scaled_epsilon(table: Parameterization, role: str) -> float:
-    """ε in proportion to the natural scale of the tensor's gradient (Everett et al. 2024)."""
-    return -table.gradient(role)
+def scaled_epsilon(table: Parameterization, role: str, branch: bool, alpha: float) -> Power:
+    """ε in proportion to the natural scale of the tensor's gradient (Everett et al. 2024), depth^(−α) in branches."""
+    return Power(-table.gradient(role), -alpha * branch)
+
+
+@EPSILON_RULES.register("completep")
+def completep_epsilon(table: Parameterization, role: str, branch: bool, alpha: float) -> Power:
+    """ε ∝ 1/(width · depth^α) inside residual branches, constant elsewhere (Dey et al. 2025, Table 1)."""
+    return Power(-1.0, -alpha) if branch else Power(0.0)
+
+
+@EPSILON_RULES.register("completep_code")
+def completep_code_epsilon(table: Parameterization, role: str, branch: bool, alpha: float) -> Power:
+    """ε ∝ 1/(width · depth^α) in every tensor, as the authors of CompleteP have it in their code."""
+    return Power(-1.0, -alpha)
 
 
 @DECAY_RULES.register("constant")
-def constant_decay(rate: float) -> float:
-    """The same weight decay λ at every width."""
-    return 0.0
+def constant_decay(rate: Power) -> Power:
+    """The same weight decay λ at every width and depth."""
+    return Power(0.0)
 
 
 @DECAY_RULES.register("constant_product")
-def constant_product(rate: float) -> float:
-    """λ against the learning rate, so that η·λ is the same at every width (default of the package mup)."""
-    return -rate
+def constant_product(rate: Power) -> Power:
+    """λ against the learning rate, so that η·λ is the same at every width and depth (default of the package mup)."""
+    return Power(-rate.width, -rate.depth)
+
+
+@DECAY_RULES.register("completep")
+def completep_decay(rate: Power) -> Power:
+    """λ against the rate's width factor alone: λ ∝ width in hidden weights at any depth (Dey et al. 2025, Table 1)."""
+    return Power(-rate.width)

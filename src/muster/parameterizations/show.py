@@ -19,29 +19,38 @@ def effective_table(
     eps: float = 1.0,
     weight_decay: float = 1.0,
     depth_ratio: float = 1.0,
+    alpha: float | None = None,
     epsilon_rule: str = "constant",
     decay_rule: str = "constant_product",
 ) -> list[dict[str, Any]]:
-    """One row a tensor: what is applied to it, and the exponents of the width ratio behind it.
+    """One row a tensor: what is applied to it, and the exponents of the width and depth ratios behind it.
 
     effective_init_std is the standard deviation of multiplier·w, init_std that of w; learning_rate, epsilon and
     weight_decay are `lr`, `eps` and `weight_decay` times the tensor's factors (the factors alone at the defaults).
-    a, b: multiplier ∝ n^(−a), init_std ∝ n^(−b); g: gradient ∝ n^(−g) at initialization; `*_exponent`: x of n^x.
-    Errors as in `scalings`.
+    a, b: multiplier ∝ n^(−a), init_std ∝ n^(−b); g: gradient ∝ n^(−g) at initialization; `*_exponent`: the `Power` (x,
+    y) of n^x·L^y. Arguments and errors as in `scalings`.
     """
     rules = {"epsilon_rule": epsilon_rule, "decay_rule": decay_rule}
     applied = scalings(
-        parameterization, optimizer, rule, tensors, width_ratio=width_ratio, depth_ratio=depth_ratio, **rules
+        parameterization,
+        optimizer,
+        rule,
+        tensors,
+        width_ratio=width_ratio,
+        depth_ratio=depth_ratio,
+        alpha=alpha,
+        **rules,
     )
     table = PARAMETERIZATIONS[parameterization]
     rows = []
     for tensor in tensors:
         scaling = applied[tensor.name]
-        powers = exponents(table, optimizer, rule, tensor.role, **rules)
+        powers = exponents(table, optimizer, rule, tensor.role, branch=tensor.branch, alpha=alpha, **rules)
         rows.append(
             {
                 "tensor": tensor.name,
                 "role": tensor.role,
+                "branch": tensor.branch,
                 "shape": tensor.shape,
                 "effective_init_std": scaling.multiplier * scaling.init_std,
                 "init_std": scaling.init_std,
@@ -52,9 +61,9 @@ def effective_table(
                 "a": table.row(tensor.role).a,
                 "b": table.row(tensor.role).b,
                 "g": table.gradient(tensor.role),
-                "lr_exponent": powers.lr.width,
-                "epsilon_exponent": powers.eps.width,
-                "weight_decay_exponent": powers.weight_decay.width,
+                "lr_exponent": powers.lr,
+                "epsilon_exponent": powers.eps,
+                "weight_decay_exponent": powers.weight_decay,
             }
         )
     return rows
@@ -63,6 +72,7 @@ def effective_table(
 _HEADINGS = {
     "tensor": "tensor",
     "role": "role",
+    "branch": "branch",
     "shape": "shape",
     "effective_init_std": "std(W)",
     "init_std": "std(w)",
@@ -86,7 +96,7 @@ def render_table(rows: Sequence[dict[str, Any]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADINGS))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
+            cell.ljust(width) if i < 4 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
@@ -96,10 +106,13 @@ def render_table(rows: Sequence[dict[str, Any]]) -> str:
 def _text(column: str, value: Any) -> str:
     if column in ("tensor", "role"):
         return str(value)
+    if column == "branch":
+        return "yes" if value else "–"
     if column == "shape":
         return "×".join(map(str, value))
     if column in ("a", "b", "g"):
         return str(Fraction(value))
     if column.endswith("_exponent"):
-        return f"n^{Fraction(value)}" if value else "1"
+        factors = [f"{base}^{Fraction(x).limit_denominator(1000)}" for base, x in zip("nL", value, strict=True) if x]
+        return "·".join(factors) or "1"
     return f"{value:.4g}"

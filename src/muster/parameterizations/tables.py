@@ -43,6 +43,16 @@ class Update(Entry):
     weight: float
 
 
+class Power(NamedTuple):
+    """A factor (width/base_width)^width · (depth/base_depth)^depth."""
+
+    width: float
+    depth: float = 0.0
+
+    def at(self, width_ratio: float, depth_ratio: float) -> float:
+        return width_ratio**self.width * depth_ratio**self.depth
+
+
 class AB(NamedTuple):
     """Exponents of the forward multiplier n^(−a) and of the initial standard deviation n^(−b)."""
 
@@ -52,9 +62,31 @@ class AB(NamedTuple):
 
 @dataclass(frozen=True)
 class Parameterization(Entry):
-    """Exponents (a, b) per role; a learning-rate rule completes them with c."""
+    """Exponents (a, b) per role; a learning-rate rule completes them with c.
+
+    branch_exponent: α of the residual branches' multiplier depth^(−α), which also sets the rates inside branches; None
+    where depth changes nothing. epsilon_rule, decay_rule: what a cell takes that names none. notes: where the source
+    differs from its authors' code, or leaves a choice. unit_rates: unit scaling, which knows no base shape: n is each
+    tensor's own fan-in (an embedding's width) and depth is counted from 1; these exponents of Adam's rate per role then
+    stand for every rule.
+    """
 
     rows: Mapping[str, AB]
+    branch_exponent: float | None = None
+    epsilon_rule: str = "constant"
+    decay_rule: str = "constant_product"
+    notes: tuple[str, ...] = ()
+    unit_rates: Mapping[str, float] | None = None
+
+    @property
+    def alpha(self) -> float:
+        """α of the branches where no cell chooses another: 0 without a depth rule."""
+        return self.branch_exponent or 0.0
+
+    @property
+    def unit(self) -> bool:
+        """Whether sizes are absolute: unit scaling."""
+        return self.unit_rates is not None
 
     def row(self, role: str) -> AB:
         """(a, b) of a role. Raises MusterError for an unknown role, or one that this parameterization leaves open."""
@@ -89,6 +121,7 @@ for _name, _role in {
     "input": Role("Weights from a fixed number of inputs to the width", wide_fan_in=False, below_readout=True),
     "hidden": Role("Weights from width to width", wide_fan_in=True, below_readout=True),
     "readout": Role("Weights from the width to a fixed number of outputs", wide_fan_in=True, below_readout=False),
+    "embedding": Role("Rows looked up, a token or position each (fan-in 1)", wide_fan_in=False, below_readout=True),
     "vector": Role("Biases and gains of hidden units (fan-in 1)", wide_fan_in=False, below_readout=True),
     "fixed": Role("Tensors no dimension of which grows: the readout's bias", wide_fan_in=False, below_readout=False),
 }.items():
@@ -121,7 +154,66 @@ _ROWS = {
 # Biases start at 0 and gains at 1 everywhere, so no parameterization rescales the tensors that have no fan-in.
 _UNSCALED = {"vector": AB(0, 0), "fixed": AB(0, 0)}
 
-for _name, (_summary, _input, _hidden, _readout) in _ROWS.items():
+
+def _rows(first: AB, hidden: AB, readout: AB) -> dict[str, AB]:
+    return {"input": first, "embedding": first, "hidden": hidden, "readout": readout, **_UNSCALED}
+
+
+for _name, (_summary, *_three) in _ROWS.items():
+    PARAMETERIZATIONS.register(_name)(Parameterization(_summary, _rows(*_three)))
+
+_COMPLETEP_NOTES = (
+    "ε: the paper's Table 1 scales it inside residual blocks only (epsilon_rule completep, the default here); the "
+    "authors' code scales every group (completep_code), though gradients outside the blocks do not fall with depth",
+    "decay: Table 1 has λ ∝ n in hidden weights at every α (decay_rule completep, the default here), so η·λ falls with "
+    "depth as L^(α−1); constant_product keeps η·λ",
+    "µP: Table 1 scales ε and λ in its µP column too, the authors' µP code leaves both alone; here mup_table8 with "
+    "epsilon_rule and decay_rule gives either",
+)
+
+# Dey et al. 2025 (CompleteP), Table 1, whose width rules are Table 8 of Tensor Programs V; α = ½ is Depth-µP.
+for _name, _alpha, _summary in (
+    ("depth_mup", 0.5, "Depth-µP: mup_table8 and residual branches × depth^(−½) (Tensor Programs VI)"),
+    ("completep", 1.0, "CompleteP: mup_table8 and residual branches × 1/depth (Dey et al. 2025, Table 1)"),
+):
     PARAMETERIZATIONS.register(_name)(
-        Parameterization(_summary, {"input": _input, "hidden": _hidden, "readout": _readout, **_UNSCALED})
+        Parameterization(
+            _summary,
+            PARAMETERIZATIONS["mup_table8"].rows,
+            branch_exponent=_alpha,
+            epsilon_rule="completep",
+            decay_rule="completep",
+            notes=_COMPLETEP_NOTES,
+        )
     )
+
+PARAMETERIZATIONS.register("dmft")(
+    Parameterization(
+        "Mean field in width and depth: mfp and residual branches × depth^(−½) (Bordelon et al. 2024)",
+        PARAMETERIZATIONS["mfp"].rows,
+        branch_exponent=0.5,
+        notes=(
+            "readout: 1/(γ₀·n) with γ₀ = 1 at the base width; the public code hp-transfer-mlp divides by another √n "
+            "and multiplies Adam's rates by √n, which is not this form",
+        ),
+    )
+)
+
+# Blake et al. 2024 as in the package unit-scaling 0.3.5: forward multipliers of its functions, rates of its Adam.
+PARAMETERIZATIONS.register("umup")(
+    Parameterization(
+        "Unit-scaled µP (u-µP): unit variance, multipliers from each tensor's fan-in, no base shape",
+        {**_rows(AB(0.5, 0), AB(0.5, 0), AB(1, 0)), "embedding": AB(0, 0)},
+        branch_exponent=0.5,
+        notes=(
+            "sizes: n is a tensor's own fan-in (an embedding's width), L the depth; neither is over a base shape",
+            "embeddings: their rate ∝ n^(−½) was found by experiment; µP derives n^0",
+            "gains, init_gain: factors of the forward multiplier, as std(w) is 1; the package has them in its "
+            "activations and its multipliers α",
+            "gradients: the package rescales the backward pass, which Adam with ε = 0 does not see; only Adam's "
+            "rates are here",
+            "decay: the package's independent λ is our λ·η under constant_product",
+        ),
+        unit_rates={"input": -0.5, "embedding": -0.5, "hidden": -0.5, "readout": 0, "vector": 0, "fixed": 0},
+    )
+)

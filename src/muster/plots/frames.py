@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Group = dict[str, Any]
 
 FACETS = ("parameterization", "optimizer", "rule")
-PARAMETERIZATIONS = ("sp", "ntp", "mfp", "mup")
+PARAMETERIZATIONS = ("sp", "ntp", "mfp", "mup", "depth_mup", "completep")
 
 
 class Prediction(NamedTuple):

@@ -1,4 +1,4 @@
-"""Loss against learning rate, one line per width."""
+"""Loss against learning rate, one line per width or depth."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class SweepOptions(Options):
 
     response: str | None = Field(None, description="Column of the loss; the fit's response if absent")
     along: str | None = Field(None, description="Axis shown as hue; the fit's axis if absent")
+    hue_label: str | None = Field(None, description="Name of the hue with its unit; the axis's own if absent")
     loss_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the basins span 4-fold")
     ceiling: float | None = Field(None, gt=0, description="Largest loss shown; chosen from the data if absent")
     columns: int | None = Field(None, ge=1, description="Panels per row")
@@ -79,7 +80,7 @@ def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figur
         note = f"{above} of {own_means['mean'].notna().sum()} means above the axis"
         style.panel_title(ax, style.phrase(group), note if above else "")
     style.outer_labels(axes, style.label("log2_lr"), style.label(response, data))
-    style.legend(fig, _keys(hues, along, rows, means, optima))
+    style.legend(fig, _keys(hues, options.hue_label or style.label(along), rows, means, optima))
     style.heading(fig, data, options.title)
     return fig
 
@@ -188,9 +189,9 @@ def _diverged(ax: Axes, means: pd.DataFrame, along: str, hues: dict[Any, Any], m
             ax.plot(x, height, transform=across, color=hues[value], ms=3.6, zorder=6, gid="diverged", **look)
 
 
-def _keys(hues: dict[Any, Any], along: str, rows: pd.DataFrame, means: pd.DataFrame, optima: list[str]) -> list[Any]:
+def _keys(hues: dict[Any, Any], name: str, rows: pd.DataFrame, means: pd.DataFrame, optima: list[str]) -> list[Any]:
     seeds = rows["seed"].nunique()
-    keys = [style.line_key(style.label(along), "none")]
+    keys = [style.line_key(name, "none")]
     keys += [style.line_key(f"{value:g}", color, marker="o", ms=3) for value, color in hues.items()]
     keys.append(style.line_key(f"geometric mean of {seeds} seeds" if seeds > 1 else "one seed"))
     if seeds > 1:

@@ -129,8 +129,8 @@ def run(cell: RandomFeaturesCell, context: Context) -> Outcome:
 
 
 def cost(cell: RandomFeaturesCell) -> Cost:
-    """Matrix products at 20 GFLOP/s, factorisations at 4, normal numbers at 15 ns, and 30 ns for each entry of the m × m
-    matrices of a finite fit, which are gone over a dozen times: one core."""
+    """Matrix products at 20 GFLOP/s, factorisations at 4, normal numbers at 15 ns, and 30 ns for each entry of the
+    m × m matrices of a finite fit, which are gone over a dozen times: one core."""
     m, (small, large), entries = cell.latent, cell.shape, 0
     if cell.quantity == "limits":
         sizes = (cell.samples, cell.width)

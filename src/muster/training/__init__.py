@@ -1,8 +1,6 @@
 """The stacked training engine."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
+import muster.experiments  # noqa: F401  # first: `stability` builds on the cell of `experiment`, and each registers itself
 from muster.registry import Registry
 
 PROBES: Registry = Registry(
@@ -12,23 +10,7 @@ PROBES: Registry = Registry(
         for name in ("coordinate_check", "feature_change", "alignment", "ntk", "epsilon")
     }
     | {"batch_hessian": "muster.training.hessian:batch_hessian"}
+    | {name: f"muster.training.linearization:{name}" for name in ("linearization", "residual_growth")}
+    | {name: f"muster.training.attention:{name}" for name in ("attention_logits", "output_drift", "token_loss")}
     | {name: f"muster.training.representation:{name}" for name in ("accuracy", "superposition")},
 )
-
-
-class ProbeCost(NamedTuple):
-    """What one reading after step 0 takes: gradients, of all members side by side, and examples in all of them."""
-
-    gradients: float
-    examples: float
-
-
-def _batch_hessian(examples: int) -> ProbeCost:
-    """Two gradients a product: 14 products of Lanczos on the whole training set, 10 on each of 8 batches of every size,
-    256 on single examples. Lanczos' numbers were counted on digits at widths 32 and 96."""
-    sizes = (examples // 16).bit_length()  # 4, 8, … up to a quarter of the set
-    return ProbeCost(2.0 * (14 + 256 + 80 * sizes), 2.0 * (14 * examples + 256 + 80 * 4 * (2**sizes - 1)))
-
-
-# Cost by number of training examples, of the probes that take longer than a few steps of training; needs no torch.
-PROBE_COSTS: dict[str, Callable[[int], ProbeCost]] = {"batch_hessian": _batch_hessian}

@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,10 @@ from muster.experiments import Context, Outcome
 from muster.models import FAMILIES
 from muster.optimizers import OPTIMIZERS
 from muster.optimizers.base import Hyper, Optimizer
+from muster.parameterizations.depth import shape_ratios
 from muster.parameterizations.scaling import scalings
 from muster.training import PROBES, checkpoint, schedules
+from muster.training.clipping import clip_gradients
 from muster.training.device import DTYPES, autocast, resolve
 from muster.training.losses import LOSSES
 from muster.training.snapshot import Snapshot
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from muster.training.experiment import TrainCell
 
 CHECK_EVERY = 16  # steps between looks at the loss for divergence
-EVALUATION_SLICE = 512  # examples evaluated at once
+EVALUATION_SLICE = 512  # outputs evaluated at once, of one member
 CHECKPOINT_SECONDS = 30.0
 
 
@@ -43,6 +46,7 @@ class Data:
     """The data set on the device, its fixed evaluation subsets and the probe batch.
 
     fresh: batches (generator, size) of a data set that is a distribution; None where training goes through x and y.
+    positions: outputs that an example has, one a token of a sequence, else 1.
     """
 
     x: Tensor
@@ -51,6 +55,7 @@ class Data:
     heldout: tuple[Tensor, Tensor]
     outputs: int
     fresh: Callable[[np.random.Generator, int], tuple[Tensor, Tensor]] | None = None
+    positions: int = 1
 
     @classmethod
     def of(cls, arrays: Arrays, cell: "TrainCell", device: torch.device, dtype: torch.dtype) -> "Data":
@@ -62,14 +67,15 @@ class Data:
         x, y = move(arrays.train_x[chosen]).flatten(1), move(arrays.train_y[chosen])
         heldout_x, heldout_y = move(arrays.heldout_x).flatten(1), move(arrays.heldout_y)
         n = cell.evaluation_examples
-        outputs = dimensions(cell.data, cell.data_options).outputs
+        shape = dimensions(cell.data, cell.data_options)
         stream, options = DATASETS[cell.data].stream, validate(cell.data, cell.data_options)
 
         def fresh(rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
             drawn = stream(options, rng, count)  # type: ignore[misc]
             return move(drawn[0]).flatten(1), move(drawn[1])
 
-        return cls(x, y, (x[:n], y[:n]), (heldout_x[:n], heldout_y[:n]), outputs, fresh if stream else None)
+        heldout = heldout_x[:n], heldout_y[:n]
+        return cls(x, y, (x[:n], y[:n]), heldout, shape.outputs, fresh if stream else None, shape.positions)
 
 
 def subset(available: int, cell: "TrainCell") -> np.ndarray | slice:
@@ -128,17 +134,20 @@ class Stack:
         self.dtype = DTYPES[context.dtype]
         self.device = data.x.device
         self.loss = LOSSES[cell.loss]
+        self.training_loss = partial(self.loss, z_loss=cell.z_loss) if cell.z_loss else self.loss
         self.batches = Batches(data, cell.seed, cell.batch_size)
         self.schedule = schedules.factors(cell.schedule, cell.steps, cell.warmup_fraction, cell.decay_fraction)
         self.model: Any = FAMILIES[cell.family](cell, data.x.shape[1], data.outputs)
         optimizer: type[Optimizer] = OPTIMIZERS[cell.optimizer]
+        width_ratio, depth_ratio = shape_ratios(cell)
         self.scaling = scalings(
             cell.parameterization,
             cell.optimizer,
             cell.rule,
             self.model.tensors,
-            width_ratio=cell.width / cell.base_width,
-            depth_ratio=cell.depth / cell.base_depth,
+            width_ratio=width_ratio,
+            depth_ratio=depth_ratio,
+            alpha=cell.branch_exponent,
             epsilon_rule=cell.epsilon_rule,
             decay_rule=cell.decay_rule,
         )
@@ -192,11 +201,13 @@ class Stack:
         """Fill `self.gradients`; return the loss of each member on the batch."""
         x_ExBxI = self.stacked(x_BxI)
         if self.workspace is not None:
-            return self.workspace.loss_gradients(self.weights, x_ExBxI, lambda f: self.loss(f, y_B), self.gradients)
+            return self.workspace.loss_gradients(
+                self.weights, x_ExBxI, lambda f: self.training_loss(f, y_B), self.gradients
+            )
         leaves = {name: w.detach().requires_grad_() for name, w in self.weights.items()}
         with torch.enable_grad(), autocast(self.device, self.context.dtype):
             f = self.model.output(leaves, self.multiplier, x_ExBxI)
-        loss_E, df = self.loss(f.detach().to(self.dtype), y_B)
+        loss_E, df = self.training_loss(f.detach().to(self.dtype), y_B)
         for name, g in zip(leaves, torch.autograd.grad(f, list(leaves.values()), df.to(f.dtype)), strict=True):
             self.gradients[name].copy_(g)
         return loss_E
@@ -205,8 +216,9 @@ class Stack:
         """Mean loss of each member over a fixed subset, shape [E]."""
         x, y = split
         total = torch.zeros(len(self.members), dtype=torch.float64)
-        for start in range(0, len(x), EVALUATION_SLICE):
-            part = slice(start, start + EVALUATION_SLICE)
+        size = max(1, EVALUATION_SLICE // self.data.positions)
+        for start in range(0, len(x), size):
+            part = slice(start, start + size)
             with autocast(self.device, self.context.dtype):
                 f = self.model.output(self.weights, self.multiplier, self.stacked(x[part]))
             total += self.loss(f.to(self.dtype), y[part])[0].cpu().double() * len(x[part])
@@ -272,6 +284,8 @@ class Stack:
         """One optimizer step and whatever is due after it."""
         cell = self.cell
         loss_E = self.compute_gradients(*self.batches[self.step])
+        if cell.clip is not None:
+            clip_gradients(self.gradients, cell.clip)
         self.optimizer.step(self.gradients, self.schedule[self.step])
         self.step += 1
         self.window += loss_E
@@ -372,11 +386,11 @@ def train(cell: "TrainCell", context: Context) -> Outcome:
         f"{len(cell.log2_lr)} members in {len(stacks)} stacks, {parameters:,} parameters, {cell.steps} steps, {device}"
     )
     records = [train_stack(cell, members, data, context, owner) for members in stacks]
-    return tables(cell, records, parameters)
+    return tables(cell, records, parameters, data.positions)
 
 
-def tables(cell: "TrainCell", records: list[Records], parameters: int) -> Outcome:
-    """Turn the stacks' rows into the three tables, keyed by log2_lr."""
+def tables(cell: "TrainCell", records: list[Records], parameters: int, positions: int = 1) -> Outcome:
+    """Turn the stacks' rows into the three tables, keyed by log2_lr; FLOPs are 6 a parameter, output and step."""
     lr = cell.log2_lr
     curves = pd.DataFrame(
         [(lr[e], *row) for r in records for e, *row in r.curves], columns=["log2_lr", "step", "train_loss", "eval_loss"]
@@ -398,7 +412,7 @@ def tables(cell: "TrainCell", records: list[Records], parameters: int) -> Outcom
                 "final_eval_loss": nan if rate in diverged else last[rate][1],
                 "steps": diverged.get(rate, cell.steps),
                 "parameters": parameters,
-                "flops": 6.0 * parameters * batch * diverged.get(rate, cell.steps),
+                "flops": 6.0 * parameters * batch * positions * diverged.get(rate, cell.steps),
                 "seconds": nan,
             }
             for rate in lr

@@ -1,15 +1,31 @@
 """The experiment `train`: its cell, its cost, its registration. Planning imports this file, so it imports no torch."""
 
+import math
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from muster.data import dimensions, validate
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
-from muster.training import PROBE_COSTS, ProbeCost
+from muster.models import SHAPES
+from muster.models.shapes import transformer as shapes
+from muster.parameterizations import PARAMETERIZATIONS, Tensor
+from muster.training.costs import PROBE_COSTS, ProbeCost
 from muster.training.stacks import most_members
 
 LAUNCH_SECONDS = 6e-6  # of one GPU kernel
+# Settings that only some families read.
+OF_FAMILIES = {
+    "edge_density": ("dag_mlp",),
+    "kernel_size": ("convnet",),
+    "architecture_rate": ("dag_mlp", "convnet"),
+    "input_rate": ("mlp",),
+    "block_layers": ("resmlp",),
+    **dict.fromkeys(
+        ("heads", "head_width", "positions", "attention_scale", "qk_norm", "tied", "gains", "feedforward"),
+        ("transformer",),
+    ),
+}
 GPU_FLOPS, GPU_BYTES = 1e13, 1e12  # a second: half the float32 rate and two thirds of the bandwidth of an A100 40 GB
 
 
@@ -27,12 +43,41 @@ class TrainCell(Cell):
     family: str = Field("mlp", description="Family of networks: `muster list families`")
     activation: str = Field("relu", description="`muster list activations`")
     bias: bool = Field(False, description="Biases in every layer")
-    norm: Literal["none", "layer"] = Field("none", description="Layer normalization before each activation")
+    norm: Literal["none", "layer", "rms"] = Field(
+        "none", description="Normalization before each activation, of a transformer before each branch; rms there only"
+    )
     base_width: int = Field(64, ge=1, description="Width at which every parameterization equals sp")
     base_depth: int = Field(3, ge=1, description="Depth at which every parameterization equals sp")
     init_gain: float = Field(1.0, gt=0, description="Factor on every initial standard deviation")
     readout_gain: float = Field(
         1.0, ge=0, description="Readout's initial standard deviation times √fan_in; 0: zero readout"
+    )
+
+    branch_exponent: float | None = Field(
+        None, ge=0, description="α of the residual branches' multiplier depth^(−α); the parameterization's if absent"
+    )
+    block_layers: Literal[1, 2] | None = Field(None, description="resmlp: layers of a residual block; 1 if absent")
+    edge_density: float | None = Field(
+        None, ge=0, le=1, description="dag_mlp: share of the pairs of hidden layers that are joined; a chain if absent"
+    )
+    kernel_size: int | None = Field(None, ge=1, description="convnet: positions that a unit sees; 3 if absent")
+    architecture_rate: bool | None = Field(
+        None, description="Learning rates carry the family's own rule: (Σ_paths L³)^−½ of dag_mlp, 1/kernel of convnet"
+    )
+    input_rate: float | None = Field(None, gt=0, description="mlp: factor on the learning rate of the input layer")
+    heads: int | None = Field(None, ge=1, description="transformer: attention heads, whose width follows")
+    head_width: int | None = Field(None, ge=1, description="transformer: width of a head, 32 if absent, as is `heads`")
+    positions: Literal["learned", "rotary"] | None = Field(
+        None, description="transformer: embedding of positions; learned if absent"
+    )
+    attention_scale: Literal["inverse", "inverse_sqrt"] | None = Field(
+        None, description="transformer: factor on q·k for heads of width d, 1/d or 1/√d; inverse_sqrt if absent"
+    )
+    qk_norm: bool | None = Field(None, description="transformer: normalize queries and keys of each head")
+    tied: bool | None = Field(None, description="transformer: the token embedding is the readout, too")
+    gains: bool | None = Field(None, description="transformer: normalizations have trainable gains")
+    feedforward: Literal["gelu", "relu", "relu2", "swiglu"] | None = Field(
+        None, description="transformer: nonlinearity between blocks' two matrices; gelu if absent"
     )
 
     data: str = Field("mnist1d", description="`muster list datasets`")
@@ -43,10 +88,15 @@ class TrainCell(Cell):
     decay: float | None = Field(
         None, ge=0, description="Exponent of the features' frequencies: option `decay`, as an axis"
     )
+    context: int | None = Field(None, ge=1, description="Tokens of an example of text: option `context`, as an axis")
     examples: int | None = Field(
         None, ge=2, description="Training examples, drawn from the data set's by the seed; all of them if absent"
     )
     loss: Literal["cross_entropy", "squared_error"] = Field("cross_entropy", description="Training loss")
+    z_loss: float | None = Field(
+        None, ge=0, description="Coefficient of log² Z in the training loss, Z the sum of exp over the outputs"
+    )
+    clip: float | None = Field(None, gt=0, description="Largest norm of a member's gradient; longer ones are shortened")
 
     optimizer: str = Field("adam", description="`muster list optimizers`")
     rule: str = Field("full_alignment", description="Learning-rate rule: `muster list rules`")
@@ -56,12 +106,17 @@ class TrainCell(Cell):
     epsilon: float | None = Field(
         None, ge=0, description="Adam's ε at the base shape; the optimizer's default if absent"
     )
-    epsilon_rule: Literal["constant", "scaled"] = Field("constant", description="scaled: ε follows the gradient's size")
+    epsilon_rule: Literal["constant", "scaled", "completep", "completep_code"] = Field(
+        "constant",
+        description="scaled: ε follows the gradient's size; the parameterization's own if absent: `muster show`",
+    )
     weight_decay: float = Field(
         0.0, description="λ at the base shape; below 0 (adamw): rows of matrices grow to norm 1"
     )
-    decay_rule: Literal["constant_product", "constant"] = Field(
-        "constant_product", description="constant_product: η·λ keeps its value as η is scaled"
+    decay_rule: Literal["constant_product", "constant", "completep"] = Field(
+        "constant_product",
+        description="constant_product: η·λ keeps its value as η is scaled; completep: as it is scaled with width; the "
+        "parameterization's own if absent",
     )
     adafactor_clip: float = Field(1.0, gt=0, description="Adafactor's update clipping threshold d")
 
@@ -87,8 +142,16 @@ class TrainCell(Cell):
     def _features_of_the_data(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        axes = {name: values[name] for name in ("features", "decay") if values.get(name) is not None}
+        axes = {name: values[name] for name in ("features", "decay", "context") if values.get(name) is not None}
         return {**values, "data_options": {**values.get("data_options", {}), **axes}} if axes else values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_of_the_parameterization(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("parameterization") not in PARAMETERIZATIONS:
+            return values
+        table = PARAMETERIZATIONS[values["parameterization"]]
+        return {"epsilon_rule": table.epsilon_rule, "decay_rule": table.decay_rule, **values}
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainCell":
@@ -99,10 +162,26 @@ class TrainCell(Cell):
             raise ValueError(f"probe_steps {beyond} lie outside 0 … steps = {self.steps}")
         if self.weight_decay < 0 and self.optimizer != "adamw":
             raise ValueError(f"weight_decay {self.weight_decay:g} is negative: only the optimizer adamw takes it so")
-        if self.family == "mlp" and dimensions(self.data, self.data_options).task == "next_token":
+        for name, families in OF_FAMILIES.items():
+            if getattr(self, name) is not None and self.family not in families:
+                raise ValueError(f"{name} is read by {' and '.join(families)}, not by family {self.family!r}")
+        if self.family in ("dag_mlp", "convnet") and (self.bias or self.norm != "none"):
+            raise ValueError(f"family {self.family!r} has neither biases nor layer normalization")
+        if self.family in ("mlp", "resmlp") and dimensions(self.data, self.data_options).task == "next_token":
             raise ValueError(
-                f"family 'mlp' cannot read the tokens of data {self.data!r}: it takes classification or regression"
+                f"family {self.family!r} cannot read the tokens of data {self.data!r}: "
+                "it takes classification or regression"
             )
+        if self.norm == "rms" and self.family != "transformer":
+            raise ValueError("norm 'rms' is for family 'transformer': the others have layer normalization")
+        if self.z_loss and self.loss != "cross_entropy":
+            raise ValueError(f"z_loss is a part of the cross-entropy, not of {self.loss}")
+        if self.family == "transformer":
+            if dimensions(self.data, self.data_options).task != "next_token":
+                raise ValueError(
+                    f"family 'transformer' reads tokens: data {self.data!r} has none, or asks for encoding: tokens"
+                )
+            shapes.check(self)
         return self
 
 
@@ -111,9 +190,10 @@ def dataset(cell: TrainCell) -> tuple[str, dict[str, Any]]:
     return cell.data, cell.data_options
 
 
-def _parameters(cell: TrainCell) -> int:
+def tensors(cell: TrainCell) -> list[Tensor]:
+    """What the cell's network trains."""
     shape = dimensions(cell.data, cell.data_options)
-    return shape.features * cell.width + (cell.depth - 1) * cell.width**2 + cell.width * shape.outputs
+    return SHAPES[cell.family](cell, shape.features, shape.outputs)
 
 
 def _probed(cell: TrainCell) -> ProbeCost:
@@ -125,7 +205,7 @@ def _probed(cell: TrainCell) -> ProbeCost:
 
 
 def cost(cell: TrainCell) -> Cost:
-    """FLOPs (6 per parameter, example and step: Kaplan et al. 2020, Section 2.1) and seconds on one CPU core.
+    """FLOPs (6 per weight, use of it by an example, and step: Kaplan et al. 2020, Section 2.1) and seconds on one core.
 
     The time model is launch overhead, matrix products, memory traffic of the optimizer and of the loss (100 bytes an
     output, which counts where there are hundreds); its constants were fitted to a 2 GHz AVX-512 core, and
@@ -135,25 +215,28 @@ def cost(cell: TrainCell) -> Cost:
     (24 bytes a parameter), and on the CPU the draws in double precision (16; measured at widths 64 to 4096).
     Probes that declare their cost take it on top, in double precision (measured at widths 32 and 96).
     """
-    parameters, members = _parameters(cell), len(cell.log2_lr)
-    outputs = dimensions(cell.data, cell.data_options).outputs
+    trained, members = tensors(cell), len(cell.log2_lr)
+    matrices = [tensor for tensor in trained if len(tensor.shape) > 1]
+    parameters = sum(math.prod(tensor.shape) for tensor in trained)
+    products = sum(tensor.uses * math.prod(tensor.shape) for tensor in matrices)
+    shape = dimensions(cell.data, cell.data_options)
+    outputs = shape.outputs * shape.positions
     batch = min(cell.batch_size, cell.examples or cell.batch_size)
     evaluated = 2 * cell.evaluation_examples * (cell.evaluations + 1) / 3
-    flops = 6.0 * parameters * members * (batch * cell.steps + evaluated)
+    flops = 6.0 * products * members * (batch * cell.steps + evaluated)
     per_step = 2.5e-4 + members * (
-        1.0e-5 * (cell.depth + 1)
-        + 6.0 * parameters * batch / 6e10
-        + (28.0 * parameters + 100.0 * outputs * batch) / 8e9
+        1.0e-5 * len(matrices) + 6.0 * products * batch / 6e10 + (28.0 * parameters + 100.0 * outputs * batch) / 8e9
     )
     seconds = cell.steps * per_step + flops * evaluated / (batch * cell.steps + evaluated) / 6e10
     cpu, gpu = (min(members, most_members(parameters, device)) for device in ("cpu", "cuda"))
-    launches = (cell.depth + 1) * (12 * -(-members // gpu) + 2 * members)
-    gpu_step = launches * LAUNCH_SECONDS + members * parameters * (6.0 * batch / GPU_FLOPS + 28.0 / GPU_BYTES)
+    launches = len(matrices) * (12 * -(-members // gpu) + 2 * members)
+    busy = 6.0 * products * batch / GPU_FLOPS + 28.0 * parameters / GPU_BYTES
+    gpu_step = launches * LAUNCH_SECONDS + members * busy
     probed = _probed(cell)
-    products = 6.0 * parameters * members * probed.examples
-    flops += products
-    seconds += probed.gradients * (1.4e-3 + 1e-8 * parameters * members) + products / 3e10
-    gpu_seconds = cell.steps * gpu_step + probed.gradients * launches * LAUNCH_SECONDS + products / GPU_FLOPS
+    probing = 6.0 * products * members * probed.examples
+    flops += probing
+    seconds += probed.gradients * (1.4e-3 + 1e-8 * parameters * members) + probing / 3e10
+    gpu_seconds = cell.steps * gpu_step + probed.gradients * launches * LAUNCH_SECONDS + probing / GPU_FLOPS
     return Cost(flops, seconds, 3e8 + 40.0 * cpu * parameters, gpu_seconds, 3e8 + 24.0 * gpu * parameters)
 
 

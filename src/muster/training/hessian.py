@@ -5,10 +5,12 @@ are Lanczos' (Golub & Van Loan, Matrix Computations, 10.1) with full reorthogona
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from muster.training.losses import Loss
 from muster.training.probes import Reading
 from muster.training.snapshot import Snapshot
 
@@ -33,7 +35,18 @@ def unflatten(vector_ExN: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tenso
     return {name: part.view_as(w) for (name, w), part in zip(like.items(), parts, strict=True)}
 
 
-def hessian_product(s: Snapshot, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Product:
+class Network(Protocol):
+    """What a Hessian needs: a snapshot has it, and so has a stack in training."""
+
+    @property
+    def model(self) -> Any: ...
+    @property
+    def multiplier(self) -> Mapping[str, float]: ...
+    @property
+    def loss(self) -> Loss: ...
+
+
+def hessian_product(s: Network, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Product:
     """v [E, N] ↦ Hv of each member's mean loss over the examples x [B, I], y [B, ...]; weights in float64."""
 
     def gradient(at_ExN: Tensor) -> Tensor:
@@ -48,6 +61,31 @@ def hessian_product(s: Snapshot, weights: Mapping[str, Tensor], x: Tensor, y: Te
     def product(v_ExN: Tensor) -> Tensor:
         step = STEP / v_ExN.norm(dim=1, keepdim=True).clamp_min(1e-300)
         return (gradient(centre + step * v_ExN) - gradient(centre - step * v_ExN)) / (2 * step)
+
+    return product
+
+
+def piecewise_product(s: Network, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Product:
+    """The same without the kinks of ReLU, across which a difference of gradients jumps: H = JᵀFJ + Σ ∂L/∂f ∇²f.
+
+    Derivatives by weights are exact (Pearlmutter 1994); only F, the Hessian in the smooth outputs f, is a difference.
+    """
+    leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+    tensors = list(leaves.values())
+    with torch.enable_grad():
+        f = s.model.output(leaves, s.multiplier, x.expand(len(tensors[0]), *x.shape))
+        cotangent = torch.zeros_like(f, requires_grad=True)
+        back = torch.autograd.grad(f, tensors, cotangent, create_graph=True)
+        gradient = torch.autograd.grad(f, tensors, s.loss(f.detach().clone(), y)[1], create_graph=True)
+
+    def product(v_ExN: Tensor) -> Tensor:
+        parts = list(unflatten(v_ExN, leaves).values())
+        (u,) = torch.autograd.grad(back, cotangent, parts, retain_graph=True)
+        step = STEP / u.flatten(1).norm(dim=1).clamp_min(1e-300)[:, None, None]
+        ends = [s.loss(f.detach() + sign * step * u, y)[1].clone() for sign in (1, -1)]
+        first = torch.autograd.grad(f, tensors, (ends[0] - ends[1]) / (2 * step), retain_graph=True)
+        second = torch.autograd.grad(gradient, tensors, parts, retain_graph=True)
+        return flatten({name: a + b for name, a, b in zip(leaves, first, second, strict=True)})
 
     return product
 

@@ -1,7 +1,7 @@
 """Losses with their gradient in the output, per member.
 
 Each takes the output f_ExBxK and the targets of the batch, and returns (loss_E, ∂loss_E/∂f of shape ExBxK): the mean
-over the batch, so that members stay independent.
+over the batch, so that members stay independent. Of sequences B counts the tokens of all, and targets are [B, T].
 """
 
 from collections.abc import Callable
@@ -11,19 +11,26 @@ from torch import Tensor
 
 from muster.registry import Registry
 
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Loss = Callable[..., tuple[Tensor, Tensor]]
 LOSSES: Registry[Loss] = Registry("loss")
 
 
 @LOSSES.register("cross_entropy")
-def cross_entropy(f_ExBxK: Tensor, y_B: Tensor) -> tuple[Tensor, Tensor]:
-    """−log softmax(f)[y] in nats; y holds class indices."""
+def cross_entropy(f_ExBxK: Tensor, y: Tensor, z_loss: float = 0.0) -> tuple[Tensor, Tensor]:
+    """−log softmax(f)[y] in nats; y holds class indices.
+
+    z_loss: coefficient of log² Z, Z = Σ_k exp(f_k), against drifting outputs (Chowdhery et al. 2022, Section 5).
+    """
     members, batch, _ = f_ExBxK.shape
-    index = y_B.expand(members, batch).unsqueeze(-1)
+    index = y.flatten().expand(members, batch).unsqueeze(-1)
     log_p = torch.log_softmax(f_ExBxK.float() if f_ExBxK.dtype == torch.bfloat16 else f_ExBxK, -1)
     loss_E = -log_p.gather(-1, index).mean((1, 2))
-    gradient = log_p.exp_().scatter_add_(-1, index, log_p.new_full((1, 1, 1), -1.0).expand_as(index)).div_(batch)
-    return loss_E, gradient
+    log_z = f_ExBxK[..., :1] - log_p[..., :1] if z_loss else None
+    gradient = log_p.exp_()
+    if log_z is not None:
+        loss_E = loss_E + z_loss * log_z.square().mean((1, 2))
+        gradient.mul_(1 + 2 * z_loss * log_z)  # ∂log Z/∂f = softmax(f)
+    return loss_E, gradient.scatter_add_(-1, index, log_p.new_full((1, 1, 1), -1.0).expand_as(index)).div_(batch)
 
 
 @LOSSES.register("squared_error")
