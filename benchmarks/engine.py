@@ -47,7 +47,7 @@ def ours(width: int, batch: int, steps: int, optimizer: str) -> Callable[[], Non
     )  # fmt: skip
     values = data(batch)
     parameters = INPUTS * width + (HIDDEN - 1) * width**2 + width * OUTPUTS
-    cuts = stack_sizes(parameters, MEMBERS, torch.device("cpu"))
+    cuts = stack_sizes(parameters, max(INPUTS, width) * width, MEMBERS, torch.device("cpu"))
     stacks = [Stack(cell, members, values, Context()) for members in cuts]
     for stack in stacks:
         stack.start()

@@ -49,9 +49,9 @@ def sweep(width: int, batch: int, context: int) -> TrainCell:
 
 def ours(cell: TrainCell, batch: int, context: int, steps: int) -> Callable[[], None]:
     """Train the whole sweep with the engine, without evaluation and probes."""
-    parameters = sum(math.prod(spec.shape) for spec in tensors(cell, context, VOCABULARY))
+    sizes = [math.prod(spec.shape) for spec in tensors(cell, context, VOCABULARY)]
     values = data(batch, context)
-    cuts = stack_sizes(parameters, MEMBERS, torch.device("cpu"))
+    cuts = stack_sizes(sum(sizes), max(sizes), MEMBERS, torch.device("cpu"))
     stacks = [Stack(cell, members, values, Context()) for members in cuts]
     for stack in stacks:
         with torch.no_grad():

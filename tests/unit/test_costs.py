@@ -33,10 +33,15 @@ def test_memory_is_that_of_one_stack():
 
 
 def test_a_stack_fits_its_device_or_holds_one_member():
-    assert most_members(10**9, "cpu") == most_members(10**10, "cuda") == 1
+    assert most_members(10**9, 10**8, "cpu") == most_members(10**10, 10**8, "cuda") == 1
     for device, size in STACK_BYTES.items():
-        count = most_members(10**4, device)
+        count = most_members(10**4, 10**4, device)
         assert 16 * 10**4 * count <= size < 16 * 10**4 * (count + 1)
+
+
+def test_deep_and_narrow_networks_stack_though_they_leave_the_cache():
+    assert most_members(10**6, 64 * 64, "cpu") == 32
+    assert most_members(10**6, 512 * 512, "cpu") == 1
 
 
 def test_a_gpu_is_reckoned_by_products_and_traffic():

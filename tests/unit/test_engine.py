@@ -161,10 +161,10 @@ def test_loss_gradients_equal_autograd(name):
 
 def test_stacks_cover_all_members_once_and_wide_nets_get_small_ones():
     cpu = torch.device("cpu")
-    assert sorted(itertools.chain(*stack_sizes(10**4, 15, cpu))) == list(range(15))
-    assert len(stack_sizes(10**4, 15, cpu)) == 1
-    assert [len(s) for s in stack_sizes(10**6, 4, cpu)] == [1, 1, 1, 1]
-    assert [len(s) for s in stack_sizes(10**8, 10, torch.device("cuda"))] == [5, 5]
+    assert sorted(itertools.chain(*stack_sizes(10**4, 10**4, 15, cpu))) == list(range(15))
+    assert len(stack_sizes(10**4, 10**4, 15, cpu)) == 1
+    assert [len(s) for s in stack_sizes(10**6, 10**6, 4, cpu)] == [1, 1, 1, 1]
+    assert [len(s) for s in stack_sizes(10**8, 10**8, 10, torch.device("cuda"))] == [5, 5]
 
 
 def test_float32_results_do_not_depend_on_threads_or_stacks(monkeypatch, tmp_path):

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Activation:
-    """`backward_(grad, output)` multiplies grad in place by the derivative; None where it needs the pre-activation.
+    """`backward_(grad, output)` multiplies grad in place by the derivative; where that needs the pre-activation z it is
+    None, and `backward_from_input_(grad, z)` does.
 
     gain: standard deviation times sqrt(fan_in) that preserves the second moment: sqrt(2) for ReLU (He et al. 2015,
     eq. 10), 1 at tanh's critical point (Roberts, Yaida & Hanin 2022, ch. 5).
@@ -22,6 +23,7 @@ class Activation:
     gain: float
     forward_: Callable[["Tensor"], "Tensor"]
     backward_: Callable[["Tensor", "Tensor"], "Tensor"] | None = None
+    backward_from_input_: Callable[["Tensor", "Tensor"], "Tensor"] | None = None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
@@ -45,8 +47,14 @@ def _gelu(z: "Tensor") -> "Tensor":
     return gelu(z)
 
 
+def _gelu_backward_(grad: "Tensor", z: "Tensor") -> "Tensor":
+    import torch
+
+    return torch.ops.aten.gelu_backward.grad_input(grad, z, grad_input=grad)
+
+
 ACTIVATIONS: Registry[Activation] = Registry("activation")
 ACTIVATIONS.register("relu")(Activation("max(z, 0)", 2**0.5, lambda z: z.relu_(), _aten("relu")))
 ACTIVATIONS.register("tanh")(Activation("Hyperbolic tangent", 1.0, lambda z: z.tanh_(), _aten("tanh")))
 ACTIVATIONS.register("identity")(Activation("No nonlinearity: a deep linear network", 1.0, lambda z: z, lambda g, y: g))
-ACTIVATIONS.register("gelu")(Activation("Gaussian error linear unit", 2**0.5, _gelu))
+ACTIVATIONS.register("gelu")(Activation("Gaussian error linear unit", 2**0.5, _gelu, None, _gelu_backward_))

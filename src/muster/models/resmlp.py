@@ -18,6 +18,8 @@ from muster.models.mlp import LossGradient, Weights
 from muster.models.shapes.resmlp import tensors
 from muster.parameterizations.depth import branch_multiplier
 
+NORM_EPSILON = 1e-5  # torch's default
+
 
 class ResMlp:
     """Residual multi-layer perceptron: `depth` blocks of one or two layers on a stream of `width`, pre-norm or none."""
@@ -76,15 +78,15 @@ class ResMlp:
 
     def workspace(self, w: Weights, multiplier: Mapping[str, float], batch: int) -> "Workspace | None":
         """Preallocated buffers for the hand-written backward pass, or None where autograd must serve."""
-        if self.norm or self.activation.backward_ is None:
-            return None
-        return Workspace(self, w, multiplier, batch)
+        known = self.activation.backward_ or self.activation.backward_from_input_
+        return Workspace(self, w, multiplier, batch) if known else None
 
 
 class Workspace:
-    """Forward and backward pass by hand into preallocated buffers, on one core about twice as fast as autograd.
+    """Forward and backward pass by hand into preallocated buffers.
 
-    The stream h and its gradient dh are one buffer each, updated in place; `inputs` keeps what each matrix multiplied.
+    The stream h and its gradient dh are one buffer each, updated in place; `inputs` keeps what each matrix multiplied,
+    `before` the pre-activations where the derivative needs them, `normal` the normalized stream and 1/its deviation.
     """
 
     def __init__(self, model: ResMlp, w: Weights, multiplier: Mapping[str, float], batch: int):
@@ -95,8 +97,11 @@ class Workspace:
         def buffer() -> Tensor:
             return w["w1"].new_empty(members, batch, width)
 
-        self.h, self.dh, self.dz = buffer(), buffer(), buffer()
+        self.h, self.dh, self.dz, self.back = buffer(), buffer(), buffer(), buffer()
         self.inputs = {number: buffer() for number in range(2, model.last + 1)}
+        self.before = {number: buffer() for number in self.inputs} if model.activation.backward_ is None else {}
+        self.normal: dict[int, tuple[Tensor, Tensor]] = {}
+        self.zero, self.one = (h.new_full((members, batch, 1), value) for h, value in ((self.h, 0.0), (self.h, 1.0)))
         self.f = w["w1"].new_empty(members, batch, outputs)
 
     def loss_gradients(
@@ -106,19 +111,18 @@ class Workspace:
         model, s = self.model, self.model.branch_multiplier
         self._multiply(w, 1, x_ExBxI, self.h)
         for first in model.blocks:
-            self._read(first)
+            self._read(w, first)
             if model.per_block == 2:
                 self._multiply(w, first, self.inputs[first], self.inputs[first + 1])
-                model.activation.forward_(self.inputs[first + 1])
+                self._activate(first + 1)
             last = first + model.per_block - 1
             self._multiply(w, last, self.inputs[last], self.h, add=True, factor=s)
-        self._read(model.last)
+        self._read(w, model.last)
         self._multiply(w, model.last, self.inputs[model.last], self.f)
         loss_E, df = loss_gradient(self.f)
         self._weights(gradients, model.last, self.inputs[model.last], df)
-        self._inputs(w, model.last, df, self.dh)
-        if model.per_block == 1:
-            model.activation.backward_(self.dh, self.inputs[model.last])  # type: ignore[misc]
+        self.dh.zero_()
+        self._unread(w, gradients, model.last, df)
         for first in reversed(model.blocks):
             self._block_gradients(w, first, gradients)
         self._weights(gradients, 1, x_ExBxI, self.dh)
@@ -129,19 +133,65 @@ class Workspace:
         model, s = self.model, self.model.branch_multiplier
         last = first + model.per_block - 1
         self._weights(gradients, last, self.inputs[last], self.dh, factor=s)
+        if model.per_block == 1:
+            self._unread(w, gradients, first, self.dh, factor=s)
+            return
         self._inputs(w, last, self.dh, self.dz, factor=s)
-        model.activation.backward_(self.dz, self.inputs[last])  # type: ignore[misc]
-        if model.per_block == 2:
-            self._weights(gradients, first, self.inputs[first], self.dz)
-            self._inputs(w, first, self.dz, self.dh, add=True)
-        else:
-            self.dh.add_(self.dz)
+        self._deactivate(last, self.dz)
+        self._weights(gradients, first, self.inputs[first], self.dz)
+        self._unread(w, gradients, first, self.dz)
 
-    def _read(self, number: int) -> None:
-        """Copy what matrix `number` sees of the stream."""
-        self.inputs[number].copy_(self.h)
+    def _gain(self, w: Weights, number: int) -> Tensor:
+        return (w[f"g{number}"] * self.multiplier[f"g{number}"]).unsqueeze(1)
+
+    def _read(self, w: Weights, number: int) -> None:
+        """What matrix `number` sees of the stream: normalized, and with one layer a block activated."""
+        if self.model.norm:
+            normal, _, inverse = torch.native_layer_norm(self.h, self.h.shape[-1:], None, None, NORM_EPSILON)
+            self.normal[number] = normal, inverse
+            torch.mul(normal, self._gain(w, number), out=self.inputs[number])
+        else:
+            self.inputs[number].copy_(self.h)
         if self.model.per_block == 1:
-            self.model.activation.forward_(self.inputs[number])
+            self._activate(number)
+
+    def _unread(
+        self, w: Weights, gradients: Mapping[str, Tensor], number: int, dz: Tensor, *, factor: float = 1.0
+    ) -> None:
+        """Add to dh what the stream gets back from matrix `number`, whose result has the gradient dz · factor."""
+        if self.model.per_block == 2 and not self.model.norm:
+            self._inputs(w, number, dz, self.dh, add=True, factor=factor)
+            return
+        self._inputs(w, number, dz, self.back, factor=factor)
+        if self.model.per_block == 1:
+            self._deactivate(number, self.back)
+        if not self.model.norm:
+            self.dh.add_(self.back)
+            return
+        normal, inverse = self.normal[number]
+        name = f"g{number}"
+        torch.linalg.vecdot(self.back, normal, dim=1, out=gradients[name]).mul_(self.multiplier[name])
+        self.back.mul_(self._gain(w, number))
+        # The normalized stream has mean 0 and deviation 1: the derivative of its own normalization, over the deviation.
+        through = torch.ops.aten.native_layer_norm_backward(
+            self.back, normal, normal.shape[-1:], self.zero, self.one, None, None, [True, False, False]
+        )[0]
+        self.dh.addcmul_(through, inverse)
+
+    def _activate(self, number: int) -> None:
+        z = self.inputs[number]
+        if self.before:
+            self.before[number].copy_(z)
+        h = self.model.activation.forward_(z)
+        if h is not z:
+            z.copy_(h)
+
+    def _deactivate(self, number: int, grad: Tensor) -> None:
+        """Multiply by the derivative of the activation that matrix `number` reads."""
+        if self.before:
+            self.model.activation.backward_from_input_(grad, self.before[number])  # type: ignore[misc]
+        else:
+            self.model.activation.backward_(grad, self.inputs[number])  # type: ignore[misc]
 
     def _multiply(
         self, w: Weights, number: int, h: Tensor, out: Tensor, *, add: bool = False, factor: float = 1.0

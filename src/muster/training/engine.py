@@ -6,6 +6,7 @@ normal draws and see the same batches. A diverged member is dropped from its sta
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -328,9 +329,9 @@ class Stack:
         self.bind()
 
 
-def stack_sizes(parameters: int, members: int, device: torch.device) -> list[list[int]]:
-    """Cut members into stacks of near-equal size whose arrays fit a core's cache, or the memory of a GPU."""
-    count = -(-members // most_members(parameters, device.type))
+def stack_sizes(parameters: int, largest: int, members: int, device: torch.device) -> list[list[int]]:
+    """Cut members into stacks of near-equal size: see `muster.training.stacks`."""
+    count = -(-members // most_members(parameters, largest, device.type))
     return [part.tolist() for part in np.array_split(np.arange(members), count)]
 
 
@@ -375,10 +376,9 @@ def train(cell: "TrainCell", context: Context) -> Outcome:
         raise MusterError("train", "no data set folder was given", "Pass --data, or run through Snakemake")
     device = resolve(context.device)
     data = Data.of(load_dataset(context.data_dir), cell, device, DTYPES[context.dtype])
-    parameters = sum(
-        int(np.prod(spec.shape)) for spec in FAMILIES[cell.family](cell, data.x.shape[1], data.outputs).tensors
-    )
-    stacks = stack_sizes(parameters, len(cell.log2_lr), device)
+    sizes = [math.prod(spec.shape) for spec in FAMILIES[cell.family](cell, data.x.shape[1], data.outputs).tensors]
+    parameters = sum(sizes)
+    stacks = stack_sizes(parameters, max(sizes), len(cell.log2_lr), device)
     identity = f"{cell.model_dump_json()} {context.dtype} {context.fingerprint}"
     owner = hashlib.sha256(identity.encode()).hexdigest()
     context.progress(

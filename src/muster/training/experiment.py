@@ -228,7 +228,8 @@ def cost(cell: TrainCell) -> Cost:
         1.0e-5 * len(matrices) + 6.0 * products * batch / 6e10 + (28.0 * parameters + 100.0 * outputs * batch) / 8e9
     )
     seconds = cell.steps * per_step + flops * evaluated / (batch * cell.steps + evaluated) / 6e10
-    cpu, gpu = (min(members, most_members(parameters, device)) for device in ("cpu", "cuda"))
+    largest = max(math.prod(tensor.shape) for tensor in trained)
+    cpu, gpu = (min(members, most_members(parameters, largest, device)) for device in ("cpu", "cuda"))
     launches = len(matrices) * (12 * -(-members // gpu) + 2 * members)
     busy = 6.0 * products * batch / GPU_FLOPS + 28.0 * parameters / GPU_BYTES
     gpu_step = launches * LAUNCH_SECONDS + members * busy
