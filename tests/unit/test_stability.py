@@ -141,6 +141,17 @@ def test_accurate_takes_the_best_probe_step_and_counts_missing_runs_as_failures(
     assert bisection.accurate(found, c) == [True, False, False]
 
 
+def test_a_run_that_meets_the_criterion_and_diverges_later_keeps_its_last_losses(context, monkeypatch):
+    """At 2^4 every run diverges: with a criterion that it meets all the same, its first losses are its last."""
+    monkeypatch.setitem(
+        bisection.CRITERIA, "stable", (lambda found, cell: [True] * len(found.runs), up_to_last_success)
+    )
+    row = bracket(cell(), context).runs.iloc[0]
+    assert row["log2_lr_low"] == 4
+    assert not row["diverged"]
+    assert math.isfinite(row["final_train_loss"]) and math.isfinite(row["final_eval_loss"])
+
+
 def test_learned_counts_diverged_runs_as_failures():
     runs = pd.DataFrame({"log2_lr": [-2.0, -1.0, 0.0], "final_train_loss": [0.4, 0.6, float("nan")]})
     found = bisection.Outcome(runs, pd.DataFrame(), pd.DataFrame())

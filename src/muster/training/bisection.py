@@ -78,15 +78,16 @@ def reversals(met: Sequence[bool]) -> int:
 def bracket(cell: "StabilityCell", context: Context) -> Outcome:
     """One run row: log2_lr_low and log2_lr_high around the largest rate, infinite on a side without a bound.
 
-    Losses are those at log2_lr_low; a cell none of whose rates meets the criterion is `diverged`. reversals: of the
-    criterion over the ascending rates of all rounds. hidden_units: depth × width. path_rate: (Σ_paths L³)^−½ of the
-    graph of hidden layers. sharpness: the Hessian's largest eigenvalue at initialization, NaN where it was not asked
-    for. `steps` and `flops` count all members. Raises MusterError as `muster.training.engine.train` does.
+    Losses are the last that the run at log2_lr_low showed: it may meet `accuracy` and diverge afterwards. A cell none
+    of whose rates meets the criterion is `diverged`. reversals: of the criterion over the ascending rates of all
+    rounds. hidden_units: depth × width. path_rate: (Σ_paths L³)^−½ of the graph of hidden layers. sharpness: the
+    Hessian's largest eigenvalue at initialization, NaN where it was not asked for. `steps` and `flops` count all
+    members. Raises MusterError as `muster.training.engine.train` does.
     """
     judge, place = CRITERIA[cell.criterion]
     low, high, rates = -math.inf, math.inf, cell.log2_lr
     turned, seconds = 0, 0.0
-    tried: list[pd.DataFrame] = []
+    tried: list[Outcome] = []
     own = {name: getattr(cell, name) for name in TrainCell.model_fields}
     for number in range(cell.rounds):
         folder = context.checkpoint_dir and context.checkpoint_dir / f"round{number}"
@@ -95,19 +96,20 @@ def bracket(cell: "StabilityCell", context: Context) -> Outcome:
         found = train(TrainCell(**own | {"log2_lr": rates}), dataclasses.replace(context, checkpoint_dir=folder))
         met = judge(found, cell)
         turned, seconds = turned + reversals(met), seconds + found.notes["training_seconds"]
-        tried.append(found.runs)
+        tried.append(found)
         ends = [low, *rates, high]
         low, high = ends[place(met)], ends[place(met) + 1]
         context.progress(f"round {number + 1} of {cell.rounds}: log2 of the largest rate in [{low:.4f}, {high:.4f}]")
         if not math.isfinite(high - low):
             break
         rates = interior(low, high, len(rates))
-    runs = pd.concat(tried, ignore_index=True)
-    best = runs[runs["log2_lr"] == low]
+    runs = pd.concat([found.runs for found in tried], ignore_index=True)
+    curves = pd.concat([found.curves for found in tried], ignore_index=True).sort_values("step")
+    best = curves[curves["log2_lr"] == low].tail(1)
     row = {
         "diverged": best.empty,
-        "final_train_loss": best["final_train_loss"].mean(),
-        "final_eval_loss": best["final_eval_loss"].mean(),
+        "final_train_loss": best["train_loss"].mean(),
+        "final_eval_loss": best["eval_loss"].mean(),
         "steps": runs["steps"].sum(),
         "parameters": runs["parameters"].iloc[0],
         "flops": runs["flops"].sum(),
@@ -119,11 +121,11 @@ def bracket(cell: "StabilityCell", context: Context) -> Outcome:
         "path_rate": path_rate(graph_of(cell.depth, cell.edge_density, cell.seed)),
         "sharpness": sharpness(cell, context) if cell.sharpness_examples else math.nan,
     }
-    curves = pd.DataFrame({"step": np.array([], np.int64), "train_loss": np.array([]), "eval_loss": np.array([])})
+    none = pd.DataFrame({"step": np.array([], np.int64), "train_loss": np.array([]), "eval_loss": np.array([])})
     probes = pd.DataFrame(columns=["step", "probe", "layer", "value", "se"]).astype(
         {"step": "int64", "probe": "str", "layer": "int64", "value": "float64", "se": "float64"}
     )
-    return Outcome(pd.DataFrame([row]), curves, probes, {"training_seconds": round(seconds, 3)})
+    return Outcome(pd.DataFrame([row]), none, probes, {"training_seconds": round(seconds, 3)})
 
 
 @torch.no_grad()

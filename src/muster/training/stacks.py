@@ -3,7 +3,7 @@
 # Weights, gradients and two moments of one stack: about a core's share of the last-level cache; half of a small GPU.
 STACK_BYTES = {"cpu": 8 * 2**20, "cuda": 8 * 2**30}
 # Weights of one stacked matrix below which launching its product takes longer than fetching it: a deep, narrow network
-# leaves the cache anyhow. With 32 blocks of width 64, ten members side by side take a quarter of the time of one by one.
+# leaves the cache anyhow. With 32 blocks of width 64, ten members side by side take a quarter of their time one by one.
 STACKED_WEIGHTS = {"cpu": 2**17, "cuda": 0}
 
 
