@@ -149,7 +149,8 @@ def test_a_run_that_meets_the_criterion_and_diverges_later_keeps_its_last_losses
     row = bracket(cell(), context).runs.iloc[0]
     assert row["log2_lr_low"] == 4
     assert not row["diverged"]
-    assert math.isfinite(row["final_train_loss"]) and math.isfinite(row["final_eval_loss"])
+    assert math.isfinite(row["final_train_loss"])
+    assert math.isfinite(row["final_eval_loss"])
 
 
 def test_learned_counts_diverged_runs_as_failures():
