@@ -215,9 +215,7 @@ def cost(cell: TrainCell) -> Cost:
     evaluated = 2 * cell.evaluation_examples * (cell.evaluations + 1) / 3
     flops = 6.0 * products * members * (batch * cell.steps + evaluated)
     per_step = 2.5e-4 + members * (
-        1.0e-5 * len(matrices)
-        + 6.0 * products * batch / 6e10
-        + (28.0 * parameters + 100.0 * outputs * batch) / 8e9
+        1.0e-5 * len(matrices) + 6.0 * products * batch / 6e10 + (28.0 * parameters + 100.0 * outputs * batch) / 8e9
     )
     seconds = cell.steps * per_step + flops * evaluated / (batch * cell.steps + evaluated) / 6e10
     cpu, gpu = (min(members, most_members(parameters, device)) for device in ("cpu", "cuda"))
