@@ -79,6 +79,7 @@ _LABELS = {
     "log2_lr": ("learning rate", ""),
     "log2_batch": ("batch size", "tokens"),
     "parameters": ("parameters N", "count"),
+    "millions": ("parameters N", "millions"),
     "tokens": ("training tokens D", "count"),
     "unique_tokens": ("unique tokens U", "count"),
     "flops": ("training compute C", "FLOP"),
@@ -434,6 +435,9 @@ def shape_axis(ax: Axes, values: Sequence[float], most: int = 6) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = min(values), max(values)
+    if low < 1 and len(values) > most:  # measured, not chosen: long decimals at no regular distance
+        log_x_axis(ax, low, high, most)
+        return
     doublings = [value for value in values if math.log2(value / low) % 1 == 0]
     crowded = doublings if len(values) > most and len(doublings) > 2 else values
     most = most if high < 1e4 else 4  # powers of ten take more room
