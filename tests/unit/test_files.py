@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,4 +200,4 @@ def test_nothing_is_unpickled() -> None:
     for path, text in sources.items():
         assert "import pickle" not in text, path
         assert text.count("torch.load(") == text.count("weights_only=True"), path
-        assert text.count("np.load(") == text.count("np.load(file, allow_pickle=False)"), path
+        assert text.count("np.load(") == len(re.findall(r"np\.load\([^\n]*, allow_pickle=False\)", text)), path
