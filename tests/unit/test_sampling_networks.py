@@ -287,6 +287,30 @@ def test_mean_field_formulas_against_iteration_by_brute_force():
     assert variance[3] == pytest.approx(0.7968, abs=1e-4)
 
 
+def test_the_critical_tanh_kernel_against_its_recursion():
+    """K_ℓ by quadrature from K = 1: 2ℓ K_ℓ tends to 1, from below and slowly (ln ℓ/ℓ)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    kernel, layers = 1.0, 4000
+    for _ in range(layers):
+        kernel = float(weights @ np.tanh(np.sqrt(kernel) * nodes) ** 2 / weights.sum())
+    expected = CLOSED_FORMS["tanh_critical_kernel"](pd.DataFrame({"layer": [layers]})).item()
+    assert kernel == pytest.approx(expected, rel=0.01)
+
+
+def test_the_tangent_factor_is_that_of_the_kernel_a_layer_before():
+    layer = pd.DataFrame({"layer": [10, 50, 200]})
+    kernel = CLOSED_FORMS["tanh_critical_kernel"](layer - 1)
+    np.testing.assert_allclose(CLOSED_FORMS["tanh_tangent_factor"](layer), 1 - 2 * kernel, rtol=1e-12)
+
+
+def test_the_relative_variance_of_a_tanh_chain_against_simulation():
+    """6,000 chains of width 400: the variance of S has a standard error of 1.8 %, terms of order 1/n below 1 %."""
+    rng, n, s = np.random.default_rng(0), 400, np.ones(6000)
+    for predicted in forms.tanh_relative_variance(3):
+        s = np.array([np.mean(np.tanh(np.sqrt(each) * rng.standard_normal(n)) ** 2) for each in s])
+        assert n * s.var() / s.mean() ** 2 == pytest.approx(predicted, rel=0.07)
+
+
 def test_a_fair_game_is_won_by_half_and_undecided_runs_count_by_half():
     cell = MultiplicativeCell(width=1, seed=0, landscape="minimum", learning_rate=1.0, reach=6)
     noise = np.full(
