@@ -435,7 +435,7 @@ def shape_axis(ax: Axes, values: Sequence[float], most: int = 6) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = min(values), max(values)
-    if low < 1 and len(values) > most:  # measured, not chosen: long decimals at no regular distance
+    if len(values) > most and any(value % 1 for value in values):  # measured, not chosen: long decimals
         log_x_axis(ax, low, high, most)
         return
     doublings = [value for value in values if math.log2(value / low) % 1 == 0]
