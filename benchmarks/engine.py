@@ -10,6 +10,7 @@ and step. Writes benchmarks/results/engine.json.
 import argparse
 import itertools
 import json
+import math
 import os
 import statistics
 import time
@@ -24,6 +25,7 @@ import torch
 from torch import nn
 
 from muster.experiments import Context
+from muster.models import SHAPES
 from muster.training.engine import Data, Stack, stack_sizes
 from muster.training.experiment import TrainCell
 
@@ -38,19 +40,14 @@ def data(batch: int) -> Data:
     return Data(x, y, (x[:8], y[:8]), (x[:8], y[:8]), OUTPUTS)
 
 
-def ours(width: int, batch: int, steps: int, optimizer: str) -> Callable[[], None]:
-    """Train the whole sweep with the engine, without evaluation and probes."""
-    rates = [-12 + i / 2 for i in range(MEMBERS)]
-    cell = TrainCell(
-        width=width, depth=HIDDEN, seed=0, log2_lr=rates, batch_size=batch, steps=10**6, optimizer=optimizer,
-        rule="constant", schedule="constant", divergence_ratio=1e9,
-    )  # fmt: skip
-    values = data(batch)
-    parameters = INPUTS * width + (HIDDEN - 1) * width**2 + width * OUTPUTS
-    cuts = stack_sizes(parameters, max(INPUTS, width) * width, MEMBERS, torch.device("cpu"))
+def ours(cell: TrainCell, values: Data, steps: int) -> Callable[[], None]:
+    """Train all members of a cell with the engine, without evaluation and probes."""
+    sizes = [math.prod(spec.shape) for spec in SHAPES[cell.family](cell, values.x.shape[1], values.outputs)]
+    cuts = stack_sizes(sum(sizes), max(sizes), len(cell.log2_lr), torch.device("cpu"))
     stacks = [Stack(cell, members, values, Context()) for members in cuts]
     for stack in stacks:
-        stack.start()
+        with torch.no_grad():
+            stack.start()
 
     @torch.no_grad()
     def train() -> None:
@@ -59,6 +56,13 @@ def ours(width: int, batch: int, steps: int, optimizer: str) -> Callable[[], Non
                 stack.advance()
 
     return train
+
+
+def sweep(width: int, batch: int, optimizer: str) -> TrainCell:
+    return TrainCell(
+        width=width, depth=HIDDEN, seed=0, log2_lr=[-12 + i / 2 for i in range(MEMBERS)], batch_size=batch,
+        steps=10**6, optimizer=optimizer, rule="constant", schedule="constant", divergence_ratio=1e9,
+    )  # fmt: skip
 
 
 def plain_model(width: int) -> nn.Module:
@@ -151,7 +155,7 @@ def main() -> None:
             for width in arguments.widths:
                 steps = max(3, min(60, 8192 // width))
                 contenders = {
-                    "ours": ours(width, batch, steps, optimizer),
+                    "ours": ours(sweep(width, batch, optimizer), data(batch), steps),
                     f"torch.optim.{optimizer.capitalize()}": torch_loop(width, batch, steps, optimizer, fused=False),
                     f"torch.optim.{optimizer.capitalize()}(fused=True)": torch_loop(
                         width, batch, steps, optimizer, fused=True

@@ -1,6 +1,6 @@
 """Stacked transformer against a loop of nanoGPT-style torch models: the same sweep, one thread, one process.
 
-    python benchmarks/transformer.py [--widths 32 64 ...] [--context 64] [--batch 8] [--repeats 5]
+    python benchmarks/transformer.py [--widths 32 64 ...] [--context 64] [--batches 1 2 4 8] [--repeats 5]
 
 Every case trains a sweep of learning rates of a decoder-only transformer: two blocks, learned positions, heads of width
 32, layer normalization with trainable gains, GELU, an own readout of 256 bytes. Ours and the baseline take turns;
@@ -9,8 +9,8 @@ benchmarks/results/transformer.json.
 """
 
 import argparse
+import itertools
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +22,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine import gemm_rate, medians
-from muster.experiments import Context
-from muster.models.shapes.transformer import tensors
-from muster.training.engine import Data, Stack, stack_sizes
+from engine import gemm_rate, medians, ours
+from muster.training.engine import Data
 from muster.training.experiment import TrainCell
 
 MEMBERS, VOCABULARY, BLOCKS, HEAD_WIDTH = 8, 256, 2, 32
@@ -45,25 +43,6 @@ def sweep(width: int, batch: int, context: int) -> TrainCell:
         weight_decay=0.01, rule="constant", schedule="constant", divergence_ratio=1e9, data="python_text",
         data_options={"encoding": "tokens", "context": context},
     )  # fmt: skip
-
-
-def ours(cell: TrainCell, batch: int, context: int, steps: int) -> Callable[[], None]:
-    """Train the whole sweep with the engine, without evaluation and probes."""
-    sizes = [math.prod(spec.shape) for spec in tensors(cell, context, VOCABULARY)]
-    values = data(batch, context)
-    cuts = stack_sizes(sum(sizes), max(sizes), MEMBERS, torch.device("cpu"))
-    stacks = [Stack(cell, members, values, Context()) for members in cuts]
-    for stack in stacks:
-        with torch.no_grad():
-            stack.start()
-
-    @torch.no_grad()
-    def train() -> None:
-        for stack in stacks:
-            for _ in range(steps):
-                stack.advance()
-
-    return train
 
 
 class Norm(nn.Module):
@@ -129,24 +108,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256])
     parser.add_argument("--context", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="sequences")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    batch, context, rows = arguments.batch, arguments.context, []
-    for width in arguments.widths:
+    context, rows = arguments.context, []
+    for batch, width in itertools.product(arguments.batches, arguments.widths):
         steps = max(2, min(20, 1024 // width))
-        cell = sweep(width, batch, context)
         contenders = {
-            "ours": ours(cell, batch, context, steps),
+            "ours": ours(sweep(width, batch, context), data(batch, context), steps),
             "torch.optim.AdamW": torch_loop(width, batch, context, steps, fused=False),
             "torch.optim.AdamW(fused=True)": torch_loop(width, batch, context, steps, fused=True),
         }
         took = medians(contenders, arguments.repeats, MEMBERS * steps)
         matrices = 12 * BLOCKS * width**2 + width * VOCABULARY
-        attention = (
-            7 * BLOCKS * context * width
-        )  # of forward and backward, two products and twice two, recomputing none
+        attention = 6 * BLOCKS * context * width  # two products forward, four backward
         flops = (6.0 * matrices + 2.0 * attention) * batch * context
         share = flops / took["ours"] / gemm_rate(width, batch * context)
         for name, seconds in list(took.items())[1:]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+UNMEASURED = "Not measured yet."
 VERDICTS = ("supported", "refuted", "inconclusive", "not run", "not judged")
 
 
@@ -41,31 +42,54 @@ def counts_of(claims: list[dict[str, str]]) -> str:
     return table(["study", "claims", *kinds], rows)
 
 
-def rows_of(claims: list[dict[str, str]]) -> str:
-    def number(row: dict[str, str], name: str) -> str:
-        return f"{float(row[name]):.3f}".replace("-", "−") if row[name] else "–"
+def number(text: str) -> str:
+    return f"{float(text):.3f}".replace("-", "−") if text else "–"
 
+
+def estimated(row: dict[str, str]) -> str:
+    return f"{number(row['estimate'])} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+
+
+def rows_of(claims: list[dict[str, str]]) -> str:
     rows = []
     for row in claims:
-        interval = f"[{number(row, 'ci_low')}, {number(row, 'ci_high')}]"
         margin = f" ± {float(row['margin']):g}" if float(row["margin"] or 0) else ""
         predicted = f"{float(row['predicted']):g}".replace("-", "−") + margin
-        measured = f"{number(row, 'estimate')} {interval}"
-        rows.append([row["study"], row["statement"], predicted, measured, f"**{row['verdict']}**"])
+        rows.append([row["study"], row["statement"], predicted, estimated(row), f"**{row['verdict']}**"])
     return table(["study", "claim", "predicted", "measured, 95 % interval", "verdict"], rows)
 
 
-def engine() -> str:
-    """Ratio of each baseline's time to ours, per width and batch."""
+def speed(file: str, kind: str, usual: str) -> str:
+    """Ratio of each baseline's time to ours, per batch and width, of cases of that kind; `usual`: the baseline of those
+    that name none."""
+    path = ROOT / f"benchmarks/results/{file}.json"
     cases: dict[tuple[int, int], dict[str, float]] = {}
-    for row in json.loads((ROOT / "benchmarks/results/engine.json").read_text()):
-        batch, width = map(int, re.findall(r"batch=(\d+) width=(\d+)", row["case"])[0])
-        name = row["case"].partition(" vs ")[2] or "torch.optim.Adam"
-        if row["case"].startswith("adam"):
-            cases.setdefault((batch, width), {})[name] = row["ratio"]
-    names = list(next(iter(cases.values())))
+    for row in json.loads(path.read_text()) if path.exists() else []:
+        if not row["case"].startswith(kind):
+            continue
+        batch, width = (int(re.findall(rf"{name}=(\d+)", row["case"])[0]) for name in ("batch", "width"))
+        cases.setdefault((batch, width), {})[row["case"].partition(" vs ")[2] or usual] = row["ratio"]
+    names = list(next(iter(cases.values()))) if cases else []
     rows = [[str(b), str(w), *(f"{ratios[n]:.1f} ×" for n in names)] for (b, w), ratios in sorted(cases.items())]
-    return table(["batch", "width", *(f"against a loop with `{n}`" for n in names)], rows)
+    return table(["batch", "width", *(f"against a loop with `{n}`" for n in names)], rows) if rows else UNMEASURED
+
+
+def engine() -> str:
+    return speed("engine", "adam", "torch.optim.Adam")
+
+
+def transformer() -> str:
+    return speed("transformer", "transformer", "torch.optim.AdamW")
+
+
+def precision() -> str:
+    """Claims of a study measured in two number formats."""
+    path = ROOT / "benchmarks/results/precision.json"
+    rows = []
+    for row in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
+        measured = [f"{estimated(row[dtype])} **{row[dtype]['verdict']}**" for dtype in ("float32", "bfloat16")]
+        rows.append([row["study"], row["statement"], *measured])
+    return table(["study", "claim", "float32", "bfloat16"], rows) if rows else UNMEASURED
 
 
 def fits() -> str:
@@ -86,7 +110,7 @@ def dag() -> str:
         case, _, cells = row["case"].partition(" cells=")
         beside = f"{row['baseline']}: {duration(row['baseline_seconds'])}" if "baseline" in row else "–"
         rows.append([case, f"{int(cells):,}", duration(row["ours_seconds"]), f"{row['memory_mb']:,.0f} MB", beside])
-    return table(["", "cells", "time", "memory", "beside"], rows) if rows else "Not measured yet."
+    return table(["", "cells", "time", "memory", "beside"], rows) if rows else UNMEASURED
 
 
 def duration(seconds: float) -> str:
@@ -97,7 +121,8 @@ def main() -> int:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     filled = text
-    for name, build in {"ledger": ledger, "engine": engine, "fits": fits, "dag": dag}.items():
+    for build in (ledger, dag, engine, transformer, precision, fits):
+        name = build.__name__
         pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         before, after = pattern.search(filled).span()  # type: ignore[union-attr]
         opening, closing = filled[before:after].split("\n", 1)[0], f"<!-- /{name} -->"
