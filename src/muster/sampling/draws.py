@@ -19,7 +19,7 @@ def ratio_of_means(over: NDArray[np.float64], under: NDArray[np.float64]) -> Est
     """E a/E b of paired draws a, b [draws], se by the delta method: the influence of a draw is (a − r b)/E b."""
     ratio = float(over.mean() / under.mean())
     influence = (over - ratio * under) / under.mean()
-    return Estimate(ratio, float(influence.std() / math.sqrt(len(influence))))
+    return Estimate(ratio, float(influence.std(ddof=1) / math.sqrt(len(influence))))
 
 
 def variance_over_draws(values: NDArray[np.float64]) -> Estimate:

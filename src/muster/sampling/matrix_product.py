@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.sampling.draws import mean_over_draws
 from muster.sampling.tables import Estimate, outcome, probe_rows
 
 BATCH_ENTRIES = 1_000_000  # matrix entries held at a time
@@ -129,10 +130,6 @@ def sample_products(
     return log_singular_values(unit, log_scale), log_scale
 
 
-def _mean(values: np.ndarray) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
-
-
 def _ks_of_mean(exponents: np.ndarray) -> Estimate:
     """KS distance of exp(2 × exponents averaged over draws), [draws, n], with its jackknife standard error."""
     draws = len(exponents)
@@ -163,8 +160,8 @@ def run(cell: MatrixProductCell, context: Context) -> Outcome:
     exponents = log_scale / cell.depth
     rows = [
         *probe_rows("ks_limit", [_ks_of_mean(exponents)]),
-        *probe_rows("ks_uniform", [_mean(ks_to_uniform(np.exp(2 / cell.depth * log_singular)))]),
-        *probe_rows("lyapunov", [_mean(column) for column in exponents.T]),
+        *probe_rows("ks_uniform", [mean_over_draws(ks_to_uniform(np.exp(2 / cell.depth * log_singular)))]),
+        *probe_rows("lyapunov", [mean_over_draws(column) for column in exponents.T]),
     ]
     return outcome(rows, flops=cost(cell).flops)
 

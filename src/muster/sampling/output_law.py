@@ -84,8 +84,8 @@ def distances(variances_D: NDArray[np.float64]) -> tuple[Estimate, Estimate]:
     top, step, root = int(np.abs(gap_X).argmax()), GRID[1] - GRID[0], math.sqrt(len(share))
     of_area_D = 2 * step * np.sign(gap_X) @ conditional_XxD
     return (
-        Estimate(float(np.abs(gap_X[top])), float(conditional_XxD[top].std() / root)),
-        Estimate(float(2 * step * np.abs(gap_X).sum()), float(of_area_D.std() / root)),
+        Estimate(float(np.abs(gap_X[top])), float(conditional_XxD[top].std(ddof=1) / root)),
+        Estimate(float(2 * step * np.abs(gap_X).sum()), float(of_area_D.std(ddof=1) / root)),
     )
 
 

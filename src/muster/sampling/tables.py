@@ -47,8 +47,9 @@ class Moments:
         return self._shift + a, b - a**2, c - 3 * a * b + 2 * a**3, d - 4 * a * c + 6 * a**2 * b - 3 * a**4
 
     def mean(self) -> Estimate:
+        """Mean; se² is the unbiased variance over the count."""
         mean, second, _, _ = self.central()
-        return Estimate(mean, math.sqrt(second / self.count) if self.count else math.nan)
+        return Estimate(mean, math.sqrt(second / (self.count - 1)) if self.count > 1 else math.nan)
 
     def variance(self) -> Estimate:
         """Unbiased variance; se² = (μ₄ − μ₂²)/N (Cramér, Mathematical Methods of Statistics, 27.4, leading order)."""
