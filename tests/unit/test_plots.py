@@ -759,11 +759,13 @@ def test_a_wrong_figure_is_one_clear_error_that_names_it(figure, expected, data)
 def test_loss_unit_comes_from_the_settings_or_the_experiment(data):
     tree = data.study.model_dump(by_alias=True)
     labels = []
-    for settings in ({"loss": "squared_error"}, {}):
+    text = {"data": "python_text", "data_options": {"encoding": "tokens"}}
+    for settings in ({"loss": "squared_error"}, {}, text):
         study = StudyConfig.model_validate({**tree, "settings": settings})
         labels.append(render("sweep", replace(data, study=study)).axes[0].get_ylabel())
     assert "(mean squared error)" in labels[0]
     assert "(nats per example)" in labels[1]
+    assert "(nats per token)" in labels[2]
 
 
 def test_an_unknown_figure_lists_those_of_the_study(data):

@@ -195,8 +195,11 @@ def label(column: str, data: PlotData | None = None) -> str:
     """The axis label of a column or probe with its unit; a loss takes its unit from the study's settings."""
     name, unit = _LABELS.get(column, (column.replace("_", " "), ""))
     if column.endswith("_loss") and data is not None:
-        loss = str({"loss": _default_loss(data), **data.study.settings, **_scale_settings(data)}["loss"])
+        settings = {"loss": _default_loss(data), **data.study.settings, **_scale_settings(data)}
+        loss = str(settings["loss"])
         unit = _UNITS.get(loss, loss.replace("_", " "))
+        if _reads_tokens(settings):
+            unit = unit.replace("per example", "per token")
     return f"{name} ({unit or 'dimensionless'})"
 
 
@@ -217,6 +220,14 @@ def _default_loss(data: PlotData) -> str:
 def _scale_settings(data: PlotData) -> Mapping[str, Any]:
     scale = next((config for name, config in data.study.scales.items() if name == data.scale), None)
     return scale.settings if scale else {}
+
+
+def _reads_tokens(settings: Mapping[str, Any]) -> bool:
+    """Whether the study's losses are means over tokens."""
+    from muster.data import DATASETS, dimensions
+
+    name = str(settings.get("data"))
+    return name in DATASETS and dimensions(name, settings.get("data_options")).task == "next_token"
 
 
 def word(value: Any) -> str:
