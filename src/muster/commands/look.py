@@ -225,7 +225,7 @@ def _cell_row(cell: Any) -> tuple[str, ...]:
 
 
 def _print_plan(found: Plan, config: Config, cores: int) -> None:
-    speed = _speed()
+    speed = _speed(cores)
     overhead = JOB_OVERHEAD / speed
     rows: list[tuple[str, ...]] = [
         ("study", "experiment", "cells", "runs", "FLOP", f"time on {cores} cores", "GPU-hours", "axes")
@@ -288,22 +288,27 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _speed() -> float:
-    """This machine's rate of single-precision matrix products on one core, relative to the one costs were fitted on."""
+def _speed(cores: int) -> float:
+    """Rate of single-precision matrix products of each of so many cores while all are busy, relative to the one core that
+    costs were fitted on: two that share a core's units are not twice as fast as one."""
     import time
+    from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
     from threadpoolctl import threadpool_limits
 
-    size = 512
+    size, repeats = 512, 30
     matrix = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
-    times = []
-    with threadpool_limits(1):
-        for _ in range(8):
-            start = time.perf_counter()
+
+    def seconds(_: int) -> float:
+        start = time.perf_counter()
+        for _ in range(repeats):
             matrix @ matrix
-            times.append(time.perf_counter() - start)
-    return 2 * size**3 / min(times) / REFERENCE_RATE
+        return (time.perf_counter() - start) / repeats
+
+    with threadpool_limits(1), ThreadPoolExecutor(cores) as threads:
+        taken = list(threads.map(seconds, range(2 * cores)))
+    return 2 * size**3 / (sum(taken) / len(taken)) / REFERENCE_RATE
 
 
 def validate(args: Namespace) -> int:
