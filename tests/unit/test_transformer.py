@@ -24,6 +24,8 @@ OPTIONS = {
     "gains": {"gains": True},
     "tied": {"tied": True},
     "tied, gains": {"tied": True, "gains": True},
+    "gains on matrices": {"gains": True, "batch_size": 16},
+    "gains on tokens": {"tied": True, "gains": True, "batch_size": 1},
     "relu2, inverse": {"feedforward": "relu2", "attention_scale": "inverse"},
     "relu": {"feedforward": "relu"},
     "heads, deep": {"heads": 2, "head_width": None, "parameterization": "completep", "base_depth": 1},
@@ -34,7 +36,10 @@ OPTIONS = {
     "swiglu, rms": {"feedforward": "swiglu", "norm": "rms"},
     "rms, gains, qk_norm": {"norm": "rms", "gains": True, "qk_norm": True},
 }
-BY_HAND = {"plain", "gains", "tied", "tied, gains", "relu2, inverse", "relu", "heads, deep"}
+BY_HAND = {
+    "plain", "gains", "tied", "tied, gains", "gains on matrices", "gains on tokens", "relu2, inverse", "relu",
+    "heads, deep",
+}  # fmt: skip
 
 
 def cell(**changes) -> TrainCell:

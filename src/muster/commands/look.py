@@ -289,8 +289,8 @@ def duration(seconds: float) -> str:
 
 
 def _speed(cores: int) -> float:
-    """Rate of single-precision matrix products of each of so many cores while all are busy, relative to the one core that
-    costs were fitted on: two that share a core's units are not twice as fast as one."""
+    """Rate of single-precision matrix products on each of so many cores, all busy, relative to the one core that costs
+    were fitted on: two that share their units are not twice as fast as one."""
     import time
     from concurrent.futures import ThreadPoolExecutor
 

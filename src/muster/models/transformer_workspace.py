@@ -1,7 +1,7 @@
 """Forward and backward pass of the plain transformer by hand into preallocated buffers.
 
-For layer normalization, learned positions, no biases and no normalized queries. The gains of a normalization go into
-the matrix that follows it, h·diag(g) W = h (diag(g) W): work on weights instead of activations.
+For layer normalization, learned positions, no biases and no normalized queries. The gains of a normalization multiply
+its result or the matrix that follows, h·diag(g) W = h (diag(g) W), whichever is smaller.
 """
 
 from collections.abc import Callable, Mapping
@@ -67,6 +67,14 @@ class Normalized(NamedTuple):
         )[0]
 
 
+class Read(NamedTuple):
+    """What a matrix reads after a normalization, and that matrix; one of them holds the gains."""
+
+    normalized: Normalized
+    y: Tensor
+    matrix: Tensor
+
+
 class Workspace:
     """Buffers of one stack. The stream has one after every branch, its gradient a single one, updated in place."""
 
@@ -106,18 +114,17 @@ class Workspace:
         torch.mul(token.view(-1, width)[rows.flatten()].view(h[0].shape), m["token"], out=h[0])
         h[0].view(by_position).add_(w["position"].unsqueeze(1), alpha=m["position"])
 
-        self.read: dict[str, Normalized] = {}
-        self.matrix: dict[str, Tensor] = {}  # with the gain of the normalization before it
+        self.read: dict[str, Read] = {}
         for l in model.blocks:
             self._attention_branch(w, l)
             self._feedforward_branch(w, l)
         last = self._normalize(w, "readout", h[-1])
         scale = m["token"] * model.tied_multiplier if model.tied else m["readout"]
-        torch.baddbmm(self.f, last.y, self.matrix["readout"], beta=0, alpha=scale, out=self.f)
+        torch.baddbmm(self.f, last.y, last.matrix, beta=0, alpha=scale, out=self.f)
 
         loss_E, df = loss_gradient(self.f)
         d_tied = self._backward_read(w, "readout", df, gradients, scale)
-        self.d_stream.copy_(last.backward(self.d_read))
+        self.d_stream.copy_(last.normalized.backward(self.d_read))
         for l in reversed(model.blocks):
             self._feedforward_gradients(w, l, gradients)
             self._attention_gradients(w, l, gradients)
@@ -130,14 +137,28 @@ class Workspace:
             gradients["token"].add_(d_tied.mT)
         return loss_E
 
-    def _normalize(self, w: Weights, name: str, h: Tensor) -> Normalized:
-        """Normalize before the matrix of that name, into which the gain goes."""
-        matrix = w["token"].mT if name == "readout" and self.model.tied else w[name]
+    def _normalize(self, w: Weights, name: str, h: Tensor) -> Read:
+        """Normalize before the matrix of that name."""
+        matrix = self._matrix(w, name)
+        normalized = Normalized.of(h)
+        y = normalized.y
         if self.model.gains:
-            matrix = matrix * (w[f"g_{name}"] * self.multiplier[f"g_{name}"]).unsqueeze(2)
-        self.matrix[name] = matrix
-        self.read[name] = Normalized.of(h)
+            gain = self._gain(w, name)
+            if self._gains_on_tokens(matrix):
+                y = y * gain.unsqueeze(1)
+            else:
+                matrix = matrix * gain.unsqueeze(2)
+        self.read[name] = Read(normalized, y, matrix)
         return self.read[name]
+
+    def _matrix(self, w: Weights, name: str) -> Tensor:
+        return w["token"].mT if name == "readout" and self.model.tied else w[name]
+
+    def _gain(self, w: Weights, name: str) -> Tensor:
+        return w[f"g_{name}"] * self.multiplier[f"g_{name}"]
+
+    def _gains_on_tokens(self, matrix: Tensor) -> bool:
+        return self.f.shape[1] < matrix.shape[2]
 
     def _backward_read(
         self, w: Weights, name: str, dz: Tensor, gradients: Mapping[str, Tensor], scale: float
@@ -147,21 +168,26 @@ class Workspace:
         Returns the gradient of a tied readout [E, width, vocabulary], which is no tensor of its own.
         """
         tied = name == "readout" and self.model.tied
-        g = torch.empty_like(self.matrix[name]) if tied else gradients[name]
-        torch.baddbmm(g, self.read[name].y.mT, dz, beta=0, alpha=scale, out=g)
+        normalized, y, matrix = self.read[name]
+        g = torch.empty_like(matrix) if tied else gradients[name]
+        torch.baddbmm(g, y.mT, dz, beta=0, alpha=scale, out=g)
+        torch.baddbmm(self.d_read, dz, matrix.mT, beta=0, alpha=scale, out=self.d_read)
         if self.model.gains:
-            gain, m = f"g_{name}", self.multiplier[f"g_{name}"]
-            matrix = w["token"].mT if tied else w[name]
-            torch.sum(g * matrix, 2, out=gradients[gain]).mul_(m)
-            g.mul_((w[gain] * m).unsqueeze(2))
-        torch.baddbmm(self.d_read, dz, self.matrix[name].mT, beta=0, alpha=scale, out=self.d_read)
+            gain, d_gain = self._gain(w, name), gradients[f"g_{name}"]
+            if self._gains_on_tokens(matrix):
+                torch.sum(self.d_read * normalized.y, 1, out=d_gain)
+                self.d_read.mul_(gain.unsqueeze(1))
+            else:
+                torch.sum(g * self._matrix(w, name), 2, out=d_gain)
+                g.mul_(gain.unsqueeze(2))
+            d_gain.mul_(self.multiplier[f"g_{name}"])
         return g if tied else None
 
     def _attention_branch(self, w: Weights, l: int) -> None:
         before, after, model = self.stream[2 * l - 2], self.stream[2 * l - 1], self.model
         read = self._normalize(w, f"qkv{l}", before)
         z = self.z_qkv
-        torch.baddbmm(z, read.y, self.matrix[f"qkv{l}"], beta=0, alpha=self.multiplier[f"qkv{l}"], out=z)
+        torch.baddbmm(z, read.y, read.matrix, beta=0, alpha=self.multiplier[f"qkv{l}"], out=z)
         self.qkv[l].copy_(self._by_head(z, 3).permute(2, 0, 3, 1, 4))
         q, k, v = (part.flatten(0, 1) for part in self.qkv[l])
         weights = self.attention[l].flatten(0, 1)
@@ -187,12 +213,12 @@ class Workspace:
         self._by_head(self.z_qkv, 3).copy_(self.d_qkv.permute(1, 3, 0, 2, 4))
         name = f"qkv{l}"
         self._backward_read(w, name, self.z_qkv, gradients, self.multiplier[name])
-        self.d_stream.add_(self.read[name].backward(self.d_read))
+        self.d_stream.add_(self.read[name].normalized.backward(self.d_read))
 
     def _feedforward_branch(self, w: Weights, l: int) -> None:
         before, after, z = self.stream[2 * l - 1], self.stream[2 * l], self.z[l]
         read = self._normalize(w, f"up{l}", before)
-        torch.baddbmm(z, read.y, self.matrix[f"up{l}"], beta=0, alpha=self.multiplier[f"up{l}"], out=z)
+        torch.baddbmm(z, read.y, read.matrix, beta=0, alpha=self.multiplier[f"up{l}"], out=z)
         self.unit.forward(z, self.h[l])
         torch.baddbmm(before, self.h[l], w[f"down{l}"], alpha=self._branch(f"down{l}"), out=after)
 
@@ -201,7 +227,7 @@ class Workspace:
         self.unit.backward_(self.d_inner, self.z[l])
         name = f"up{l}"
         self._backward_read(w, name, self.d_inner, gradients, self.multiplier[name])
-        self.d_stream.add_(self.read[name].backward(self.d_read))
+        self.d_stream.add_(self.read[name].normalized.backward(self.d_read))
 
     def _backward_branch(self, w: Weights, name: str, h: Tensor, dh: Tensor, gradients: Mapping[str, Tensor]) -> None:
         """Gradients of the matrix that writes to the stream and, into dh, of what it multiplied."""
