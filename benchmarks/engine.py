@@ -42,7 +42,7 @@ def data(batch: int) -> Data:
 
 def ours(cell: TrainCell, values: Data, steps: int) -> Callable[[], None]:
     """Train all members of a cell with the engine, without evaluation and probes."""
-    sizes = [math.prod(spec.shape) for spec in SHAPES[cell.family](cell, values.x.shape[1], values.outputs)]
+    sizes = [math.prod(spec.shape) for spec in SHAPES[cell.family].tensors(cell, values.x.shape[1], values.outputs)]
     cuts = stack_sizes(sum(sizes), max(sizes), len(cell.log2_lr), torch.device("cpu"))
     stacks = [Stack(cell, members, values, Context()) for members in cuts]
     for stack in stacks:

@@ -1,32 +1,18 @@
-"""Families of networks: two modules, the network and its torch-free shapes, and two lines here each."""
+"""Families of networks: two modules each, the network and its torch-free shape, and one line here."""
 
-from collections.abc import Callable
-from typing import Any
-
-from muster.parameterizations.scaling import Tensor
+from muster.models.shapes.base import Shape
 from muster.registry import Registry
 
+# Family, and the name of both modules → class of the network.
+_NETWORKS = {
+    "mlp": "Mlp",
+    "autoencoder": "Autoencoder",
+    "dag_mlp": "DagMlp",
+    "convnet": "Convnet",
+    "resmlp": "ResMlp",
+    "transformer": "Transformer",
+}
 FAMILIES: Registry[type] = Registry(
-    "family",
-    {
-        "mlp": "muster.models.mlp:Mlp",
-        "autoencoder": "muster.models.autoencoder:Autoencoder",
-        "dag_mlp": "muster.models.dag_mlp:DagMlp",
-        "convnet": "muster.models.convnet:Convnet",
-        "resmlp": "muster.models.resmlp:ResMlp",
-        "transformer": "muster.models.transformer:Transformer",
-    },
+    "family", {name: f"muster.models.{name}:{network}" for name, network in _NETWORKS.items()}
 )
-
-# What each family trains, declared without torch: (cell, in_features, out_features) → tensors.
-SHAPES: Registry[Callable[[Any, int, int], list[Tensor]]] = Registry(
-    "family",
-    {
-        "mlp": "muster.models.shapes.mlp:tensors",
-        "autoencoder": "muster.models.shapes.autoencoder:tensors",
-        "resmlp": "muster.models.shapes.resmlp:tensors",
-        "transformer": "muster.models.shapes.transformer:tensors",
-        "dag_mlp": "muster.models.shapes.dag_mlp:tensors",
-        "convnet": "muster.models.shapes.convnet:tensors",
-    },
-)
+SHAPES: Registry[Shape] = Registry("family", {name: f"muster.models.shapes.{name}:SHAPE" for name in _NETWORKS})

@@ -1,6 +1,7 @@
 """The experiment `train`: its cell, its cost, its registration. Planning imports this file, so it imports no torch."""
 
 import math
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -8,25 +9,23 @@ from pydantic import Field, model_validator
 from muster.data import dimensions, validate
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
 from muster.models import SHAPES
-from muster.models.shapes import transformer as shapes
+from muster.models.shapes.base import Shape
 from muster.parameterizations import PARAMETERIZATIONS, Tensor
 from muster.training.costs import PROBE_COSTS, ProbeCost
 from muster.training.stacks import most_members
 
 LAUNCH_SECONDS = 6e-6  # of one GPU kernel
-# Settings that only some families read.
-OF_FAMILIES = {
-    "edge_density": ("dag_mlp",),
-    "kernel_size": ("convnet",),
-    "architecture_rate": ("dag_mlp", "convnet"),
-    "input_rate": ("mlp",),
-    "block_layers": ("resmlp",),
-    **dict.fromkeys(
-        ("heads", "head_width", "positions", "attention_scale", "qk_norm", "tied", "gains", "feedforward"),
-        ("transformer",),
-    ),
-}
 GPU_FLOPS, GPU_BYTES = 1e13, 1e12  # a second: half the float32 rate and two thirds of the bandwidth of an A100 40 GB
+
+
+@cache
+def _readers() -> dict[str, list[str]]:
+    """Settings that only some families read → those families."""
+    readers: dict[str, list[str]] = {}
+    for family in SHAPES:
+        for name in SHAPES[family].settings:
+            readers.setdefault(name, []).append(family)
+    return readers
 
 
 class TrainCell(Cell):
@@ -162,27 +161,26 @@ class TrainCell(Cell):
             raise ValueError(f"probe_steps {beyond} lie outside 0 … steps = {self.steps}")
         if self.weight_decay < 0 and self.optimizer != "adamw":
             raise ValueError(f"weight_decay {self.weight_decay:g} is negative: only the optimizer adamw takes it so")
-        for name, families in OF_FAMILIES.items():
-            if getattr(self, name) is not None and self.family not in families:
-                raise ValueError(f"{name} is read by {' and '.join(families)}, not by family {self.family!r}")
-        if self.family in ("dag_mlp", "convnet") and (self.bias or self.norm != "none"):
-            raise ValueError(f"family {self.family!r} has neither biases nor layer normalization")
-        if self.family in ("mlp", "resmlp") and dimensions(self.data, self.data_options).task == "next_token":
-            raise ValueError(
-                f"family {self.family!r} cannot read the tokens of data {self.data!r}: "
-                "it takes classification or regression"
-            )
-        if self.norm == "rms" and self.family != "transformer":
-            raise ValueError("norm 'rms' is for family 'transformer': the others have layer normalization")
         if self.z_loss and self.loss != "cross_entropy":
             raise ValueError(f"z_loss is a part of the cross-entropy, not of {self.loss}")
-        if self.family == "transformer":
-            if dimensions(self.data, self.data_options).task != "next_token":
-                raise ValueError(
-                    f"family 'transformer' reads tokens: data {self.data!r} has none, or asks for encoding: tokens"
-                )
-            shapes.check(self)
+        if self.family in SHAPES:
+            self._check_family(SHAPES[self.family])
         return self
+
+    def _check_family(self, shape: Shape) -> None:
+        for name, readers in _readers().items():
+            if getattr(self, name) is not None and self.family not in readers:
+                raise ValueError(f"{name} is read by {' and '.join(readers)}, not by family {self.family!r}")
+        if self.norm not in ("none", *shape.norms):
+            known = " or ".join(("none", *shape.norms))
+            raise ValueError(f"norm {self.norm!r} is unknown to family {self.family!r}: it takes {known}")
+        if self.bias and not shape.biases:
+            raise ValueError(f"family {self.family!r} has no biases")
+        if shape.tokens != (dimensions(self.data, self.data_options).task == "next_token"):
+            reads = "tokens" if shape.tokens else "no tokens"
+            remedy = "ask for" if shape.tokens else "do not ask for"
+            raise ValueError(f"family {self.family!r} reads {reads}: {remedy} data with encoding: tokens")
+        shape.check(self)
 
 
 def dataset(cell: TrainCell) -> tuple[str, dict[str, Any]]:
@@ -193,7 +191,7 @@ def dataset(cell: TrainCell) -> tuple[str, dict[str, Any]]:
 def tensors(cell: TrainCell) -> list[Tensor]:
     """What the cell's network trains."""
     shape = dimensions(cell.data, cell.data_options)
-    return SHAPES[cell.family](cell, shape.features, shape.outputs)
+    return SHAPES[cell.family].tensors(cell, shape.features, shape.outputs)
 
 
 def _probed(cell: TrainCell) -> ProbeCost:

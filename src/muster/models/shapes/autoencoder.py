@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
 
 
@@ -13,3 +14,6 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
         Tensor("w1", "input", (in_features, cell.width), "normal", gain, uses=2),
         Tensor("b2", "fixed", (out_features,), "zeros"),
     ]
+
+
+SHAPE = Shape(tensors)

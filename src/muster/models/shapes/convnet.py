@@ -4,6 +4,7 @@ from typing import Any
 
 from muster.models.activations import ACTIVATIONS
 from muster.models.graphs import chain, path_rate
+from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
 
 DEFAULT_KERNEL = 3
@@ -25,3 +26,6 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
         found.append(Tensor(f"w{layer}", role, shape, "normal", gain * cell.init_gain, rate=rate, uses=in_features))
     readout, gain = (cell.width, out_features), cell.readout_gain * cell.init_gain
     return [*found, Tensor(f"w{cell.depth + 1}", "readout", readout, "normal", gain, rate=rate)]
+
+
+SHAPE = Shape(tensors, settings=("kernel_size", "architecture_rate"))

@@ -4,6 +4,7 @@ from typing import Any
 
 from muster.models.activations import ACTIVATIONS
 from muster.models.graphs import graph_of, path_rate
+from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
 
 
@@ -24,3 +25,6 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
         ]
     readout = (width, out_features)
     return [*found, Tensor("w_out", "readout", readout, "normal", cell.readout_gain * cell.init_gain, rate=rate)]
+
+
+SHAPE = Shape(tensors, settings=("edge_density", "architecture_rate"))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from muster.models.activations import ACTIVATIONS
+from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
 
 
@@ -22,3 +23,6 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
         if cell.norm == "layer" and role != "readout":
             found.append(Tensor(f"g{layer}", "vector", (fan_out,), "ones"))
     return found
+
+
+SHAPE = Shape(tensors, settings=("input_rate",), norms=("layer",), biases=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from muster.models.activations import ACTIVATIONS
+from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
 
 
@@ -33,3 +34,6 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
         found += norm(number, branch=True) if begins else []
         found += matrix(number, "hidden", (cell.width, cell.width), gain, branch=True)
     return found + norm(last, branch=False) + matrix(last, "readout", (cell.width, out_features), cell.readout_gain)
+
+
+SHAPE = Shape(tensors, settings=("block_layers",), norms=("layer",), biases=True)

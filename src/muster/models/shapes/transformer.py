@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
 
 HEAD_WIDTH = 32  # where a cell names neither heads nor their width
@@ -91,3 +92,13 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
         found += matrix(f"down{l}", "hidden", (size.inner, d), 1.0, True)
     found += gain("readout", d, False)
     return found if cell.tied else found + matrix("readout", "readout", (d, out_features), cell.readout_gain, False)
+
+
+SHAPE = Shape(
+    tensors,
+    settings=("heads", "head_width", "positions", "attention_scale", "qk_norm", "tied", "gains", "feedforward"),
+    norms=("layer", "rms"),
+    biases=True,
+    tokens=True,
+    check=check,
+)
