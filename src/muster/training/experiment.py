@@ -205,12 +205,13 @@ def _probed(cell: TrainCell) -> ProbeCost:
 def cost(cell: TrainCell) -> Cost:
     """FLOPs (6 per weight, use of it by an example, and step: Kaplan et al. 2020, Section 2.1) and seconds on one core.
 
-    The time model is launch overhead, matrix products, memory traffic of the optimizer and of the loss (100 bytes an
-    output, which counts where there are hundreds); its constants were fitted to a 2 GHz AVX-512 core, and
-    `muster plan` rescales them by the matrix-product rate that it measures. The same model for a GPU has its constants
-    from the data sheet of NVIDIA's A100: none was measured. Members that do not fit a stack
-    wait for the one before, so memory is one stack's: weights, gradients, two moments, initial weights and their change
-    (24 bytes a parameter), and on the CPU the draws in double precision (16; measured at widths 64 to 4096).
+    The time model is launch overhead, matrix products, memory traffic of the optimizer, of the loss (100 bytes an
+    output, which counts where there are hundreds) and of a normalized network's activations (50 bytes a product's
+    output; measured at widths 32 to 128); its constants were fitted to a 2 GHz AVX-512 core, and `muster plan` rescales
+    them by the matrix-product rate that it measures. The same model for a GPU has its constants from the data sheet of
+    NVIDIA's A100: none was measured. Members that do not fit a stack wait for the one before, so memory is one stack's:
+    weights, gradients, two moments, initial weights and their change (24 bytes a parameter), and on the CPU the draws
+    in double precision (16; measured at widths 64 to 4096).
     Probes that declare their cost take it on top, in double precision (measured at widths 32 and 96).
     """
     trained, members = tensors(cell), len(cell.log2_lr)
@@ -219,11 +220,14 @@ def cost(cell: TrainCell) -> Cost:
     products = sum(tensor.uses * math.prod(tensor.shape) for tensor in matrices)
     shape = dimensions(cell.data, cell.data_options)
     outputs = shape.outputs * shape.positions
+    activations = sum(tensor.uses * tensor.shape[1] for tensor in matrices) if cell.norm != "none" else 0
     batch = min(cell.batch_size, cell.examples or cell.batch_size)
     evaluated = 2 * cell.evaluation_examples * (cell.evaluations + 1) / 3
     flops = 6.0 * products * members * (batch * cell.steps + evaluated)
     per_step = 2.5e-4 + members * (
-        1.0e-5 * len(matrices) + 6.0 * products * batch / 6e10 + (28.0 * parameters + 100.0 * outputs * batch) / 8e9
+        1.0e-5 * len(matrices)
+        + 6.0 * products * batch / 6e10
+        + (28.0 * parameters + (100.0 * outputs + 50.0 * activations) * batch) / 8e9
     )
     seconds = cell.steps * per_step + flops * evaluated / (batch * cell.steps + evaluated) / 6e10
     largest = max(math.prod(tensor.shape) for tensor in trained)
