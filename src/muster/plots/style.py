@@ -145,6 +145,9 @@ _WORDS = {
     "omega_out_1": "ω_out = 1",
     "constant": "constant rate",
     "global": "global rate",
+    "inverse": "attention scale 1/d",
+    "inverse_sqrt": "attention scale 1/√d",
+    "umup": "u-μP",
 }
 
 
@@ -239,13 +242,19 @@ def word(value: Any) -> str:
 
 
 def phrase(group: Mapping[str, Any]) -> str:
-    """The name of a group: words stand alone, numbers take the name of their column."""
+    """The name of a group: words stand alone, numbers take the name of their column, what is off a `no`."""
     first = [column for column in FACETS if column in group]
     chosen = {column: group[column] for column in [*first, *(column for column in group if column not in first)]}
-    return " · ".join(
-        word(value) if isinstance(value, str) else f"{column.replace('_', ' ')} {word(value)}"
-        for column, value in chosen.items()
-    )
+    return " · ".join(_setting(column, value) for column, value in chosen.items())
+
+
+def _setting(column: str, value: Any) -> str:
+    if isinstance(value, str):
+        return word(value)
+    name = column.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    return f"{name} {word(value)}"
 
 
 def minus(text: str) -> str:
