@@ -5,7 +5,6 @@ may stand in a study's `settings` or `grid`, a cost model, and a function that r
 inside that function, so that planning stays fast.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,27 +117,27 @@ class Experiment:
         return self.summary
 
 
-EXPERIMENTS: Registry[Experiment] = Registry("experiment")
-
-for _module in (
-    "muster.training.experiment",
-    "muster.training.stability",
-    "muster.sampling.relu_chain",
-    "muster.sampling.matrix_product",
-    "muster.sampling.output_law",
-    "muster.sampling.signal_propagation",
-    "muster.sampling.siren",
-    "muster.sampling.graph_network",
-    "muster.sampling.attention_network",
-    "muster.sampling.multiplicative_sgd",
-    "muster.sampling.kaplan_counting",
-    "muster.sampling.factorization",
-    "muster.sampling.scaled_descent",
-    "muster.sampling.regression",
-    "muster.sampling.random_features",
-    "muster.sampling.batch_hessian",
-    "muster.sampling.one_step",
-    "muster.external.experiment",
-    "muster.command.experiment",
-):
-    importlib.import_module(_module)  # each registers itself above
+EXPERIMENTS: Registry[Experiment] = Registry(
+    "experiment",
+    modules=(
+        "muster.training.experiment",
+        "muster.training.stability",
+        "muster.sampling.relu_chain",
+        "muster.sampling.matrix_product",
+        "muster.sampling.output_law",
+        "muster.sampling.signal_propagation",
+        "muster.sampling.siren",
+        "muster.sampling.graph_network",
+        "muster.sampling.attention_network",
+        "muster.sampling.multiplicative_sgd",
+        "muster.sampling.kaplan_counting",
+        "muster.sampling.factorization",
+        "muster.sampling.scaled_descent",
+        "muster.sampling.regression",
+        "muster.sampling.random_features",
+        "muster.sampling.batch_hessian",
+        "muster.sampling.one_step",
+        "muster.external.experiment",
+        "muster.command.experiment",
+    ),
+)

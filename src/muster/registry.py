@@ -15,11 +15,13 @@ class Registry(Generic[T]):
     """An ordered mapping of names to entries of one kind, filled with the decorator `register`.
 
     An entry whose module imports torch is declared by its place instead (`Registry(kind, {"mlp": "module:Class"})`):
-    its name is known at once, its module is imported when the entry is first used.
+    its name is known at once, its module is imported when the entry is first used. `modules` register their entries
+    when they are imported: at the first look into the registry, so that they may import what imports the registry.
     """
 
-    def __init__(self, kind: str, places: dict[str, str] | None = None):
+    def __init__(self, kind: str, places: dict[str, str] | None = None, modules: tuple[str, ...] = ()):
         self.kind = kind
+        self._awaited = modules
         self._entries: dict[str, T | str] = dict(places or {})
         self._modules = {name: place.split(":")[0] for name, place in self._entries.items() if isinstance(place, str)}
 
@@ -35,8 +37,14 @@ class Registry(Generic[T]):
 
         return add
 
+    def _import_modules(self) -> None:
+        awaited, self._awaited = self._awaited, ()
+        for module in awaited:
+            importlib.import_module(module)
+
     def __getitem__(self, name: str) -> T:
         """Look an entry up; an unknown name raises a MusterError that lists the known ones and the nearest."""
+        self._import_modules()
         try:
             entry = self._entries[name]
         except KeyError:
@@ -48,20 +56,23 @@ class Registry(Generic[T]):
         return entry  # type: ignore[return-value]
 
     def module(self, name: str) -> str:
-        """The module that an entry comes from, without importing it."""
+        """The module that an entry comes from, without importing it where its place is declared."""
+        self._import_modules()
         if name not in self._modules:
             self[name]  # raises: unknown
         return self._modules[name]
 
     def remedy(self, name: str) -> str:
-        near = difflib.get_close_matches(str(name), self._entries, n=1)
+        near = difflib.get_close_matches(str(name), self, n=1)
         guess = f"Did you mean {near[0]!r}? " if near else ""
-        return f"{guess}Known: {', '.join(self._entries)}"
+        return f"{guess}Known: {', '.join(self)}"
 
     def __contains__(self, name: object) -> bool:
+        self._import_modules()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
+        self._import_modules()
         return iter(self._entries)
 
     def summary(self) -> dict[str, str]:

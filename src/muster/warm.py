@@ -61,8 +61,11 @@ def forward(argv: Sequence[str]) -> int | None:
 
 def serve(path: Path) -> None:
     """Load the libraries, then fork a job for each caller until stdin ends."""
+    from muster.registry import find_registry
+
     for name in LIBRARIES:
         importlib.import_module(name)
+    list(find_registry("experiments"))  # imports what registers itself there
     rehearse()
     gc.freeze()  # collected objects would be copied into every job
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries jobs

@@ -24,7 +24,7 @@ and S. S. Du, How over-parameterization slows down gradient descent in matrix se
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,22 +63,27 @@ class DeepLinearCell(Cell):
         return self
 
 
-class MatrixSensingCell(Cell):
-    """One factorisation of a `width` × `width` target of rank `rank` from full measurements."""
+class LowRankCell(Cell):
+    """A `width` × `width` target of rank `rank`, and factors with `excess` columns more."""
+
+    rank: int = Field(2, ge=1, le=1000, description="Rank of the target")
+    excess: int = Field(2, ge=0, le=1000, description="Columns beyond the rank: over-parameterization")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.rank + self.excess > self.width:
+            raise ValueError(f"{self.rank} + {self.excess} columns exceed width {self.width}: give fewer")
+        return self
+
+
+class MatrixSensingCell(LowRankCell):
+    """One factorisation of a target, whose singular values are 1, from full measurements."""
 
     symmetric: bool = Field(True, description="X Xᵀ; false: X Yᵀ with Y started smaller by `imbalance`")
-    rank: int = Field(2, ge=1, le=1000, description="Rank of the target; its singular values are 1")
-    excess: int = Field(2, ge=0, le=1000, description="Columns beyond the rank: over-parameterization")
     init: float = Field(0.3, gt=0, le=10, description="Scale of the start: entries have variance init²/width")
     imbalance: float = Field(3.0, ge=1, le=1e3, description="Scale of X over that of Y where not symmetric")
     updates: int = Field(4096, ge=8, le=10**7, description="Updates of gradient descent")
     draws: int = Field(16, ge=2, le=10**6, description="Independent starts")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "MatrixSensingCell":
-        if self.rank + self.excess > self.width:
-            raise ValueError(f"{self.rank} + {self.excess} columns exceed width {self.width}: give fewer")
-        return self
 
 
 def gradients(factors: Sequence[Matrices], target: Matrices) -> tuple[Matrices, list[Matrices]]:

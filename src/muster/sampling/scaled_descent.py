@@ -17,19 +17,20 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from muster.errors import MusterError
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome
 from muster.sampling.draws import mean_over_draws
+from muster.sampling.factorization import LowRankCell
 from muster.sampling.tables import outcome, probe_rows
 
 SECONDS_PER_UPDATE = 4e-5  # of any size, and
 SECONDS_PER_FLOP = 2e-10
 
 
-class ScaledDescentCell(Cell):
-    """One factorisation of a `width` × `width` target."""
+class ScaledDescentCell(LowRankCell):
+    """One factorisation of a target."""
 
     method: Literal["gd", "scaled"] = Field("gd", description="gd: gradient descent; scaled: ScaledGD(λ)")
     condition: float = Field(gt=1, le=1e6, description="κ, largest over smallest singular value of the target")
@@ -41,12 +42,6 @@ class ScaledDescentCell(Cell):
     accuracy: float = Field(0.1, gt=0, lt=1, description="Error that ends a run, over the smallest singular value")
     max_updates: int = Field(1_000_000, ge=1, le=10**8, description="Updates after which a run counts as failed")
     draws: int = Field(16, ge=2, le=10**6, description="Independent starts")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "ScaledDescentCell":
-        if self.rank + self.excess > self.width:
-            raise ValueError(f"{self.rank} + {self.excess} columns exceed width {self.width}: give fewer")
-        return self
 
 
 def descend(cell: ScaledDescentCell, rng: np.random.Generator) -> NDArray[np.int64]:

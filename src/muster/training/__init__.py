@@ -1,6 +1,5 @@
 """The stacked training engine."""
 
-import muster.experiments  # noqa: F401  # first: `stability` builds on the cell of `experiment`, and each registers itself
 from muster.registry import Registry
 
 PROBES: Registry = Registry(

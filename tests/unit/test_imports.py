@@ -1,0 +1,32 @@
+"""A module with an experiment can be imported first: what registers itself may not depend on who came before."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+FIRST = """
+import importlib, os, sys
+import numpy, pandas, pydantic, scipy.special, scipy.stats, sklearn.datasets, torch  # once for all
+for name in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            print(name, repr(error), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_modules_of_experiments_can_be_imported_first():
+    folders = [SOURCE / "muster" / name for name in ("sampling", "training", "external", "command")]
+    paths = [path.relative_to(SOURCE).with_suffix("") for folder in folders for path in sorted(folder.rglob("*.py"))]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in paths if path.name != "__main__"]
+    assert len(names) > 40
+    done = subprocess.run([sys.executable, "-c", FIRST, *names], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
