@@ -1,6 +1,6 @@
 """Stacked transformer against a loop of nanoGPT-style torch models: the same sweep, one thread, one process.
 
-    python benchmarks/transformer.py [--widths 32 64 ...] [--context 64] [--batches 1 2 4 8] [--repeats 5]
+    python benchmarks/transformer.py [--widths 32 64 ...] [--context 64] [--batches 1 2 8] [--repeats 5]
 
 Every case trains a sweep of learning rates of a decoder-only transformer: two blocks, learned positions, heads of width
 32, layer normalization with trainable gains, GELU, an own readout of 256 bytes. Ours and the baseline take turns;
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256])
     parser.add_argument("--context", type=int, default=64)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="sequences")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 8], help="sequences")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

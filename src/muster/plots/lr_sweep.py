@@ -158,7 +158,7 @@ def _optima(ax: Axes, optima: pd.DataFrame, means: pd.DataFrame, along: str, hue
         y = float(row["loss_at_opt"])
         if not math.isfinite(y):
             y = float(np.interp(x, own["log2_lr"], own["mean"]))
-        used.append("optimum" if inside else power_law.beyond(row["ci_low"], row["ci_high"]))
+        used.append("optimum" if inside else power_law.beyond(row["ci_low"], row["ci_high"], "x"))
         if not inside:
             ax.plot(x, y, used[-1], ms=6.5, mfc="white", mec=hues[value], mew=1.3, zorder=6, gid="censored")
             continue
@@ -199,7 +199,7 @@ def _keys(hues: dict[Any, Any], name: str, rows: pd.DataFrame, means: pd.DataFra
     if "optimum" in optima:
         keys.append(style.line_key("optimum, 95 % interval", marker="o", ms=4.6, lw=1.6))
     for marker in sorted(set(optima) - {"optimum"}):
-        keys.append(style.line_key("no interior optimum: best rate", marker=marker, ms=6, mfc="white", lw=0))
+        keys.append(power_law.beyond_key(marker))
     if (means["diverged"] == 1).any():
         keys.append(style.line_key("all seeds diverged", ms=4, lw=0, **CROSS))
     if ((means["diverged"] > 0) & (means["diverged"] < 1)).any():

@@ -121,6 +121,5 @@ def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]], 
     dashes = style.MUTED if hue else style.INK
     keys = power_law.hue_keys(hue, looks) + power_law.keys(found, f"{what}, 95 % interval", "optimum", color, dashes)
     if "censored" in found:
-        marker = found["censored"].get_marker()
-        keys.append(style.line_key("no interior optimum: best rate", color, marker=marker, ms=6, mfc="white", lw=0))
+        keys.append(power_law.beyond_key(found["censored"].get_marker(), color))
     return keys

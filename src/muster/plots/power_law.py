@@ -100,11 +100,19 @@ def draw_predictions(
         ax.plot(np.exp(ends), show(np.exp(level)), color=color, ls=(0, (4, 2.5)), lw=1.1, zorder=2.2, gid="prediction")
 
 
-def beyond(ci_low: float, ci_high: float) -> str:
+def beyond(ci_low: float, ci_high: float, along: str = "y") -> str:
     """Marker of an optimum that is not interior: a triangle to the open end of its interval, a ring if none is open."""
     if ci_high == math.inf:
-        return "^"
-    return "v" if ci_low == -math.inf else "o"
+        return ">" if along == "x" else "^"
+    if ci_low == -math.inf:
+        return "<" if along == "x" else "v"
+    return "o"
+
+
+def beyond_key(marker: str, color: Any = None) -> Any:
+    """The legend's entry for such a marker."""
+    text = "no interior optimum: best rate" if marker == "o" else "optimum beyond the grid: best rate"
+    return style.line_key(text, *([color] if color else []), marker=marker, ms=6, mfc="white", lw=0)
 
 
 def draw_interval(ax: Axes, at: float, ends: Sequence[float], window: Sequence[float], along: str, color: Any) -> None:
