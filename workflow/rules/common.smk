@@ -14,6 +14,8 @@ from pathlib import Path
 from shlex import quote
 
 from snakemake.common import overwrite_function_params
+from snakemake.dag import DAG
+from snakemake.iocontainers import Log
 from snakemake.jobs import Job
 from snakemake.resources import Resource, Resources
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
@@ -323,12 +325,17 @@ def instruct_jobs() -> None:
         remote.precommand = " && ".join(filter(None, [f"cd {quote(os.getcwd())}", remote.precommand]))
 
 
+async def nothing(*ignored) -> None:
+    """What is awaited, and need not be done."""
+
+
 def lighten_plan() -> None:
     """Spare a plan of many jobs what takes seconds of Snakemake's time and shows nothing.
 
     It reads the signature of each function anew for each job, unless it is told the parameters. A dry run computes each
-    job's resources and parameters, asks for its software environment, of which there is none, and describes the job to
-    all loggers; rich shows that with --verbose only.
+    job's log, resources and parameters, counts the cores that it would take, asks for its software environment, looks
+    for outputs in folders that are outputs and for temporary ones, of all of which there are none, and describes the
+    job to all loggers; rich shows that with --verbose only.
     """
     functions = [Resource.evaluate]
     shown = workflow.output_settings
@@ -337,12 +344,16 @@ def lighten_plan() -> None:
         functions += filter(isfunction, [*declared.input, *declared.params])
         functions += [value._evaluator for value in declared.resources.values() if value.is_evaluable()]
         if silent:
+            declared._log = Log()
             declared.resources = Resources({name: declared.resources[name] for name in ("_cores", "_nodes")})
     for function in functions:
         overwrite_function_params(function, signature(function).parameters)
     if silent:
         Job.log_info = lambda job, **options: None
         Job.conda_env_spec = None
+        Job.scheduler_resources = {"_cores": 1, "_nodes": 1, "_job_count": 1}
+        DAG.check_directory_outputs = lambda dag: None
+        DAG.handle_temp = nothing
 
 
 def start_warm() -> None:
