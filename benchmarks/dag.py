@@ -8,7 +8,7 @@ come from sampling cells of milliseconds that are really run on all cores; that 
 process, planning included, divided by the jobs. ours_seconds is that share, else the time that passed; cpu_seconds and
 memory_mb (peak) are those of Snakemake's own process. The baseline of a dry run is that of a Snakefile of one rule with
 as many jobs, right before; elsewhere it is the target. ratio = baseline_seconds / ours_seconds. Writes
-benchmarks/results/dag.json.
+benchmarks/results/dag.json, where cases that were not measured this time stay as they were.
 """
 
 import argparse
@@ -171,7 +171,9 @@ def main() -> None:
     if args.jobs:
         rows += real_run(args.jobs)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    known = {found["case"]: found for found in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    known |= {found["case"]: found for found in rows}
+    RESULTS.write_text(json.dumps(list(known.values()), indent=1) + "\n")
 
 
 if __name__ == "__main__":
