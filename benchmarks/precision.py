@@ -1,6 +1,6 @@
 """What autocast to bfloat16 does to verdicts: a study run in float32 and in bfloat16, claim beside claim.
 
-    python benchmarks/precision.py [--studies transformer-width-transfer ...] [--scale laptop]
+    python benchmarks/precision.py [--studies abc-feature-exponent ...] [--scale laptop]
 
 Each study is run twice by Snakemake on all cores, alone, so that Holm's family is its own claims. Cells that are
 finished in `results/store` are taken from there. Nothing is timed. Writes benchmarks/results/precision.json.
@@ -34,7 +34,7 @@ def ledger(study: str, scale: str, dtype: str) -> dict[str, dict[str, str]]:
 def main() -> None:
     """Run, compare and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", nargs="+", default=["transformer-width-transfer"])
+    parser.add_argument("--studies", nargs="+", default=["abc-feature-exponent", "ntk-lazy-exponents"])
     parser.add_argument("--scale", default="laptop")
     args = parser.parse_args()
     rows = []
