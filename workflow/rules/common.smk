@@ -349,6 +349,7 @@ def lighten_plan() -> None:
     for function in functions:
         overwrite_function_params(function, signature(function).parameters)
     if silent:
+        gc.disable()  # it ends before there is anything to collect
         Job.log_info = lambda job, **options: None
         Job.conda_env_spec = None
         Job.scheduler_resources = {"_cores": 1, "_nodes": 1, "_job_count": 1}
