@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SOURCE = Path(__file__).parents[2] / "src"
 FIRST = """
 import importlib, os, sys
@@ -22,7 +20,6 @@ for name in sys.argv[1:]:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_modules_of_experiments_can_be_imported_first():
     folders = [SOURCE / "muster" / name for name in ("sampling", "training", "external", "command")]
     paths = [path.relative_to(SOURCE).with_suffix("") for folder in folders for path in sorted(folder.rglob("*.py"))]
