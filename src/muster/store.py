@@ -101,14 +101,21 @@ class Object:
         return content
 
     def _read(self, name: str) -> bytes:
+        # the folder first: one that another user's rename brings in meanwhile is absent, not short of a file
         try:
-            handle = os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW)
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except NotADirectoryError as error:
+            raise self._damaged(name, str(error.strerror)) from None
+        try:
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
         except FileNotFoundError:
             if self.path.is_dir():
                 raise self._damaged(name, "missing") from None
             raise
         except OSError as error:
             raise self._damaged(name, error.strerror or str(error)) from None
+        finally:
+            os.close(folder)
         with os.fdopen(handle, "rb") as file:
             return file.read()
 

@@ -156,6 +156,25 @@ def test_many_users_at_once_see_whole_objects_only(source: Path, tmp_path: Path)
     assert not list((shared.folder / "partial").iterdir())
 
 
+def test_an_object_that_appears_while_it_is_looked_for_is_absent_not_damaged(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Store(tmp_path / "shared")
+    opened = os.open
+
+    def others_finish_first(path: Path, flags: int, **where: int) -> int:
+        try:
+            return opened(path, flags, **where)
+        except FileNotFoundError:
+            monkeypatch.setattr("os.open", opened)
+            shared.put(made(), source, lambda line: pytest.fail(line))
+            raise
+
+    monkeypatch.setattr("os.open", others_finish_first)
+    assert not shared.take(made(), tmp_path / "target", lambda line: pytest.fail(line))
+    assert shared.take(made(), tmp_path / "target", lambda line: None)
+
+
 def test_objects_cannot_be_written_by_accident(store: Store) -> None:
     assert all(file.stat().st_mode & 0o222 == 0 for file in store.object(address(made())).path.iterdir())
 
