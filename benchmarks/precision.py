@@ -1,9 +1,10 @@
 """What autocast to bfloat16 does to verdicts: a study run in float32 and in bfloat16, claim beside claim.
 
-    python benchmarks/precision.py [--studies abc-feature-exponent ...] [--scale laptop]
+    python benchmarks/precision.py [--studies abc-feature-exponent ...] [--scale laptop] [--seeds N]
 
 Each study is run twice by Snakemake on all cores, alone, so that Holm's family is its own claims. Cells that are
-finished in `results/store` are taken from there. Nothing is timed. Writes benchmarks/results/precision.json.
+finished in `results/store` are taken from there. Nothing is timed. Writes benchmarks/results/precision.json, where
+studies that were not measured this time stay as they were.
 """
 
 import argparse
@@ -20,13 +21,13 @@ DTYPES = ("float32", "bfloat16")
 SHOWN = ("estimate", "ci_low", "ci_high", "verdict")
 
 
-def ledger(study: str, scale: str, dtype: str) -> dict[str, dict[str, str]]:
-    """The study's claims as judged in this number format."""
+def ledger(study: str, settings: list[str]) -> dict[str, dict[str, str]]:
+    """The study's claims as judged with these settings of the configuration."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_studies(folder, {study: (ROOT / f"config/studies/{study}.yaml").read_text(encoding="utf-8")})
         store = os.environ.get("MUSTER_STORE", ROOT / "results/store")
-        snakemake(folder, "ledger", "--config", f"scale={scale}", f"dtype={dtype}", f"store={store}")
+        snakemake(folder, "ledger", "--config", *settings, f"store={store}")
         with open(folder / "results/ledger/claims.csv", newline="", encoding="utf-8") as file:
             return {row["claim"]: row for row in csv.DictReader(file)}
 
@@ -36,15 +37,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", nargs="+", default=["abc-feature-exponent", "ntk-lazy-exponents"])
     parser.add_argument("--scale", default="laptop")
+    parser.add_argument("--seeds", type=int, help="seeds per shape, instead of the study's own number")
     args = parser.parse_args()
-    rows = []
+    settings = [f"scale={args.scale}"] + ([f"seeds={args.seeds}"] if args.seeds else [])
+    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     for study in args.studies:
-        found = {dtype: ledger(study, args.scale, dtype) for dtype in DTYPES}
+        found = {dtype: ledger(study, [*settings, f"dtype={dtype}"]) for dtype in DTYPES}
+        rows = [row for row in rows if row["study"] != study]
         for claim, row in found["float32"].items():
-            rows.append({"study": study, "claim": claim, "statement": row["statement"]})
+            rows.append({"study": study, "seeds": args.seeds, "claim": claim, "statement": row["statement"]})
             rows[-1] |= {dtype: {name: found[dtype][claim][name] for name in SHOWN} for dtype in DTYPES}
             print(*rows[-1].values(), sep="\n  ", flush=True)
-    RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ def precision() -> str:
     rows = []
     for row in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
         measured = [f"{estimated(row[dtype])} **{row[dtype]['verdict']}**" for dtype in ("float32", "bfloat16")]
-        rows.append([row["study"], row["statement"], *measured])
+        fewer = f", seeds: {row['seeds']}" if row.get("seeds") else ""
+        rows.append([row["study"] + fewer, row["statement"], *measured])
     return table(["study", "claim", "float32", "bfloat16"], rows) if rows else UNMEASURED
 
 
