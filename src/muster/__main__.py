@@ -2,6 +2,6 @@
 
 import sys
 
-from muster.cli import main
+from muster.cli.parser import main
 
 sys.exit(main())

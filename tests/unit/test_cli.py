@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.cli import main, parser
+from muster.cli.parser import main, parser
 from muster.registry import REGISTRIES
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
@@ -21,7 +21,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    code = "import sys; from muster.cli import parser; parser().format_help()\n"
+    code = "import sys; from muster.cli.parser import parser; parser().format_help()\n"
     code += "print({'torch', 'pandas', 'pydantic'} & {*sys.modules})"
     times = []
     for _ in range(3):

@@ -9,7 +9,14 @@ import pytest
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting import ESTIMATORS
-from muster.fitting.collapse import CollapseOptions, Curve, distance, find_collapse, permutation_p, shift_range
+from muster.fitting.estimators.collapse import (
+    CollapseOptions,
+    Curve,
+    distance,
+    find_collapse,
+    permutation_p,
+    shift_range,
+)
 
 WIDTHS = (64, 128, 256, 512, 1024)
 RATES = np.arange(-12.0, -1.9, 0.5)

@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from muster.command.experiment import CommandCell, arguments
-from muster.command.metrics import read_metrics
-from muster.command.run import call, run_members
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context, Outcome
 from muster.plan import name_cell, plan_study, read_cell
+from muster.script.experiment import CommandCell, arguments
+from muster.script.metrics import read_metrics
+from muster.script.run import call, run_members
 from muster.tables.collect import write_cell
 
 # A trainer in plain Python: notes that it was called, then does what `act` says at one learning rate.
@@ -155,7 +155,7 @@ def test_a_timeout_ends_the_script_and_its_children() -> None:
 
 
 def test_a_script_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muster.command.run.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("muster.script.run.GRACE_SECONDS", 0.2)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on'); time.sleep(60)"
     start = time.monotonic()
     assert call([sys.executable, "-c", deaf], Path("log"), 0.8) is None

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from muster.cli import main
-from muster.config.check import check_study
+from muster.cli.check import check_study
+from muster.cli.parser import main
 from muster.config.load import load_study
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
@@ -194,7 +194,7 @@ def test_show_study_prints_what_is_documented(
 def fetched(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, *arguments: str) -> int:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MUSTER_SOURCES", raising=False)
-    monkeypatch.setattr("muster.external.source.download", lambda address, *, timeout: answer)
+    monkeypatch.setattr("muster.published.source.download", lambda address, *, timeout: answer)
     return main(["fetch", *arguments])
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from muster.errors import MusterError
-from muster.external.mapping import ColumnMapping, Documented, Mapped, apply
+from muster.published.mapping import ColumnMapping, Documented, Mapped, apply
 
 DOCUMENTED = dict.fromkeys(Documented.model_fields, "unknown")
 SOURCE = pd.DataFrame(

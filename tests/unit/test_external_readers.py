@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from muster.errors import MusterError
-from muster.external import readers as module
-from muster.external.readers import READERS
+from muster.published import readers as module
+from muster.published.readers import READERS
 
 
 def test_csv_and_parquet_give_the_same_table() -> None:

@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from muster.errors import MusterError
-from muster.external import source as module
-from muster.external.source import Source, Unavailable, download, obtain, source_folder, state
+from muster.published import source as module
+from muster.published.source import Source, Unavailable, download, obtain, source_folder, state
 
 CONTENT = b"N,loss\n10,2.5\n20,2.0\n"
 NOWHERE = "http://127.0.0.1:9/table.csv"  # the discard port: nothing listens

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from muster import fingerprint as fingerprints
 from muster.experiments import EXPERIMENTS
-from muster.fingerprint import cell_fingerprint, dataset_fingerprint, fingerprint, followed
+from muster.jobs import fingerprint as fingerprints
+from muster.jobs.fingerprint import cell_fingerprint, dataset_fingerprint, fingerprint, followed
 from muster.registry import Registry
 from muster.sampling.relu_chain import ReluChainCell
 from muster.training.experiment import TrainCell
@@ -117,7 +117,7 @@ def test_planning_finds_the_code_without_importing_torch() -> None:
     import subprocess
 
     code = (
-        "import sys; from muster.fingerprint import cell_fingerprint; "
+        "import sys; from muster.jobs.fingerprint import cell_fingerprint; "
         "from muster.training.experiment import TrainCell; "
         "cell_fingerprint('train', TrainCell(width=8, seed=0, steps=1, log2_lr=[-5], probes=['ntk'])); "
         "sys.exit('torch' in sys.modules)"

@@ -8,8 +8,7 @@ from scipy import optimize, stats
 from muster.claims.tests import p_value, verdict
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.censored import slope_interval_censored
-from muster.fitting.first_passage import (
+from muster.fitting.estimators.first_passage import (
     THRESHOLDS,
     aicc_gain,
     censored_loglik,
@@ -17,6 +16,7 @@ from muster.fitting.first_passage import (
     first_passage,
     passages,
 )
+from muster.statistics.censored import slope_interval_censored
 
 STEPS = np.unique(np.round(np.geomspace(10, 4000, 80)))
 X = np.array([400, 420, 440, 460, 480, 520, 560, 640])

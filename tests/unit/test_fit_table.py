@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from muster.cli import main
+from muster.cli.parser import main
 from muster.errors import MusterError
-from muster.fitting.predict_lr import line_interval, predict_loss, predict_lr, reach
+from muster.fitting.optimum.predict_lr import line_interval, predict_loss, predict_lr, reach
 from muster.tables.sweep import Columns, Sweep, read_sweep
 
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -363,7 +363,7 @@ def test_output_holds_tables_and_figures(fit: Fit, tmp_path: Path) -> None:
 def test_figures_name_the_swept_hyperparameter() -> None:
     from matplotlib.figure import Figure
 
-    from muster.commands.fit_table import _relabel
+    from muster.cli.fit_table import _relabel
     from muster.plots import style
 
     figure = Figure()

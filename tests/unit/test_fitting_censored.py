@@ -6,11 +6,11 @@ from scipy import optimize, stats
 
 from muster.config.models import FitConfig
 from muster.fitting import ESTIMATORS
-from muster.fitting.censored import _interval_probability, interval_regression, slope_interval_censored
-from muster.fitting.linear import slope_ols
-from muster.fitting.lr_transfer import locate, subtract
-from muster.fitting.mixed import seed_optima, slope_mixed
-from muster.fitting.optimum import Optimum, Sweep, find_optima, parabola_optimum
+from muster.fitting.estimators.lr_transfer import locate, subtract
+from muster.fitting.optimum.mixed import seed_optima, slope_mixed
+from muster.fitting.optimum.quadratic import Optimum, Sweep, find_optima, parabola_optimum
+from muster.statistics.censored import _interval_probability, interval_regression, slope_interval_censored
+from muster.statistics.linear import slope_ols
 from tests.unit.test_fitting_estimators import sweep
 
 X = np.log([64, 128, 256, 512, 1024])

@@ -9,7 +9,7 @@ import pytest
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting import CLOSED_FORMS, ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS, group_key
-from muster.fitting.power_law import log_relative_std
+from muster.fitting.estimators.power_law import log_relative_std
 
 WIDTHS = (64, 128, 256, 512)
 RATES = np.arange(-10.0, -2.9, 0.5)

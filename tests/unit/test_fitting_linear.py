@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from muster.fitting.linear import (
+from muster.statistics.linear import (
     Estimate,
     curvature_p,
     mean_reml_kh,

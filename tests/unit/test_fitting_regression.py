@@ -9,10 +9,10 @@ from scipy import stats
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting import ESTIMATORS
-from muster.fitting.linear import Estimate, slope_ols
-from muster.fitting.regression import coefficients
-from muster.fitting.slope_equality import difference
-from muster.fitting.wild_bootstrap import p_value, replicate, webb_weights, wild_cluster
+from muster.fitting.estimators.regression import coefficients
+from muster.fitting.estimators.slope_equality import difference
+from muster.statistics.linear import Estimate, slope_ols
+from muster.statistics.wild_bootstrap import p_value, replicate, webb_weights, wild_cluster
 
 
 def table(rows=40, clusters=8, noise=0.05, seed=0):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from muster import gpus
 from muster.errors import MusterError
-from muster.gpus import VISIBLE, one_gpu, visible
+from muster.jobs import gpus
+from muster.jobs.gpus import VISIBLE, one_gpu, visible
 
 HOLDER = """
 import os, sys
-from muster.gpus import one_gpu
+from muster.jobs.gpus import one_gpu
 with one_gpu(True, lambda line: print(line, file=sys.stderr, flush=True)):
     print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.read()

@@ -9,7 +9,7 @@ import pytest
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting import ESTIMATORS
-from muster.fitting.surface import coordinate, find_surface
+from muster.fitting.optimum.surface import coordinate, find_surface
 
 SIZES, TOKENS = (1e8, 2e8, 4e8), (1e9, 4e9, 16e9)
 EXPONENTS = {"lr_parameters": -0.6, "lr_tokens": 0.3, "batch_parameters": -0.2, "batch_tokens": 0.5}

@@ -8,7 +8,7 @@ import pytest
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.lr_sensitivity import lr_sensitivity
+from muster.fitting.estimators.lr_sensitivity import lr_sensitivity
 
 RATES = [-8.0, -7.0, -6.0, -5.0]
 

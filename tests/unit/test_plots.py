@@ -631,7 +631,7 @@ def test_forest_shades_the_region_of_the_test():
 
 
 def test_spread_over_seeds_is_drawn_as_the_estimator_sees_it(data):
-    from muster.fitting.power_law import log_relative_std
+    from muster.fitting.estimators.power_law import log_relative_std
 
     rng = np.random.default_rng(6)
     axes = itertools.product([64, 128, 256], range(6), range(4))

@@ -7,13 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from muster.claims.tests import p_value, verdict
-from muster.cli import main
-from muster.config.models import FitConfig
-from muster.fitting.linear import slope_ols
-from muster.fitting.lr_transfer import TransferOptions, WindowOptions
-from muster.fitting.optimum import Sweep, find_optima
-from muster.fitting.power import (
+from muster.claims.power import (
     Assumptions,
     Design,
     Shape,
@@ -28,6 +22,12 @@ from muster.fitting.power import (
     smallest_change,
     summarize,
 )
+from muster.claims.tests import p_value, verdict
+from muster.cli.parser import main
+from muster.config.models import FitConfig
+from muster.fitting.estimators.lr_transfer import TransferOptions, WindowOptions
+from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.statistics.linear import slope_ols
 from muster.tables.io import write_frame
 from tests.unit.test_fitting_estimators import sweep
 from tests.workflow.studies import SAMPLED, TINY, write_config

@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from muster import progress
-from muster.cli import main
-from muster.commands.job import check_planned
+from muster.cli.job import check_planned
+from muster.cli.parser import main
 from muster.errors import MusterError
 from muster.files import write_text
-from muster.fingerprint import cell_fingerprint
+from muster.jobs import progress
+from muster.jobs.fingerprint import cell_fingerprint
 from muster.plan import Plan, PlannedCell, load_plan
 from muster.tables.io import write_table
 from tests.workflow.studies import SAMPLED, TINY, write_config

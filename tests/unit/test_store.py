@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from muster.cli import main
+from muster.cli.parser import main
+from muster.columns import CELL_FILES
 from muster.config.models import Config
+from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder
 from muster.plan import name_cell
 from muster.sampling.matrix_product import MatrixProductCell
-from muster.store import MANIFEST, Identity, Store, address, identity, store_folder
-from muster.tables.schema import CELL_FILES
 from tests.workflow.studies import SAMPLED, write_config
 
 CELL = name_cell("matrix_product", MatrixProductCell(width=4, seed=0))

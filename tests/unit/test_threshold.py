@@ -10,7 +10,7 @@ from scipy import optimize, special
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting import ESTIMATORS
-from muster.fitting.threshold import find_threshold
+from muster.fitting.estimators.threshold import find_threshold
 
 
 def draw(rng, location, slope, x):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from muster.errors import MusterError
-from muster.tracking import settle_times, shareable, withheld, write_ignored
+from muster.jobs.tracking import settle_times, shareable, withheld, write_ignored
 
 
 @pytest.mark.parametrize("licence", ["MIT", "Apache-2.0", "CC-BY-4.0; see LICENSE", "CC0-1.0, as the authors state"])

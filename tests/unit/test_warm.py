@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from muster import warm
+from muster.jobs import warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
 # The server without its libraries and with commands that a test can watch.
 SERVER = """
 import os, sys, time
-import muster.cli, muster.warm
+import muster.cli.parser, muster.jobs.warm
 from pathlib import Path
 
 def main(argv):
@@ -28,10 +28,10 @@ def main(argv):
     print(os.getcwd(), os.environ.get("MARK"), *argv[1:])
     return int(argv[1])
 
-muster.warm.LIBRARIES = ()
-muster.warm.rehearse = lambda: None
-muster.cli.main = main
-muster.warm.serve(Path(sys.argv[1]))
+muster.jobs.warm.LIBRARIES = ()
+muster.jobs.warm.rehearse = lambda: None
+muster.cli.parser.main = main
+muster.jobs.warm.serve(Path(sys.argv[1]))
 """
 
 
@@ -63,7 +63,7 @@ def server(tmp_path_factory):
 def ask(socket, *argv, threads="1", **kwargs):
     # A shell that puts the tests into the background makes them ignore Ctrl-C: the caller must not inherit that.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from muster.warm import forward; s = forward(sys.argv[1:]); sys.exit(99 if s is None else s)"
+    code += "from muster.jobs.warm import forward; s = forward(sys.argv[1:]); sys.exit(99 if s is None else s)"
     env = {**os.environ, warm.VARIABLE: str(socket), "OMP_NUM_THREADS": threads, "MARK": "here"}
     command = [sys.executable, "-c", code, *map(str, argv)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
