@@ -93,8 +93,8 @@ class Outcome:
 class Experiment:
     """A registered experiment.
 
-    code: modules or packages where the search for the source that decides a result begins (`muster.jobs.fingerprint`), if
-    that is not the module of `run`. stored: whether settings, code and data decide the result, so that the store may
+    code: modules or packages where the search for the source that decides a result begins (`muster.jobs.fingerprint`),
+    if that is not the module of `run`. stored: whether settings, code and data decide the result, so that the store may
     keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
     members. brings: what else its run table then holds, known from the cell alone. describe: rows (what, value) for
     `muster show study`.

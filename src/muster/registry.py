@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -16,7 +17,8 @@ class Registry(Generic[T]):
 
     An entry whose module imports torch is declared by its place instead (`Registry(kind, {"mlp": "module:Class"})`):
     its name is known at once, its module is imported when the entry is first used. `modules` register their entries
-    when they are imported: at the first look into the registry, so that they may import what imports the registry.
+    when they are imported, of a package every module: at the first look into the registry, so that they may import what
+    imports the registry, and a further module of such a package is found without being named anywhere.
     """
 
     def __init__(self, kind: str, places: dict[str, str] | None = None, modules: tuple[str, ...] = ()):
@@ -39,8 +41,10 @@ class Registry(Generic[T]):
 
     def _import_modules(self) -> None:
         awaited, self._awaited = self._awaited, ()
-        for module in awaited:
-            importlib.import_module(module)
+        for name in awaited:
+            module = importlib.import_module(name)
+            for inner in sorted(found.name for found in pkgutil.iter_modules(getattr(module, "__path__", ()))):
+                importlib.import_module(f"{name}.{inner}")
 
     def __getitem__(self, name: str) -> T:
         """Look an entry up; an unknown name raises a MusterError that lists the known ones and the nearest."""
@@ -94,8 +98,8 @@ REGISTRIES = {
     "probes": ("muster.training", "PROBES"),
     "readers": ("muster.published.readers", "READERS"),
     "transforms": ("muster.published.mapping", "TRANSFORMS"),
-    "estimators": ("muster.fitting", "ESTIMATORS"),
-    "closed_forms": ("muster.fitting", "CLOSED_FORMS"),
+    "estimators": ("muster.fitting.base", "ESTIMATORS"),
+    "closed_forms": ("muster.fitting.closed_forms.base", "CLOSED_FORMS"),
     "plots": ("muster.plots", "PLOTS"),
 }
 

@@ -14,7 +14,7 @@ import pytest
 from scipy import optimize, special
 
 from muster.config.models import FitConfig
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.solve import fit_law
 

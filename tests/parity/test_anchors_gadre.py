@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from muster.config.models import FitConfig
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.interval import bootstrap
 from muster.fitting.laws.linear_scale import linear_scale

@@ -10,7 +10,7 @@ import pytest
 
 from muster.claims.tests import p_value, verdict
 from muster.config.models import FitConfig
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 
 CELLS = 17
 # 95 % half-widths of the released 1000 bootstrap fits: 1.96 sd. They are the margins of the claims.

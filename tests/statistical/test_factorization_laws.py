@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import integrate
 
-from muster.fitting import CLOSED_FORMS
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.sampling.factorization import DEEP_RATE, SENSING_RATE
 from tests.statistical.test_regression_laws import decide, formula, probes
 

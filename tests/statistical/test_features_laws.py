@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from muster.fitting import CLOSED_FORMS
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from tests.statistical.test_regression_laws import assert_within_error, decide, probes
 
 CLOSE = {"draws": 400, "latent": 64}

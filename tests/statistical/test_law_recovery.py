@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from muster.config.models import FitConfig
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.laws.annealing import annealing_areas
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.solve import fit_law, solve

@@ -14,7 +14,8 @@ from scipy import optimize, stats
 from muster.claims.tests import p_value, verdict
 from muster.config.models import FitConfig
 from muster.experiments import EXPERIMENTS, Context
-from muster.fitting import CLOSED_FORMS, ESTIMATORS
+from muster.fitting.base import ESTIMATORS
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.sampling.attention_network import AttentionCell
 from muster.sampling.graph_network import GraphCell, ring
 from muster.sampling.multiplicative_sgd import MultiplicativeCell

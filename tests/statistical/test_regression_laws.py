@@ -13,7 +13,8 @@ from muster.claims.tests import p_value, verdict
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
-from muster.fitting import CLOSED_FORMS, ESTIMATORS
+from muster.fitting.base import ESTIMATORS
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.fitting.closed_forms.regression import effective_ridge, marchenko_pastur
 
 LIMIT = 4.5

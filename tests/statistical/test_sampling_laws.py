@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from muster.config.models import FitConfig
 from muster.experiments import EXPERIMENTS, Context
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.sampling.matrix_product import MatrixProductCell, ks_to_uniform
 from muster.sampling.relu_chain import ReluChainCell
 

@@ -8,7 +8,7 @@ import torch
 from muster.data import write_dataset
 from muster.data.sparse_features import SparseFeaturesOptions, stream
 from muster.experiments import Context
-from muster.fitting import CLOSED_FORMS
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.training.engine import train
 from muster.training.experiment import TrainCell
 from tests.statistical.test_regression_laws import decide, formula

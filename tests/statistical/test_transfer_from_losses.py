@@ -15,7 +15,7 @@ from scipy import stats
 from muster.claims.power import Assumptions, Design, Shape, fit_slopes
 from muster.claims.tests import p_value, verdict
 from muster.config.models import FitConfig
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.lr_transfer import WindowOptions
 from muster.statistics.censored import interval_regression
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.expected_max import expected_best, plug_in_weights, u_statistic_weights
 
 

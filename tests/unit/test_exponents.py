@@ -8,7 +8,7 @@ import pytest
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.exponents import trend as stage_two
 
 SIZES = [16, 32, 64, 128]

@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, stats
 
 from muster.config.models import FitConfig
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.lr_transfer import locate, subtract
 from muster.fitting.optimum.mixed import seed_optima, slope_mixed
 from muster.fitting.optimum.quadratic import Optimum, Sweep, find_optima, parabola_optimum

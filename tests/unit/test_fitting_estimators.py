@@ -8,7 +8,8 @@ import pytest
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import CLOSED_FORMS, ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS, group_key
+from muster.fitting.base import ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS, group_key
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.fitting.estimators.power_law import log_relative_std
 
 WIDTHS = (64, 128, 256, 512)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from muster.fitting.optimum.quadratic import Quadratic, Sweep, fieller, find_optima, has_minimum, noise_slope, vertex_se
+from muster.fitting.optimum.quadratic import Quadratic, Sweep, find_optima, has_minimum, noise_slope
 from muster.fitting.optimum.quadratic import Window as WindowPoints
+from muster.statistics.fieller import fieller, vertex_se
 
 RATES = np.arange(-10.0, -3.0, 0.5)
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.regression import coefficients
 from muster.fitting.estimators.slope_equality import difference
 from muster.statistics.linear import Estimate, slope_ols

@@ -6,8 +6,9 @@ import pytest
 
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
-from muster.fitting import fit_study, specification
+from muster.fitting import specification
 from muster.fitting.specification import ALTERNATIVES, SPECIFICATION_COLUMNS, specification_curve, specification_curves
+from muster.fitting.study import fit_study
 from tests.unit.test_fitting_estimators import sweep
 from tests.unit.test_fitting_regression import table
 

@@ -6,7 +6,8 @@ import pytest
 
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
-from muster.fitting import FIT_COLUMNS, OPTIMUM_COLUMNS, check_fit, fit_study
+from muster.fitting.base import FIT_COLUMNS, OPTIMUM_COLUMNS
+from muster.fitting.study import check_fit, fit_study
 
 RATES = np.arange(-9.0, -3.0, 0.5)
 

@@ -9,7 +9,7 @@ import statsmodels.api as sm
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.forms import FORMS, criteria, extrapolation_error, information_criteria
 from muster.fitting.laws.power_offset import POWER_OFFSET
 from muster.fitting.laws.solve import fit_law

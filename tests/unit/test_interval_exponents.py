@@ -8,7 +8,7 @@ from scipy import optimize, stats
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.statistics.censored import interval_plane
 
 DEPTHS, WIDTHS = [2, 4, 8, 16], [32, 64, 128, 256]

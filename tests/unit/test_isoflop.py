@@ -8,7 +8,7 @@ import pytest
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.isoflop import at_budgets
 
 E, A, B, ALPHA, BETA = 1.69, 406.4, 410.7, 0.34, 0.28

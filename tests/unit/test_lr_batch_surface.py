@@ -8,7 +8,7 @@ import pytest
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.optimum.surface import coordinate, find_surface
 
 SIZES, TOKENS = (1e8, 2e8, 4e8), (1e9, 4e9, 16e9)

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
-from muster.fitting import fit_study
+from muster.fitting.study import fit_study
 from muster.plots import PlotData, render, save
 
 TREND = {

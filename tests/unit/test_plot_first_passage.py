@@ -5,7 +5,7 @@ import pytest
 
 from muster.config.models import FigureConfig, StudyConfig
 from muster.errors import MusterError
-from muster.fitting import fit_study
+from muster.fitting.study import fit_study
 from muster.plots import PLOTS, PlotData
 from tests.unit.test_first_passage import exponential, table
 

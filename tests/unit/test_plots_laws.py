@@ -9,8 +9,8 @@ import pytest
 
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
-from muster.fitting import fit_study
 from muster.fitting.specification import specification_curves
+from muster.fitting.study import fit_study
 from muster.plots import PlotData, render, save
 
 matplotlib.use("agg")

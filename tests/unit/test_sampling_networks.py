@@ -9,8 +9,8 @@ from scipy import integrate, optimize, stats
 
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
-from muster.fitting import CLOSED_FORMS
 from muster.fitting.closed_forms import networks as forms
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.sampling import random_network
 from muster.sampling.attention_network import AttentionCell, attention
 from muster.sampling.draws import geometric_mean, ratio_of_means, variance_over_draws

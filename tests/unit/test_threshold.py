@@ -9,8 +9,8 @@ from scipy import optimize, special
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting import ESTIMATORS
-from muster.fitting.estimators.threshold import find_threshold
+from muster.fitting.base import ESTIMATORS
+from muster.statistics.threshold import find_threshold
 
 
 def draw(rng, location, slope, x):

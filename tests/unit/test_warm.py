@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from muster.cli import serve
 from muster.jobs import warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked
 # The server without its libraries and with commands that a test can watch.
 SERVER = """
 import os, sys, time
-import muster.cli.parser, muster.jobs.warm
 from pathlib import Path
+from muster.jobs.warm import serve
 
 def main(argv):
     if argv[1] == "sleep":
@@ -28,10 +29,7 @@ def main(argv):
     print(os.getcwd(), os.environ.get("MARK"), *argv[1:])
     return int(argv[1])
 
-muster.jobs.warm.LIBRARIES = ()
-muster.jobs.warm.rehearse = lambda: None
-muster.cli.parser.main = main
-muster.jobs.warm.serve(Path(sys.argv[1]))
+serve(Path(sys.argv[1]), main)
 """
 
 
@@ -125,7 +123,7 @@ def test_other_commands_and_jobs_of_several_threads_start_anew(server):
 def test_every_library_is_there():
     import importlib.util
 
-    assert all(importlib.util.find_spec(name) for name in warm.LIBRARIES)
+    assert all(importlib.util.find_spec(name) for name in serve.LIBRARIES)
 
 
 def test_a_rehearsal_leaves_no_trace_in_a_figure(tmp_path):
@@ -140,5 +138,5 @@ def test_a_rehearsal_leaves_no_trace_in_a_figure(tmp_path):
         return [(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("svg", "png")]
 
     before = draw("before")
-    warm.rehearse()
+    serve.rehearse()
     assert draw("after") == before

@@ -20,7 +20,7 @@ from snakemake.jobs import Job
 from snakemake.resources import Resource, Resources
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-from muster import warm
+from muster.jobs import warm
 from muster.config.load import read_yaml
 from muster.errors import MusterError
 from muster.published.source import source_folder, state
@@ -366,7 +366,7 @@ def start_warm() -> None:
         return
     socket = os.path.join(tempfile.mkdtemp(prefix="muster-"), "jobs")
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "muster.jobs.warm", socket]
+    command = [sys.executable, "-m", "muster.cli.serve", socket]
     # Ctrl-C reaches Snakemake's whole group: the server must outlive the jobs that then end.
     workflow.warm_server = subprocess.Popen(
         command, stdin=subprocess.PIPE, env={**os.environ, **single}, start_new_session=True

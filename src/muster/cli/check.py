@@ -69,7 +69,8 @@ class _Check:
                     self.fail(where, f"unknown {registry.kind} {value!r}", nearest(value, registry))
 
     def fit(self, name: str) -> None:
-        from muster.fitting import ESTIMATORS, check_fit
+        from muster.fitting.base import ESTIMATORS
+        from muster.fitting.study import check_fit
 
         fit, field = self.study.fits[name], ("fits", name)
         try:
@@ -103,7 +104,7 @@ class _Check:
 
     def _produced(self, fit: FitConfig, group: Mapping[str, Any], field: FieldPath) -> None:
         """The cells of a group of a fit must exist, and be enough for its estimator."""
-        from muster.fitting import ESTIMATORS
+        from muster.fitting.base import ESTIMATORS
 
         estimator = ESTIMATORS[fit.estimator]
         cells = _matching(self.plan.cells, {**fit.select, **group})
@@ -150,7 +151,7 @@ class _Check:
 
     def _claim_parameter(self, claim: ClaimConfig, field: FieldPath) -> None:
         """A claim about one number of a fit must name one that its estimator returns."""
-        from muster.fitting import ESTIMATORS
+        from muster.fitting.base import ESTIMATORS
 
         fit = self.study.fits[claim.fit]
         known = ESTIMATORS[fit.estimator].numbers(fit)

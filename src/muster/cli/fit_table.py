@@ -12,10 +12,10 @@ import pandas as pd
 from muster.claims.ledger import judge
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
-from muster.fitting import fit_study, group_key
-from muster.fitting.base import to_json
+from muster.fitting.base import group_key, to_json
 from muster.fitting.frames import groups
 from muster.fitting.optimum.predict_lr import predict_loss, predict_lr, reach
+from muster.fitting.study import fit_study
 from muster.tables.sweep import Columns, Sweep, read_sweep
 
 FIT = "transfer"

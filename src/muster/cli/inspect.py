@@ -121,7 +121,7 @@ def _show_claim(args: Namespace) -> None:
 
 def _show_estimator(args: Namespace) -> None:
     """What an estimator returns, needs, assumes, and how it fails."""
-    from muster.fitting import ESTIMATORS
+    from muster.fitting.base import ESTIMATORS
 
     estimator = ESTIMATORS[args.name]
     rows = [

@@ -204,7 +204,7 @@ def _tables(results: Path, study: str) -> "dict[str, pd.DataFrame]":
 def fit(args: Namespace) -> None:
     """Fit a study's models to its tables."""
     from muster.files import write_text
-    from muster.fitting import fit_study
+    from muster.fitting.study import fit_study
     from muster.tables.io import write_frame
 
     plan = study_plan(settle(args))

@@ -101,7 +101,7 @@ class Estimator:
         return f"{self.summary}\n\nSource: {self.source}\nAssumes: {self.assumes}\nFails: {self.fails}"
 
 
-ESTIMATORS: Registry[Estimator] = Registry("estimator")
+ESTIMATORS: Registry[Estimator] = Registry("estimator", modules=("muster.fitting.estimators", "muster.fitting.laws"))
 
 
 def parse_options(kind: type[Options], fit: FitConfig) -> Options:
@@ -201,6 +201,6 @@ def to_json(record: Mapping[str, Any] | None) -> str:
     return json.dumps(tidy(record or {}), sort_keys=True, separators=(", ", ": "))
 
 
-def nothing(variants: Sequence[str]) -> dict[str, Estimate]:
+def no_estimates(variants: Sequence[str]) -> dict[str, Estimate]:
     """A set of variants without a number, for fits that could not be made."""
     return {variant: Estimate(np.nan, np.nan, np.nan) for variant in variants}

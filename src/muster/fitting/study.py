@@ -15,11 +15,12 @@ from muster.fitting.base import (
     Estimator,
     PairOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
-from muster.fitting.estimators.closed_form import CLOSED_FORMS, ClosedFormOptions
+from muster.fitting.closed_forms.base import CLOSED_FORMS
+from muster.fitting.estimators.closed_form import ClosedFormOptions
 from muster.fitting.frames import require_columns, select
 
 
@@ -92,7 +93,7 @@ def fit_study(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> tuple[pd.D
             chosen = select(table, fit.select)
             if chosen.empty:
                 primary = primary_variant(fit, estimator.variants)
-                none, note = nothing(estimator.variants), "the selection is empty"
+                none, note = no_estimates(estimator.variants), "the selection is empty"
                 empty = fit_rows({}, none, primary, status="no_rows", note=note, counts=Counts(0, 0))
                 fits, optima = pd.DataFrame(empty), pd.DataFrame()
             else:

@@ -1,42 +1,28 @@
 """Jobs forked from one process that has loaded the libraries already: a job of a second should not import for three.
 
-A Snakefile that runs jobs on this machine starts `python -m muster.jobs.warm SOCKET` and puts the socket's path into the
-environment; `muster` then sends its command there instead of starting anew. The forked job gets the caller's arguments,
+A Snakefile that runs jobs on this machine starts `python -m muster.cli.serve SOCKET` and puts the socket's path into
+the environment; `muster` then sends its command there instead of starting anew. The forked job gets the caller's arguments,
 environment, working directory, stdout and stderr, and dies with the caller; the server dies with whoever holds the
 other end of its stdin. Without a server, or with more than one thread a job, commands run as ever.
 """
 
 import contextlib
 import gc
-import importlib
 import json
 import os
 import selectors
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+Main = Callable[[list[str]], int]
 
 VARIABLE = "MUSTER_WARM"
 COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "plot"})
-# What jobs load, in the order in which stages need it: `muster` names what it uses itself.
-LIBRARIES = (
-    "muster.cli.stages",
-    "pyarrow.parquet",
-    "scipy.stats",
-    "scipy.optimize",
-    "muster.fitting",
-    "seaborn",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg",
-    "muster.plots.style",
-    "statsmodels.regression.linear_model",
-    "torch",
-)
 
 
 def forward(argv: Sequence[str]) -> int | None:
@@ -59,14 +45,8 @@ def forward(argv: Sequence[str]) -> int | None:
     return answer[0]
 
 
-def serve(path: Path) -> None:
-    """Load the libraries, then fork a job for each caller until stdin ends."""
-    from muster.registry import find_registry
-
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    list(find_registry("experiments"))  # imports what registers itself there
-    rehearse()
+def serve(path: Path, main: Main) -> None:
+    """Fork a job that runs `main` for each caller, until stdin ends. What is imported by then, jobs need not import."""
     gc.freeze()  # collected objects would be copied into every job
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries jobs
     with _listening(path) as listener, selectors.DefaultSelector() as ready:
@@ -79,20 +59,8 @@ def serve(path: Path) -> None:
                 caller, _ = listener.accept()
                 if os.fork() == 0:
                     listener.close()
-                    _job(caller)
+                    _job(caller, main)
                 caller.close()
-
-
-def rehearse() -> None:
-    """Draw a figure for nobody: fonts, tick labels and the grammar of formulas take a while the first time."""
-    from matplotlib.figure import Figure
-
-    from muster.plots import style
-
-    with tempfile.TemporaryDirectory() as folder, style.paper():
-        fig = Figure(layout="constrained")
-        fig.subplots().loglog([1, 8], [1, 8], base=2)
-        style.save(fig, Path(folder, "a.svg"), Path(folder, "a.png"))
 
 
 @contextlib.contextmanager
@@ -108,7 +76,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
                 path.parent.rmdir()  # the caller made it for the socket alone
 
 
-def _job(caller: socket.socket) -> None:
+def _job(caller: socket.socket, main: Main) -> None:
     """Run the caller's command in this forked process, send its exit status, and end."""
     status = 1
     try:
@@ -122,15 +90,13 @@ def _job(caller: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(job["env"])
         os.chdir(job["cwd"])
-        status = _run(job["argv"])
+        status = _run(main, job["argv"])
         caller.sendall(bytes([status]))
     finally:
         os._exit(status)
 
 
-def _run(argv: list[str]) -> int:
-    from muster.cli.parser import main
-
+def _run(main: Main, argv: list[str]) -> int:
     try:
         status = main(argv)
     except SystemExit as exit:
@@ -155,7 +121,3 @@ def _die_with(caller: socket.socket) -> None:
     with contextlib.suppress(OSError):
         caller.recv(1)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    serve(Path(sys.argv[1]))

@@ -117,7 +117,7 @@ def claim_kinds(ledger: pd.DataFrame, studies: Iterable[StudyConfig]) -> pd.Seri
 
 def _kind(estimator: str, parameter: str | None) -> str:
     """What a number is: by its estimator, else by its own name, or that of the estimator's first."""
-    from muster.fitting import ESTIMATORS
+    from muster.fitting.base import ESTIMATORS
 
     if estimator in KINDS:
         return KINDS[estimator]

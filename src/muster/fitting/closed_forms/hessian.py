@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from muster.fitting.estimators.closed_form import CLOSED_FORMS
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.fitting.frames import require_columns
 
 COLUMNS = ["outlier", "batch_size"]

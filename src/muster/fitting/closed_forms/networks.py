@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from muster.fitting.estimators.closed_form import CLOSED_FORMS, Formula
+from muster.fitting.closed_forms.base import CLOSED_FORMS, Formula
 from muster.fitting.frames import require_columns
 
 Array = NDArray[np.float64]

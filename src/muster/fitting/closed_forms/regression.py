@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from muster.fitting.estimators.closed_form import CLOSED_FORMS
+from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.fitting.frames import require_columns
 from muster.sampling.regression import power_tail
 

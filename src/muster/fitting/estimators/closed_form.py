@@ -1,6 +1,5 @@
 """Comparison with a closed form: the mean of ln(measured / formula) over shapes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,42 +15,15 @@ from muster.fitting.base import (
     FitResult,
     NoOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
+from muster.fitting.closed_forms.base import CLOSED_FORMS, Formula
 from muster.fitting.frames import MEMBER_PREFIX, WITHIN_RUN, count, groups, keys, require_columns, require_unique
-from muster.registry import Registry
 from muster.statistics.linear import mean_reml_kh, mean_t
 
-Formula = Callable[[pd.DataFrame], pd.Series]
-CLOSED_FORMS: Registry[Formula] = Registry("closed form")
 VARIANTS = ("reml_kh", "cluster_t")
-
-
-@CLOSED_FORMS.register("relu_kurtosis_ratio")
-def relu_kurtosis_ratio(table: pd.DataFrame) -> pd.Series:
-    """E z⁴ / (3 (E z²)²) = (1 + 5/n)^ℓ for bias-free He ReLU layers of width n (Hanin 2022; exact)."""
-    return (1 + 5 / table["width"]) ** table["layer"]
-
-
-@CLOSED_FORMS.register("relu_log_norm_var")
-def relu_log_norm_var(table: pd.DataFrame) -> pd.Series:
-    """Var ln ‖z_ℓ‖² ≈ 5 ℓ/n for bias-free He ReLU layers of width n (Hanin 2022; first order in 1/n)."""
-    return 5 * table["layer"] / table["width"]
-
-
-@CLOSED_FORMS.register("tanh_norm_var")
-def tanh_norm_var(table: pd.DataFrame) -> pd.Series:
-    """Var S / (E S)² ≈ (2/3) ℓ/n for critical tanh layers, S = ‖z_ℓ‖²/n (Hanin 2022; Roberts, Yaida & Hanin 2021)."""
-    return 2 / 3 * table["layer"] / table["width"]
-
-
-@CLOSED_FORMS.register("ks_gaussian_product")
-def ks_gaussian_product(table: pd.DataFrame) -> pd.Series:
-    """KS distance from U[0, 1] of the squared singular values^(1/N) of a product of N → ∞ Gaussian n × n matrices ≈ 1/n
-    (from the Lyapunov spectrum; Hanin & Jiang 2025)."""
-    return 1 / table["width"]
 
 
 class ClosedFormOptions(NoOptions):
@@ -93,7 +65,7 @@ def closed_form(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     for group, rows in groups(table, fit.by):
         if rows.empty:
             none = "no row in the range of the formula"
-            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=none, counts=Counts(0, 0))
+            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=none, counts=Counts(0, 0))
             continue
         require_unique(rows, [column for column in keys(rows) if not column.startswith(MEMBER_PREFIX)])
         cell = [column for column in keys(rows) if column not in WITHIN_RUN]
@@ -114,7 +86,12 @@ def closed_form(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         note = f"{options.formula} over {len(shapes)} shapes"
         if len(shapes) < 2:
             fits += fit_rows(
-                group, nothing(VARIANTS), primary, status="too_few", note=f"{note}, 2 are needed", counts=count(rows)
+                group,
+                no_estimates(VARIANTS),
+                primary,
+                status="too_few",
+                note=f"{note}, 2 are needed",
+                counts=count(rows),
             )
             continue
         estimates = {"reml_kh": mean_reml_kh(shapes["log_ratio"], se), "cluster_t": mean_t(by_x)}

@@ -19,7 +19,7 @@ from muster.fitting.base import (
     FitResult,
     NoOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -200,7 +200,7 @@ def collapse(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         s = np.array([curve.s for curve in curves])
         log_s = np.log(s)
         notes, status = [lost], "ok"
-        estimates = {parameter: nothing(VARIANTS) for parameter in PARAMETERS}
+        estimates = {parameter: no_estimates(VARIANTS) for parameter in PARAMETERS}
         diagnostics: dict[str, Any] = {}
         if len(curves) < MIN_CURVES:
             status = "too_few"
@@ -246,7 +246,7 @@ def _estimates(
 
     every = np.arange(len(curves))
     dof = len(curves) - 1
-    straight = slope_ols(log_s, places) if np.isfinite(places).all() else nothing(VARIANTS)["shift_t"]
+    straight = slope_ols(log_s, places) if np.isfinite(places).all() else no_estimates(VARIANTS)["shift_t"]
     distance_ratio = Estimate(relative_distance(curves, found.quality), jackknife_se(every, ratio), dof)
     return {
         "exponent": {

@@ -19,7 +19,7 @@ from muster.fitting.base import (
     NoOptions,
     PairOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -113,7 +113,7 @@ def exponent_trend(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         for name in TREND_PARAMETERS:
             fits += fit_rows(
                 group,
-                estimates.get(name, nothing(TREND_VARIANTS)),
+                estimates.get(name, no_estimates(TREND_VARIANTS)),
                 primary,
                 parameter=name,
                 status="ok" if enough else "too_few",
@@ -153,7 +153,7 @@ def exponent_difference(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         notes += [_bent(each, f"{side}: {options.across}") for side, each in (("a", a), ("b", b))]
         fits += fit_rows(
             group,
-            estimates if enough else nothing(PAIR_VARIANTS),
+            estimates if enough else no_estimates(PAIR_VARIANTS),
             primary,
             status="ok" if enough else "too_few",
             note=", ".join(filter(None, notes)),

@@ -15,7 +15,7 @@ from muster.fitting.base import (
     FitResult,
     NoOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -136,7 +136,7 @@ def first_passage(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         for parameter, (estimates, note) in found.items():
             fits += fit_rows(
                 group,
-                nothing(VARIANTS) | estimates,
+                no_estimates(VARIANTS) | estimates,
                 primary,
                 parameter=parameter,
                 status="ok" if estimates else "too_few",

@@ -17,7 +17,7 @@ from muster.fitting.base import (
     FitResult,
     NoOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -177,7 +177,7 @@ def forms(table: pd.DataFrame, fit: FitConfig) -> FitResult:
             best = ", ".join(f"{name} {n}" for name, n in wins.items())
             fits += fit_rows(
                 group,
-                {"mean_t": mean_t(gain)} if found else nothing(VARIANTS),
+                {"mean_t": mean_t(gain)} if found else no_estimates(VARIANTS),
                 primary,
                 parameter=parameter,
                 status="ok" if found else "too_few",

@@ -16,7 +16,7 @@ from muster.fitting.base import (
     NoOptions,
     fit_rows,
     group_key,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -47,7 +47,7 @@ def estimates(design: Array, low: Array, high: Array, contrast: Array) -> dict[s
     `interval_censored`: maximum likelihood, NaN where a plane runs through all intervals. `midpoints`: random-effects
     regression of the bounded intervals' midpoints, each with the error of a uniform variable between its bounds.
     """
-    found = nothing(VARIANTS)
+    found = no_estimates(VARIANTS)
     plane = interval_plane(design, low, high)
     if plane is not None:
         se = float(np.sqrt(contrast @ plane.cov @ contrast))
@@ -96,7 +96,7 @@ def interval_exponents(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         for name, contrast in contrasts(on).items():
             fits += fit_rows(
                 group,
-                estimates(design, low, high, contrast) if status == "ok" else nothing(VARIANTS),
+                estimates(design, low, high, contrast) if status == "ok" else no_estimates(VARIANTS),
                 primary,
                 parameter=name,
                 status=status,

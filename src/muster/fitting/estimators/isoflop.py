@@ -14,7 +14,7 @@ from muster.fitting.base import (
     Estimator,
     FitResult,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -92,7 +92,7 @@ def isoflop(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         y = np.array([optimum.log2_lr for optimum in interior]) * LN2
         se = np.array([optimum.se for optimum in interior]) * LN2
         notes = [shapes_note(found, fit.along), lost]
-        estimates, status = nothing(SLOPE_VARIANTS), "too_few"
+        estimates, status = no_estimates(SLOPE_VARIANTS), "too_few"
         if len(x) < 3:
             notes.insert(0, f"{len(x)} of {len(found)} budgets have an interior optimum, 3 are needed")
         else:

@@ -18,7 +18,7 @@ from muster.fitting.base import (
     NoOptions,
     fit_rows,
     group_key,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -202,7 +202,7 @@ def lr_batch_surface(table: pd.DataFrame, fit: FitConfig) -> FitResult:
                     chosen = data[name].rows
                     fits += fit_rows(
                         group,
-                        {variant: estimates[variable][errors]} if status == "ok" else nothing([variant]),
+                        {variant: estimates[variable][errors]} if status == "ok" else no_estimates([variant]),
                         primary,
                         parameter=f"{'lr' if column == MEMBER else 'batch'}_{variable}",
                         status=status,

@@ -16,7 +16,7 @@ from muster.fitting.base import (
     FitResult,
     PairOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -79,7 +79,7 @@ def lr_sensitivity(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         counts = count(pd.concat(sides))
         if usable.shape[1] < 2:
             few = f"{note}, 2 values of {fit.along} are needed"
-            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=few, counts=counts)
+            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=few, counts=counts)
             continue
         estimates = {"cluster_t": mean_t(usable.mean()), "pairwise_t": mean_t(pairs)}
         fits += fit_rows(group, estimates, primary, note=note, counts=counts, x=usable.columns.to_numpy(float))

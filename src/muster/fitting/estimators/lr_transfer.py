@@ -18,7 +18,7 @@ from muster.fitting.base import (
     PairOptions,
     fit_rows,
     group_key,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -180,7 +180,7 @@ def _slope_rows(
             [f"{len(found.x)} of {total} shapes have an interior optimum, 3 are needed", *filter(None, notes)]
         )
         counts = count(used if len(used) else rows)
-        return fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=note, counts=counts, x=found.x)
+        return fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=note, counts=counts, x=found.x)
     log_x = positive_axis(found.x, fit.along)
     note = ", ".join(filter(None, [slope_note(log_x, found.y), *notes]))
     lines = slopes(log_x, found.y, found.se)

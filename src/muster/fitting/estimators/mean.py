@@ -12,7 +12,7 @@ from muster.fitting.base import (
     FitResult,
     PoolOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -43,7 +43,9 @@ def mean(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         note = f"{lost} seeds left out (missing or diverged)" if lost else ""
         if len(x) < 2:
             few = ", ".join(filter(None, [f"{len(x)} usable values of {fit.along}, 2 are needed", note]))
-            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=few, counts=count(rows), x=x)
+            fits += fit_rows(
+                group, no_estimates(VARIANTS), primary, status="too_few", note=few, counts=count(rows), x=x
+            )
             continue
         estimates = {
             "cluster_t": mean_t([level.mean() for level in seeds]),

@@ -12,7 +12,7 @@ from muster.fitting.base import (
     FitResult,
     NoOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -58,7 +58,9 @@ def monotone(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         x = logs.columns.to_numpy(float)
         if len(x) < 2:
             note = f"{len(x)} usable values of {fit.along}, 2 are needed"
-            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=note, counts=count(rows), x=x)
+            fits += fit_rows(
+                group, no_estimates(VARIANTS), primary, status="too_few", note=note, counts=count(rows), x=x
+            )
             continue
         steps = logs.diff(axis=1).iloc[:, 1:]
         each = [mean_t(steps[column].dropna()) for column in steps]
@@ -69,7 +71,7 @@ def monotone(table: pd.DataFrame, fit: FitConfig) -> FitResult:
             "mean_step": mean_t(steps.mean(axis=1).dropna()),
             "slope_t": slope_ols(positive_axis(x, fit.along), logs.mean())
             if len(x) > 2
-            else nothing(["slope_t"])["slope_t"],
+            else no_estimates(["slope_t"])["slope_t"],
         }
         falling = sum(step.estimate < 0 for step in each)
         note = f"worst step {x[at]:g} to {x[at + 1]:g}, {falling} of {len(each)} steps fall"

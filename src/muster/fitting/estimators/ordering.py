@@ -13,7 +13,7 @@ from muster.fitting.base import (
     FitResult,
     PairOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -53,7 +53,7 @@ def ordering(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         note = f"{len(pairs)} pairs over {difference.shape[1]} values of {fit.along}"
         if difference.shape[1] < 2:
             few = f"{note}, 2 values are needed"
-            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=few, counts=counts)
+            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=few, counts=counts)
             continue
         estimates = {"cluster_t": mean_t(difference.mean()), "pairwise_t": mean_t(pairs)}
         fits += fit_rows(group, estimates, primary, note=note, counts=counts, x=difference.columns.to_numpy(float))

@@ -16,7 +16,7 @@ from muster.fitting.base import (
     FitResult,
     PoolOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -119,7 +119,7 @@ def power_law(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         if len(x) < 3:
             note = ", ".join(filter(None, [f"{len(x)} usable values of {fit.along}, 3 are needed", left_out]))
             fits += fit_rows(
-                group, nothing(SLOPE_VARIANTS), primary, status="too_few", note=note, counts=count(rows), x=x
+                group, no_estimates(SLOPE_VARIANTS), primary, status="too_few", note=note, counts=count(rows), x=x
             )
             continue
         log_x = positive_axis(x, fit.along)

@@ -15,7 +15,7 @@ from muster.fitting.base import (
     FitResult,
     NoOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -68,7 +68,7 @@ def regression(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         clusters = pd.factorize(used[options.clusters])[0] if options.clusters else None
         status, note = judge_design(design, on)
         notes = [note, left_out]
-        found = {name: nothing(VARIANTS) for name in on}
+        found = {name: no_estimates(VARIANTS) for name in on}
         if status == "ok":
             found = coefficients(y, design, clusters, on)
         if clusters is not None:
@@ -118,7 +118,7 @@ def coefficients(
         fits["cluster_t"] = model.fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
     found = {}
     for column, name in enumerate(names, start=1):
-        each = nothing(VARIANTS)
+        each = no_estimates(VARIANTS)
         for variant, fit in fits.items():
             dof = clusters.max() if clusters is not None and variant == "cluster_t" else fit.df_resid
             each[variant] = Estimate(fit.params[column], fit.bse[column], dof, fit.params[0])

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from muster.config.models import FitConfig
-from muster.fitting.base import ESTIMATORS, Estimator, FitResult, fit_rows, nothing, parse_options, primary_variant
+from muster.fitting.base import ESTIMATORS, Estimator, FitResult, fit_rows, no_estimates, parse_options, primary_variant
 from muster.fitting.estimators.lr_transfer import MEMBER, WindowOptions, optimum_rows, shape_optima, shapes_note
 from muster.fitting.estimators.monotone import worst_of
 from muster.fitting.estimators.power_law import jackknife_se
@@ -77,7 +77,7 @@ def regret(table: pd.DataFrame, fit: FitConfig) -> FitResult:
 
 def _compare(rows: pd.DataFrame, fit: FitConfig, found: list[Optimum]) -> tuple[str, str, dict[str, Estimate]]:
     """Status, note and the estimates of every variant for one group."""
-    none = nothing(VARIANTS)
+    none = no_estimates(VARIANTS)
     if len(found) < 2:
         return "too_few", f"{len(found)} values of {fit.along}, 2 are needed", none
     if any(optimum.status != "interior" for optimum in found):

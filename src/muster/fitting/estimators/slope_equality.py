@@ -13,7 +13,7 @@ from muster.fitting.base import (
     FitResult,
     PairOptions,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -57,7 +57,7 @@ def slope_equality(table: pd.DataFrame, fit: FitConfig) -> FitResult:
         note, x = ", ".join(filter(None, notes)), np.exp([*xa, *xb])
         if min(len(xa), len(xb)) < 3:
             few = f"{note}, 3 are needed in each group"
-            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=few, counts=counts, x=x)
+            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=few, counts=counts, x=x)
             continue
         fits += fit_rows(group, difference(xa, ya, xb, yb), primary, note=note, counts=counts, x=x)
     return FitResult(pd.DataFrame(fits))

@@ -1,6 +1,5 @@
 """Where success sets in: the location of a threshold by logistic regression, and how it moves along an axis."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,19 +16,17 @@ from muster.fitting.base import (
     NoOptions,
     fit_rows,
     group_key,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
 from muster.fitting.frames import MEMBER_PREFIX, count, groups, levels, natural_log, positive_axis
-from muster.fitting.optimum.quadratic import fieller, vertex_se
 from muster.fitting.usable import as_numbers
 from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
+from muster.statistics.threshold import Threshold, find_threshold
 
 Array = NDArray[np.float64]
 
-TREND_CHI2 = 3.841459  # 95 % point of χ²(1)
-NORMAL_975 = 1.959964
 LN2 = float(np.log(2))
 
 
@@ -47,55 +44,6 @@ class ThresholdExponentOptions(ThresholdOptions):
     """Options of `threshold_exponent`."""
 
     over: str = Field(description="Column of the variable whose threshold is located at each value of `along`")
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Where the probability of success is one half, on the scale of the regression.
-
-    status: interior; separated (success and failure do not overlap: `ci` is the gap between them, `location` its
-    middle, `se` that of a uniform variable in it); one_sided (all runs succeed, or all fail); flat (no trend by the
-    likelihood ratio at 5 %).
-    """
-
-    status: str
-    location: float = np.nan
-    se: float = np.nan
-    ci: tuple[float, float] = (np.nan, np.nan)
-
-
-def find_threshold(x: Array, success: Array) -> Threshold:
-    """The x at which P(success) = 1/2 in the model logit P = β₀ + β₁x, from x [R] and success [R] (0 or 1).
-
-    The location −β₀/β₁ is a ratio of normals: Fieller's (1954) interval, delta-method error. Without overlap of
-    successes and failures the likelihood has no maximum (Albert & Anderson 1984).
-    """
-    import statsmodels.api as sm
-
-    yes, no = x[success > 0], x[success == 0]
-    if not len(yes) or not len(no):
-        return Threshold("one_sided")
-    for low, high in ((no.max(), yes.min()), (yes.max(), no.min())):
-        if low <= high:
-            low, high = float(low), float(high)
-            return Threshold("separated", (low + high) / 2, (high - low) / float(np.sqrt(12)), (low, high))
-    centre, spread = x.mean(), x.std()
-    z = (x - centre) / spread
-    fit = sm.GLM(success, sm.add_constant(z), family=sm.families.Binomial()).fit()
-    beta, cov = np.asarray(fit.params), np.asarray(fit.cov_params())
-    # Wald's z shrinks again as the threshold sharpens (Hauck & Donner 1977); the likelihood ratio does not.
-    if fit.null_deviance - fit.deviance <= TREND_CHI2:
-        return Threshold("flat")
-    # The zero of b₀ + b₁z is the vertex of a parabola with coefficients (b₀, b₁/2).
-    to_vertex = np.array([[0, 0], [1, 0], [0, 0.5]])
-    line, line_cov = to_vertex @ beta, to_vertex @ cov @ to_vertex.T
-    low, high = fieller(line, line_cov, NORMAL_975)
-    return Threshold(
-        "interior",
-        float(centre - spread * beta[0] / beta[1]),
-        float(spread * vertex_se(line, line_cov)),
-        (float(centre + spread * low), float(centre + spread * high)),
-    )
 
 
 def successes(rows: pd.DataFrame, fit: FitConfig, options: ThresholdOptions, over: str) -> tuple[Array, Array]:
@@ -188,7 +136,7 @@ def threshold_exponent(table: pd.DataFrame, fit: FitConfig) -> FitResult:
             for status in REASONS
             if any(each.status == status for _, each in found)
         ]
-        estimates, status = nothing(SLOPE_VARIANTS), "too_few"
+        estimates, status = no_estimates(SLOPE_VARIANTS), "too_few"
         if len(x) < 3:
             notes.insert(0, f"{len(x)} of {len(found)} levels have a threshold, 3 are needed")
         else:

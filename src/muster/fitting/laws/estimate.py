@@ -13,7 +13,7 @@ from muster.fitting.base import (
     Estimator,
     FitResult,
     fit_rows,
-    nothing,
+    no_estimates,
     parse_options,
     primary_variant,
 )
@@ -93,7 +93,7 @@ def _fit_groups(law: Law, table: pd.DataFrame, fit: FitConfig, options: LawOptio
             status, why = problem
             common |= {"status": status, "note": ", ".join(filter(None, [why, usable.note]))}
             for name in (*law.parameters, *law.derived):
-                rows += fit_rows(group, nothing(VARIANTS), primary, parameter=name, **common)
+                rows += fit_rows(group, no_estimates(VARIANTS), primary, parameter=name, **common)
             continue
         every = _data(usable.rows, columns, fit.response, options.clusters) if options.drop_largest_losses else None
         for result in _fit_one(law, data, rest, every, options):

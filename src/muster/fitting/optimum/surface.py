@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.fitting.optimum.quadratic import BASIN, CURVATURE_T, ROUNDING, fieller, vertex_se
+from muster.fitting.optimum.quadratic import BASIN, CURVATURE_T, ROUNDING
+from muster.statistics.fieller import fieller, vertex_se
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,51 @@
+"""`python -m muster.cli.serve SOCKET`: the process that a workflow's jobs are forked from (`muster.jobs.warm`)."""
+
+import importlib
+import sys
+import tempfile
+from pathlib import Path
+
+from muster.cli.parser import main
+from muster.jobs.warm import serve
+from muster.registry import find_registry
+
+# What jobs load, in the order in which stages need it: `muster` names what it uses itself.
+LIBRARIES = (
+    "muster.cli.stages",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "scipy.optimize",
+    "muster.fitting.study",
+    "seaborn",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "muster.plots.style",
+    "statsmodels.regression.linear_model",
+    "torch",
+)
+
+
+def prepare() -> None:
+    """Load the libraries and what registers itself, so that no job has to."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    for kind in ("experiments", "estimators", "closed_forms"):
+        list(find_registry(kind))
+    rehearse()
+
+
+def rehearse() -> None:
+    """Draw a figure for nobody: fonts, tick labels and the grammar of formulas take a while the first time."""
+    from matplotlib.figure import Figure
+
+    from muster.plots import style
+
+    with tempfile.TemporaryDirectory() as folder, style.paper():
+        fig = Figure(layout="constrained")
+        fig.subplots().loglog([1, 8], [1, 8], base=2)
+        style.save(fig, Path(folder, "a.svg"), Path(folder, "a.png"))
+
+
+if __name__ == "__main__":
+    prepare()
+    serve(Path(sys.argv[1]), main)
