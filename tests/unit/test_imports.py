@@ -21,7 +21,9 @@ for name in sys.argv[1:]:
 
 
 def test_modules_of_experiments_can_be_imported_first():
-    folders = [SOURCE / "muster" / name for name in ("sampling", "training", "external", "command")]
+    folders = [
+        SOURCE / "muster" / name for name in ("sampling", "training", "published", "script", "fitting", "plots", "cli")
+    ]
     paths = [path.relative_to(SOURCE).with_suffix("") for folder in folders for path in sorted(folder.rglob("*.py"))]
     names = [".".join(path.parts).removesuffix(".__init__") for path in paths if path.name != "__main__"]
     assert len(names) > 40

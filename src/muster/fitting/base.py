@@ -69,7 +69,8 @@ class Estimator:
 
     variants: names of all reported variants; the first decides claims unless the fit names another `primary`.
     parameters: names of the numbers it returns; the first is the one that claims and figures mean unless they name one.
-    more: names of those that follow from a fit's options.
+    more: names of those that follow from a fit's options. check: raises a MusterError for options whose types alone do
+    not tell that they are wrong.
     min_points: distinct values of `along` that it needs. needs: columns that the table must have. source, assumes,
     fails: where the method comes from, what must hold for its interval, and how it goes wrong when that does not.
     """
@@ -86,6 +87,7 @@ class Estimator:
     options: type[NoOptions] = NoOptions
     make_optima: bool = False
     more: Callable[[FitConfig], list[str]] = lambda fit: []
+    check: Callable[[Any], None] = lambda options: None
     required_options: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -19,8 +19,6 @@ from muster.fitting.base import (
     parse_options,
     primary_variant,
 )
-from muster.fitting.closed_forms.base import CLOSED_FORMS
-from muster.fitting.estimators.closed_form import ClosedFormOptions
 from muster.fitting.frames import require_columns, select
 
 
@@ -49,10 +47,7 @@ def check_fit(study: StudyConfig, fit_name: str) -> None:
             raise MusterError("by", f"{fit.along!r} is the axis of the fit", "Remove it from `by`: `along` names it")
         if isinstance(options, PairOptions):
             _check_pair(options, fit)
-        if isinstance(options, ClosedFormOptions) and options.formula not in CLOSED_FORMS:
-            raise MusterError(
-                "options.formula", f"unknown name {options.formula!r}", CLOSED_FORMS.remedy(options.formula)
-            )
+        estimator.check(options)
 
 
 def _check_pair(options: PairOptions, fit: FitConfig) -> None:

@@ -1,9 +1,9 @@
 """Jobs forked from one process that has loaded the libraries already: a job of a second should not import for three.
 
 A Snakefile that runs jobs on this machine starts `python -m muster.cli.serve SOCKET` and puts the socket's path into
-the environment; `muster` then sends its command there instead of starting anew. The forked job gets the caller's arguments,
-environment, working directory, stdout and stderr, and dies with the caller; the server dies with whoever holds the
-other end of its stdin. Without a server, or with more than one thread a job, commands run as ever.
+the environment; `muster` then sends its command there instead of starting anew. The forked job gets the caller's
+arguments, environment, working directory, stdout and stderr, and dies with the caller; the server dies with whoever
+holds the other end of its stdin. Without a server, or with more than one thread a job, commands run as ever.
 """
 
 import contextlib

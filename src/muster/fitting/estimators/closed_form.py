@@ -34,6 +34,11 @@ class ClosedFormOptions(NoOptions):
     max_ratio: float = Field(np.inf, gt=0, description="Largest layer/width that enters: formulas of first order in it")
 
 
+def _check(options: ClosedFormOptions) -> None:
+    if options.formula not in CLOSED_FORMS:
+        raise MusterError("options.formula", f"unknown name {options.formula!r}", CLOSED_FORMS.remedy(options.formula))
+
+
 def log_ratios(table: pd.DataFrame, response: str, formula: Formula) -> pd.DataFrame:
     """The rows with `log_ratio` = ln(measured / formula) and `log_se`, its Monte-Carlo error (NaN where none is
     given)."""
@@ -53,10 +58,8 @@ def closed_form(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     `reml_kh`, a random-effects mean over shapes; `cluster_t`, the mean of each value of the axis, then t over those.
     """
     options = parse_options(ClosedFormOptions, fit)
-    try:
-        formula = CLOSED_FORMS[options.formula]
-    except MusterError as error:
-        raise MusterError("options.formula", error.found, error.remedy) from None
+    _check(options)
+    formula = CLOSED_FORMS[options.formula]
     require_columns(table, ["seed", "width", fit.response], "response")
     if "layer" in table.columns:
         table = table[(table["layer"] >= options.min_layer) & (table["layer"] <= options.max_ratio * table["width"])]
@@ -108,6 +111,7 @@ ESTIMATORS.register("closed_form")(
         parameters=("log_ratio",),
         needs=("seed", "width"),
         options=ClosedFormOptions,
+        check=_check,
         source="Random-effects mean: Viechtbauer 2005, Knapp & Hartung 2003; formulas: see `muster list closed_forms`",
         assumes="The relative deviation from the formula is one number, with independent scatter between shapes",
         fails="Deviations of opposite sign at small and large shapes cancel in a mean; a formula of first order in "

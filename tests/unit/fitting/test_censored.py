@@ -11,7 +11,7 @@ from muster.fitting.optimum.mixed import seed_optima, slope_mixed
 from muster.fitting.optimum.quadratic import Optimum, Sweep, find_optima, parabola_optimum
 from muster.statistics.censored import _interval_probability, interval_regression, slope_interval_censored
 from muster.statistics.linear import slope_ols
-from tests.unit.test_fitting_estimators import sweep
+from tests.unit.fitting.test_estimators import sweep
 
 X = np.log([64, 128, 256, 512, 1024])
 

@@ -21,7 +21,7 @@ from muster.fitting.laws.power_offset import POWER_OFFSET
 from muster.fitting.laws.predict import held_out, predict_interval, spread
 from muster.fitting.laws.published import hold_against
 from muster.fitting.laws.solve import fit_law
-from tests.unit.test_laws_solve import offset_table
+from tests.unit.fitting.test_laws_solve import offset_table
 
 ROWS = 40
 

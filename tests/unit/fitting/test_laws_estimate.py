@@ -13,7 +13,7 @@ from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.laws.estimate import law_estimator
 from muster.fitting.laws.table import design_problem, usable_rows
-from tests.unit.test_laws_solve import TRUTH, joint_table, offset_table
+from tests.unit.fitting.test_laws_solve import TRUTH, joint_table, offset_table
 
 
 def joint_runs(rows=60, noise=0.01, **columns):

@@ -12,7 +12,7 @@ from muster.experiments import Outcome
 from muster.plan import PlannedCell, StudyPlan, plan_study
 from muster.tables.collect import collect, write_cell, write_tables
 from muster.tables.io import read_table, write_table
-from tests.unit.test_plan import study
+from tests.unit.plan.test_plan import study
 
 
 def outcome(planned: PlannedCell) -> Outcome:

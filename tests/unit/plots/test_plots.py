@@ -18,7 +18,7 @@ from muster.plots import PLOTS, PlotData, overview, render, save
 from muster.plots.power_law import band, least_squares
 from muster.plots.style import claimed, interval_text, log_ticks, ordered
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WIDTHS = [32, 64, 128, 256, 512]
 SEEDS = [0, 1, 2]
 RATES = np.arange(-11, -3.5, 0.5).tolist()

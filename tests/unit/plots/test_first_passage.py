@@ -7,7 +7,7 @@ from muster.config.models import FigureConfig, StudyConfig
 from muster.errors import MusterError
 from muster.fitting.study import fit_study
 from muster.plots import PLOTS, PlotData
-from tests.unit.test_first_passage import exponential, table
+from tests.unit.fitting.test_first_passage import exponential, table
 
 UNIT = 10
 

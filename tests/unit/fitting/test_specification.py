@@ -9,8 +9,8 @@ from muster.errors import MusterError
 from muster.fitting import specification
 from muster.fitting.specification import ALTERNATIVES, SPECIFICATION_COLUMNS, specification_curve, specification_curves
 from muster.fitting.study import fit_study
-from tests.unit.test_fitting_estimators import sweep
-from tests.unit.test_fitting_regression import table
+from tests.unit.fitting.test_estimators import sweep
+from tests.unit.fitting.test_regression import table
 
 WIDTHS = (64, 96, 128, 192, 256)
 

@@ -29,7 +29,7 @@ from muster.fitting.estimators.lr_transfer import TransferOptions, WindowOptions
 from muster.fitting.optimum.quadratic import Sweep, find_optima
 from muster.statistics.linear import slope_ols
 from muster.tables.io import write_frame
-from tests.unit.test_fitting_estimators import sweep
+from tests.unit.fitting.test_estimators import sweep
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
 RATES = np.arange(-10.0, -2.9, 0.5)

@@ -5,7 +5,7 @@ from muster.config.models import FigureConfig
 from muster.plan import plan_study
 from muster.plots import PlotData, render
 from tests.conftest import ROOT
-from tests.unit.test_plots import make_optima, make_runs, make_study
+from tests.unit.plots.test_plots import make_optima, make_runs, make_study
 
 
 def cells(study: str, scale: str) -> dict[str, tuple[str, str, int, int]]:

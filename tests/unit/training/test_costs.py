@@ -9,7 +9,7 @@ from muster.experiments import EXPERIMENTS, Cost
 from muster.training.experiment import TrainCell, cost
 from muster.training.stacks import STACK_BYTES, most_members
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def cell(width: int, members: int = 8, **settings) -> TrainCell:

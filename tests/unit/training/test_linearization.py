@@ -5,7 +5,7 @@ import torch
 
 from muster.errors import MusterError
 from muster.training.linearization import blocks, chosen, distance, linearization, residual_growth
-from tests.unit.test_engine import cell, snapshot, trained
+from tests.unit.training.test_engine import cell, snapshot, trained
 
 RATES = [-3.0, -5.0]
 

@@ -12,7 +12,7 @@ import yaml
 from muster.config.schema import render, schema
 from tests.workflow.studies import SAMPLED, TINY
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES = [ROOT / "config/config.yaml", *sorted((ROOT / "config/studies").glob("*.yaml"))]
 
 
