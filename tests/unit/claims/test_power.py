@@ -23,7 +23,7 @@ from muster.claims.power import (
     summarize,
 )
 from muster.claims.tests import p_value, verdict
-from muster.cli.parser import main
+from muster.cli import main
 from muster.config.models import FitConfig
 from muster.fitting.estimators.lr_transfer import TransferOptions, WindowOptions
 from muster.fitting.optimum.quadratic import Sweep, find_optima

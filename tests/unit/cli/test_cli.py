@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.cli.parser import main, parser
+from muster.cli import main, parser
 from muster.registry import REGISTRIES
 from tests.workflow.studies import SAMPLED, TINY, write_config
 

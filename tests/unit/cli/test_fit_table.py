@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from muster.cli.parser import main
+from muster.cli import main
 from muster.errors import MusterError
 from muster.fitting.optimum.predict_lr import line_interval, predict_loss, predict_lr, reach
 from muster.tables.sweep import Columns, Sweep, read_sweep

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from muster.cli import main
 from muster.cli.job import check_planned
-from muster.cli.parser import main
 from muster.errors import MusterError
 from muster.files import write_text
 from muster.jobs import progress

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.cli.parser import main
+from muster.cli import main
 from muster.columns import CELL_FILES
 from muster.config.models import Config
 from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from muster.cli.parser import main
+from muster.cli import main
 from muster.errors import MusterError
 from muster.parameterizations import PARAMETERIZATIONS, UPDATES, Tensor, branch_multiplier, scalings, shape_ratios
 from muster.training.experiment import TrainCell, tensors

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from muster.cli import main
 from muster.cli.check import check_study
-from muster.cli.parser import main
 from muster.config.load import load_study
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
