@@ -128,13 +128,13 @@ def _results(command: argparse.ArgumentParser) -> None:
 
 def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     listing = _add(
-        commands, "list", "look:list_entries", "List what a YAML file may name",
+        commands, "list", "inspect:list_entries", "List what a YAML file may name",
         "  muster list                  the kinds\n  muster list estimators       one kind, a line each",
     )  # fmt: skip
     listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
     show = _add(
-        commands, "show", "look:show", "Show a study, claim, estimator, parameterization, data set, configuration",
+        commands, "show", "inspect:show", "Show a study, claim, estimator, parameterization, data set, configuration",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
         "  muster show estimator joint_law   what it assumes and how it fails\n"
@@ -166,7 +166,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     table.add_argument("--weight-decay", type=float, default=0.0, help="weight decay at the base shape (default: 0)")
 
     plan = _add(
-        commands, "plan", "look:plan", "Say what a study would run: cells, members, FLOPs and time",
+        commands, "plan", "inspect:plan", "Say what a study would run: cells, members, FLOPs and time",
         "  muster plan mup-width-transfer --scale laptop\n"
         "  muster plan mup-width-transfer --cells     every cell with its folder",
     )  # fmt: skip
@@ -199,10 +199,10 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     _scope(power)
 
     _scope(
-        _add(commands, "validate", "look:validate", "Check config.yaml and all studies at all scales, without running")
+        _add(commands, "validate", "inspect:validate", "Check config.yaml and all studies at all scales, without running")
     )
     schema = _add(
-        commands, "schema", "look:schema", "Write config/schema.json, from which editors complete and check YAML"
+        commands, "schema", "inspect:schema", "Write config/schema.json, from which editors complete and check YAML"
     )
     schema.add_argument("--output", type=Path, default=Path("config/schema.json"), metavar="FILE", help="- for stdout")
 
