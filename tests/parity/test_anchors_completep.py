@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from muster.config.models import FitConfig
-from muster.fitting.estimators.power_law import power_law
+from muster.fitting.base import ESTIMATORS
 from muster.statistics.linear import slope_ols
 from tests.parity.test_readers import TABLES, apply, read
 
@@ -35,7 +35,7 @@ def test_the_medians_have_the_slopes_of_the_figure(source, slope, interval, shar
 @pytest.mark.parametrize(("source", "slope"), [("half", -0.455), ("one", -0.037)])
 def test_the_study_fits_geometric_means_which_say_the_same(source, slope, shared_data):
     fit = FitConfig(estimator="power_law", response="linearization_distance", along="depth")
-    found = power_law(runs(source, shared_data), fit).fits.query("primary").iloc[0]
+    found = ESTIMATORS["power_law"].function(runs(source, shared_data), fit).fits.query("primary").iloc[0]
     assert found["estimate"] == pytest.approx(slope, abs=0.002)
 
 

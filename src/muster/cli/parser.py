@@ -199,7 +199,9 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     _scope(power)
 
     _scope(
-        _add(commands, "validate", "inspect:validate", "Check config.yaml and all studies at all scales, without running")
+        _add(
+            commands, "validate", "inspect:validate", "Check config.yaml and all studies at all scales, without running"
+        )
     )
     schema = _add(
         commands, "schema", "inspect:schema", "Write config/schema.json, from which editors complete and check YAML"

@@ -63,6 +63,31 @@ class FitResult(NamedTuple):
     optima: pd.DataFrame = pd.DataFrame()
 
 
+class Fitted(NamedTuple):
+    """One number of one group of rows, as an estimator returns it, under some or all of its variants.
+
+    estimates: by variant; empty if there is none. parameter: which number; may be left open by an estimator of one.
+    primary: the variant that decides if the fit names none, instead of the estimator's first. counts: cells and runs
+    behind it, those of the group's rows if None. x: values of the axis that entered. Status and note: see `fit_rows`.
+    """
+
+    estimates: Mapping[str, Estimate]
+    parameter: str = ""
+    status: str = "ok"
+    note: str = ""
+    counts: Counts | None = None
+    x: Sequence[float] | np.ndarray = ()
+    diagnostics: Mapping[str, Any] | None = None
+    certificate: Mapping[str, Any] | None = None
+    primary: str | None = None
+
+
+class Optima(NamedTuple):
+    """Optima of one group, as rows of optima.parquet; `group` holds what labels a row beyond the group itself."""
+
+    rows: list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Estimator:
     """A registered estimator and what a study must offer it, so that a grid can be judged before it runs.

@@ -8,12 +8,12 @@ from scipy import optimize, stats
 from muster.claims.tests import p_value, verdict
 from muster.config.models import FitConfig
 from muster.errors import MusterError
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.first_passage import (
     THRESHOLDS,
     aicc_gain,
     censored_loglik,
     divergence_loglik,
-    first_passage,
     passages,
 )
 from muster.statistics.censored import slope_interval_censored
@@ -46,7 +46,7 @@ def config(**options):
 
 
 def primary(rows, parameter="slope", **options):
-    fits = first_passage(rows, config(**options)).fits
+    fits = ESTIMATORS["first_passage"].function(rows, config(**options)).fits
     return fits[fits["primary"] & (fits["parameter"] == parameter)].iloc[0]
 
 
@@ -175,6 +175,6 @@ def test_the_form_that_made_the_curve_wins():
 
 def test_too_few_known_times_decide_nothing():
     rows = table(lambda x: 20.0 + 0 * x, seeds=2)
-    fits = first_passage(rows, config()).fits
+    fits = ESTIMATORS["first_passage"].function(rows, config()).fits
     assert set(fits["status"]) == {"too_few"}
     assert fits["ci_low"].isna().all()

@@ -8,7 +8,7 @@ import pytest
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.estimators.lr_sensitivity import lr_sensitivity
+from muster.fitting.base import ESTIMATORS
 
 RATES = [-8.0, -7.0, -6.0, -5.0]
 
@@ -27,7 +27,7 @@ def table(losses: dict[tuple[bool, int, int], list[float]]) -> pd.DataFrame:
 def estimate(frame: pd.DataFrame, **options) -> pd.DataFrame:
     pair = {"a": {"qk_norm": True}, "b": {"qk_norm": False}, "initial": 5.0}
     fit = FitConfig(estimator="lr_sensitivity", response="final_eval_loss", along="width", options=pair | options)
-    return lr_sensitivity(frame, fit).fits.set_index("variant")
+    return ESTIMATORS["lr_sensitivity"].function(frame, fit).fits.set_index("variant")
 
 
 LOSSES = {

@@ -1,6 +1,6 @@
 """Comparison with a closed form: the mean of ln(measured / formula) over shapes."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -8,19 +8,10 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Counts,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Counts, Fitted, NoOptions
 from muster.fitting.closed_forms.base import CLOSED_FORMS, Formula
-from muster.fitting.frames import MEMBER_PREFIX, WITHIN_RUN, count, groups, keys, require_columns, require_unique
+from muster.fitting.frames import MEMBER_PREFIX, WITHIN_RUN, keys, require_columns, require_unique
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import mean_reml_kh, mean_t
 
 VARIANTS = ("reml_kh", "cluster_t")
@@ -49,7 +40,7 @@ def log_ratios(table: pd.DataFrame, response: str, formula: Formula) -> pd.DataF
     return table.assign(log_ratio=np.log(measured / formula(table)), log_se=se)
 
 
-def closed_form(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def closed_form(rows: pd.DataFrame, fit: FitConfig, options: ClosedFormOptions) -> Iterator[Fitted]:
     """Mean of ln(measured / closed form) over shapes; 0 means that the formula holds.
 
     Layers of one cell come from the same draws: they are averaged, and so are their errors, which is exact for full
@@ -57,53 +48,41 @@ def closed_form(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     errors, the spread over seeds serves; without seeds either, the between-shape variance carries all. Variants:
     `reml_kh`, a random-effects mean over shapes; `cluster_t`, the mean of each value of the axis, then t over those.
     """
-    options = parse_options(ClosedFormOptions, fit)
     _check(options)
     formula = CLOSED_FORMS[options.formula]
-    require_columns(table, ["seed", "width", fit.response], "response")
-    if "layer" in table.columns:
-        table = table[(table["layer"] >= options.min_layer) & (table["layer"] <= options.max_ratio * table["width"])]
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        if rows.empty:
-            none = "no row in the range of the formula"
-            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=none, counts=Counts(0, 0))
-            continue
-        require_unique(rows, [column for column in keys(rows) if not column.startswith(MEMBER_PREFIX)])
-        cell = [column for column in keys(rows) if column not in WITHIN_RUN]
-        shape = [column for column in cell if column != "seed"]
-        cells = (
-            log_ratios(rows, fit.response, formula)
-            .groupby(cell, as_index=False, dropna=False)[["log_ratio", "log_se"]]
-            .mean()
-        )
-        shapes = cells.groupby(shape, as_index=False, dropna=False).agg(
-            log_ratio=("log_ratio", "mean"),
-            seeds=("log_ratio", "size"),
-            spread=("log_ratio", "std"),
-            monte_carlo=("log_se", lambda errors: np.sqrt(np.square(errors.to_numpy()).sum()) / len(errors)),
-        )
-        se = shapes["monte_carlo"].fillna(shapes["spread"] / np.sqrt(shapes["seeds"])).fillna(0.0)
-        by_x = shapes.groupby(fit.along)["log_ratio"].mean()
-        note = f"{options.formula} over {len(shapes)} shapes"
-        if len(shapes) < 2:
-            fits += fit_rows(
-                group,
-                no_estimates(VARIANTS),
-                primary,
-                status="too_few",
-                note=f"{note}, 2 are needed",
-                counts=count(rows),
-            )
-            continue
-        estimates = {"reml_kh": mean_reml_kh(shapes["log_ratio"], se), "cluster_t": mean_t(by_x)}
-        fits += fit_rows(group, estimates, primary, note=note, counts=count(rows), x=by_x.index.to_numpy(float))
-    return FitResult(pd.DataFrame(fits))
+    require_columns(rows, ["seed", "width", fit.response], "response")
+    if "layer" in rows.columns:
+        rows = rows[(rows["layer"] >= options.min_layer) & (rows["layer"] <= options.max_ratio * rows["width"])]
+    if rows.empty:
+        none = "no row in the range of the formula"
+        yield Fitted({}, status="too_few", note=none, counts=Counts(0, 0))
+        return
+    require_unique(rows, [column for column in keys(rows) if not column.startswith(MEMBER_PREFIX)])
+    cell = [column for column in keys(rows) if column not in WITHIN_RUN]
+    shape = [column for column in cell if column != "seed"]
+    cells = (
+        log_ratios(rows, fit.response, formula)
+        .groupby(cell, as_index=False, dropna=False)[["log_ratio", "log_se"]]
+        .mean()
+    )
+    shapes = cells.groupby(shape, as_index=False, dropna=False).agg(
+        log_ratio=("log_ratio", "mean"),
+        seeds=("log_ratio", "size"),
+        spread=("log_ratio", "std"),
+        monte_carlo=("log_se", lambda errors: np.sqrt(np.square(errors.to_numpy()).sum()) / len(errors)),
+    )
+    se = shapes["monte_carlo"].fillna(shapes["spread"] / np.sqrt(shapes["seeds"])).fillna(0.0)
+    by_x = shapes.groupby(fit.along)["log_ratio"].mean()
+    note = f"{options.formula} over {len(shapes)} shapes"
+    if len(shapes) < 2:
+        yield Fitted({}, status="too_few", note=f"{note}, 2 are needed")
+        return
+    estimates = {"reml_kh": mean_reml_kh(shapes["log_ratio"], se), "cluster_t": mean_t(by_x)}
+    yield Fitted(estimates, note=note, x=by_x.index.to_numpy(float))
 
 
 ESTIMATORS.register("closed_form")(
-    Estimator(
+    per_group(
         "Mean of ln(measured / closed form) over shapes",
         closed_form,
         VARIANTS,

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, no_estimates
 from muster.fitting.estimators.power_law import jackknife_se
-from muster.fitting.frames import count, groups, levels, natural_log, seed_matrix
+from muster.fitting.frames import count, levels, natural_log, seed_matrix
+from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
 from muster.statistics.linear import Estimate, slope_ols
 
@@ -180,7 +172,7 @@ def relative_distance(curves: Sequence[Curve], quality: float) -> float:
     return float(np.sqrt(quality / noise)) if noise > 0 else np.nan
 
 
-def collapse(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def collapse(rows: pd.DataFrame, fit: FitConfig, options: CollapseOptions) -> Iterator[Fitted]:
     """Exponent κ for which y as a function of x / s^κ is the same curve at all values s of `along`: a feature of the
     curve, such as its minimum, lies at x ∝ s^κ.
 
@@ -190,42 +182,35 @@ def collapse(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     permutation p-value stands in the diagnostics. Fewer than three curves give `too_few`, an optimum at the border of
     the exponents at which neighbours overlap `not_identified`.
     """
-    options = parse_options(CollapseOptions, fit)
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        used, lost = usable_rows(rows, [options.over], [fit.response, fit.along])
-        used = used if "seed" in used.columns else used.assign(seed=0)
-        curves = read_curves(used, fit, options.over)
-        s = np.array([curve.s for curve in curves])
-        log_s = np.log(s)
-        notes, status = [lost], "ok"
-        estimates = {parameter: no_estimates(VARIANTS) for parameter in PARAMETERS}
-        diagnostics: dict[str, Any] = {}
-        if len(curves) < MIN_CURVES:
-            status = "too_few"
-            notes.insert(0, f"{len(curves)} curves of at least {MIN_POINTS} points, {MIN_CURVES} are needed")
-        else:
-            found = find_collapse(curves, log_s, options)
-            status = "not_identified" if found.at_border else "ok"
-            places = positions(curves, options)
-            estimates = _estimates(curves, log_s, found, places, options)
-            p = permutation_p(curves, options)
-            diagnostics = {"permutation_p": p, "rms_distance": np.sqrt(found.quality), "log_positions": places}
-            notes.insert(0, f"permutation p {p:.3g}, neighbours differ by {np.sqrt(found.quality):.3g} in the log")
-        for parameter in PARAMETERS:
-            fits += fit_rows(
-                group,
-                estimates[parameter],
-                primary,
-                parameter=parameter,
-                status=status,
-                note=", ".join(filter(None, notes)),
-                counts=count(used),
-                x=s,
-                diagnostics=diagnostics,
-            )
-    return FitResult(pd.DataFrame(fits))
+    used, lost = usable_rows(rows, [options.over], [fit.response, fit.along])
+    used = used if "seed" in used.columns else used.assign(seed=0)
+    curves = read_curves(used, fit, options.over)
+    s = np.array([curve.s for curve in curves])
+    log_s = np.log(s)
+    notes, status = [lost], "ok"
+    estimates = {parameter: no_estimates(VARIANTS) for parameter in PARAMETERS}
+    diagnostics: dict[str, Any] = {}
+    if len(curves) < MIN_CURVES:
+        status = "too_few"
+        notes.insert(0, f"{len(curves)} curves of at least {MIN_POINTS} points, {MIN_CURVES} are needed")
+    else:
+        found = find_collapse(curves, log_s, options)
+        status = "not_identified" if found.at_border else "ok"
+        places = positions(curves, options)
+        estimates = _estimates(curves, log_s, found, places, options)
+        p = permutation_p(curves, options)
+        diagnostics = {"permutation_p": p, "rms_distance": np.sqrt(found.quality), "log_positions": places}
+        notes.insert(0, f"permutation p {p:.3g}, neighbours differ by {np.sqrt(found.quality):.3g} in the log")
+    for parameter in PARAMETERS:
+        yield Fitted(
+            estimates[parameter],
+            parameter=parameter,
+            status=status,
+            note=", ".join(filter(None, notes)),
+            counts=count(used),
+            x=s,
+            diagnostics=diagnostics,
+        )
 
 
 def _estimates(
@@ -258,7 +243,7 @@ def _estimates(
 
 
 ESTIMATORS.register("collapse")(
-    Estimator(
+    per_group(
         "Exponent under which the curves of all values of an axis fall on one: y(x; s) = f(x / s^exponent)",
         collapse,
         VARIANTS,

@@ -1,7 +1,8 @@
 """Best-of-n reporting: what the best of n draws of a search would be expected to reach."""
 
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -9,16 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import count, groups
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions
+from muster.fitting.per_group import per_group
 from muster.fitting.usable import as_numbers
 from muster.statistics.linear import Estimate
 
@@ -79,7 +72,7 @@ def expected_best(values: Array, draws: int, variant: str, lowest: bool = False)
     return float(sign * weights[used] @ ordered[used])
 
 
-def expected_max(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def expected_max(rows: pd.DataFrame, fit: FitConfig, options: ExpectedMaxOptions) -> Iterator[Fitted]:
     """Expected best response of n draws from each group's rows (`expected_best`), and how much the best of all N rows
     flatters a search of n (`optimism`, ≥ 0, without an error).
 
@@ -87,26 +80,20 @@ def expected_max(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     Errors are the jackknife's over rows. Status `too_few`: n > N; `no_se`: n > N/4, where few extreme rows decide and
     the jackknife does not hold; `not_identified`: so many failed that all n draws may fail.
     """
-    options = parse_options(ExpectedMaxOptions, fit)
-    primary = primary_variant(fit, VARIANTS)
     lowest = options.best == "lowest"
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        tidy = as_numbers(rows, [fit.response])
-        values = tidy[fit.response].to_numpy(float)
-        failed = ~np.isfinite(values)
-        if "diverged" in tidy.columns:
-            failed |= tidy["diverged"].astype(bool).to_numpy()
-        values = np.where(failed, np.inf if lowest else -np.inf, values)
-        note = f"best of {options.draws} draws from {len(values)} rows, {int(failed.sum())} of them failed"
-        for variant in VARIANTS:
-            status, best, optimism = best_of(values, options.draws, variant, lowest)
-            for parameter, estimate in (("expected_best", best), ("optimism", optimism)):
-                fits += fit_rows(
-                    group, {variant: estimate}, primary, parameter=parameter, status=status, note=note,
-                    counts=count(rows), x=rows[fit.along].to_numpy(float),
-                )  # fmt: skip
-    return FitResult(pd.DataFrame(fits))
+    tidy = as_numbers(rows, [fit.response])
+    values = tidy[fit.response].to_numpy(float)
+    failed = ~np.isfinite(values)
+    if "diverged" in tidy.columns:
+        failed |= tidy["diverged"].astype(bool).to_numpy()
+    values = np.where(failed, np.inf if lowest else -np.inf, values)
+    note = f"best of {options.draws} draws from {len(values)} rows, {int(failed.sum())} of them failed"
+    for variant in VARIANTS:
+        status, best, optimism = best_of(values, options.draws, variant, lowest)
+        for parameter, estimate in (("expected_best", best), ("optimism", optimism)):
+            yield Fitted(
+                {variant: estimate}, parameter=parameter, status=status, note=note, x=rows[fit.along].to_numpy(float)
+            )
 
 
 def best_of(values: Array, draws: int, variant: str, lowest: bool) -> tuple[str, Estimate, Estimate]:
@@ -142,7 +129,7 @@ def jackknife_error(partial: Array) -> tuple[float, float]:
 
 
 ESTIMATORS.register("expected_max")(
-    Estimator(
+    per_group(
         "Expected best of n draws of a search, unbiased, and how much the best of all rows flatters it",
         expected_max,
         VARIANTS,

@@ -4,7 +4,7 @@ First stage: for each value of the column `across`, the slope d ln y / d ln x by
 value being the geometric mean over seeds. Second stage: those slopes as data, with their errors.
 """
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,18 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    PairOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import best_members, count, groups, levels, positive_axis, require_columns, select
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, PairOptions
+from muster.fitting.frames import best_members, count, levels, positive_axis, require_columns, select
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import Estimate, curvature_p, mean_reml_kh, mean_t, meta_regression, slope_ols
 
 Array = NDArray[np.float64]
@@ -91,83 +82,68 @@ def trend(x: Array, y: Array, se: Array) -> dict[str, dict[str, Estimate]]:
     }
 
 
-def exponent_trend(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def exponent_trend(rows: pd.DataFrame, fit: FitConfig, options: TrendOptions) -> Iterator[Fitted]:
     """Slope and intercept of the exponents d ln y / d ln x in factor × across^power; slope 1 and intercept 0 mean that
     the exponents are that expression.
 
     `reml_kh`: random-effects meta-regression, each exponent with its own error; `ols_t`: all alike. Both t(G − 2) for G
     exponents; fewer than three give status `too_few`.
     """
-    options = parse_options(TrendOptions, fit)
-    require_columns(table, ["seed", options.across, fit.response], "options.across")
-    primary = primary_variant(fit, TREND_VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        found = exponents(rows, fit, fit.along, options)
-        found["predictor"] = options.factor * np.exp(
-            options.power * positive_axis(found["across"].to_numpy(float), options.across)
+    require_columns(rows, ["seed", options.across, fit.response], "options.across")
+    found = exponents(rows, fit, fit.along, options)
+    found["predictor"] = options.factor * np.exp(
+        options.power * positive_axis(found["across"].to_numpy(float), options.across)
+    )
+    enough = len(found) >= 3
+    estimates = trend(*found[["predictor", "estimate", "se"]].to_numpy(float).T) if enough else {}
+    few = "" if enough else f"{len(found)} exponents, 3 are needed"
+    for name in TREND_PARAMETERS:
+        yield Fitted(
+            estimates.get(name, {}),
+            parameter=name,
+            status="ok" if enough else "too_few",
+            note=", ".join(filter(None, [few, _bent(found, options.across)])),
+            x=found["across"].to_numpy(float),
+            diagnostics={"exponents": found.to_dict("records")},
         )
-        enough = len(found) >= 3
-        estimates = trend(*found[["predictor", "estimate", "se"]].to_numpy(float).T) if enough else {}
-        few = "" if enough else f"{len(found)} exponents, 3 are needed"
-        for name in TREND_PARAMETERS:
-            fits += fit_rows(
-                group,
-                estimates.get(name, no_estimates(TREND_VARIANTS)),
-                primary,
-                parameter=name,
-                status="ok" if enough else "too_few",
-                note=", ".join(filter(None, [few, _bent(found, options.across)])),
-                counts=count(rows),
-                x=found["across"].to_numpy(float),
-                diagnostics={"exponents": found.to_dict("records")},
-            )
-    return FitResult(pd.DataFrame(fits))
 
 
-def exponent_difference(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def exponent_difference(rows: pd.DataFrame, fit: FitConfig, options: DifferenceOptions) -> Iterator[Fitted]:
     """Mean over the values of `across` of the difference of two groups' exponents, a − b; 0 means equal exponents.
 
     `reml_kh`: random-effects mean, each difference with its error; `paired_t`: all alike. Both t(G − 1) for G pairs.
     """
-    options = parse_options(DifferenceOptions, fit)
     along_b = options.along_b or fit.along
-    require_columns(table, ["seed", options.across, fit.response], "options.across")
-    require_columns(table, [along_b], "options.along_b")
-    primary = primary_variant(fit, PAIR_VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        sides = [
-            (select(rows, options.a, "options.a"), fit.along),
-            (select(rows, options.b, "options.b"), along_b),
-        ]
-        a, b = (exponents(side, fit, along, options) for side, along in sides)
-        pairs = a.merge(b, on="across", suffixes=("_a", "_b"))
-        gap = pairs["estimate_a"] - pairs["estimate_b"]
-        enough = len(pairs) >= 2
-        estimates = {
-            "reml_kh": mean_reml_kh(gap, np.hypot(pairs["se_a"], pairs["se_b"])),
-            "paired_t": mean_t(gap),
-        }
-        notes = [f"{len(pairs)} pairs", "" if enough else "2 are needed"]
-        notes += [_bent(each, f"{side}: {options.across}") for side, each in (("a", a), ("b", b))]
-        fits += fit_rows(
-            group,
-            estimates if enough else no_estimates(PAIR_VARIANTS),
-            primary,
-            status="ok" if enough else "too_few",
-            note=", ".join(filter(None, notes)),
-            counts=count(pd.concat([side for side, _ in sides])),
-            x=pairs["across"].to_numpy(float),
-            diagnostics={"pairs": pairs.to_dict("records")},
-        )
-    return FitResult(pd.DataFrame(fits))
+    require_columns(rows, ["seed", options.across, fit.response], "options.across")
+    require_columns(rows, [along_b], "options.along_b")
+    sides = [
+        (select(rows, options.a, "options.a"), fit.along),
+        (select(rows, options.b, "options.b"), along_b),
+    ]
+    a, b = (exponents(side, fit, along, options) for side, along in sides)
+    pairs = a.merge(b, on="across", suffixes=("_a", "_b"))
+    gap = pairs["estimate_a"] - pairs["estimate_b"]
+    enough = len(pairs) >= 2
+    estimates = {
+        "reml_kh": mean_reml_kh(gap, np.hypot(pairs["se_a"], pairs["se_b"])),
+        "paired_t": mean_t(gap),
+    }
+    notes = [f"{len(pairs)} pairs", "" if enough else "2 are needed"]
+    notes += [_bent(each, f"{side}: {options.across}") for side, each in (("a", a), ("b", b))]
+    yield Fitted(
+        estimates if enough else {},
+        status="ok" if enough else "too_few",
+        note=", ".join(filter(None, notes)),
+        counts=count(pd.concat([side for side, _ in sides])),
+        x=pairs["across"].to_numpy(float),
+        diagnostics={"pairs": pairs.to_dict("records")},
+    )
 
 
 SOURCE = "Random effects: Viechtbauer 2005, Knapp & Hartung 2003; with the test `equivalence`, Schuirmann 1987"
 
 ESTIMATORS.register("exponent_trend")(
-    Estimator(
+    per_group(
         "How the exponent of a response depends on an axis: its regression on factor × across^power",
         exponent_trend,
         TREND_VARIANTS,
@@ -181,7 +157,7 @@ ESTIMATORS.register("exponent_trend")(
     )
 )
 ESTIMATORS.register("exponent_difference")(
-    Estimator(
+    per_group(
         "Difference of two groups' exponents (a − b), paired over the values of a column",
         exponent_difference,
         PAIR_VARIANTS,

@@ -1,6 +1,7 @@
 """When a measurement first reaches a level, and how that time depends on an axis; runs that never do are censored."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -9,18 +10,10 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, no_estimates
 from muster.fitting.estimators.forms import information_criteria
-from muster.fitting.frames import count, groups, keys, positive_axis, require_columns
+from muster.fitting.frames import keys, positive_axis, require_columns
+from muster.fitting.per_group import per_group
 from muster.statistics.censored import MIN_EXACT, interval_regression, slope_interval_censored
 from muster.statistics.linear import Estimate, mean_t, slope_ols
 
@@ -112,43 +105,35 @@ def _aicc_gains(runs: pd.DataFrame, x: Array) -> list[float]:
     return [aicc_gain(x[o], low[o], high[o]) for o in curves if np.isfinite(high[o]).sum() >= CURVE_POINTS]
 
 
-def first_passage(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def first_passage(rows: pd.DataFrame, fit: FitConfig, options: FirstPassageOptions) -> Iterator[Fitted]:
     """Change of ln t with x, t the first step at which the response reaches a level; and which form the curve has.
 
     `slope`: normal regression of ln t with right-censored times (`lognormal`, an accelerated failure time model), or
     through the medians (`medians`). `aicc`: by how much an exponential t ∝ e^(−kx) beats a divergence (x − x_c)^−γ on
     the curve of each seed, averaged over seeds (t over seeds), on a linear axis: positive favours the exponential.
     """
-    options = parse_options(FirstPassageOptions, fit)
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        runs = passages(rows, fit.along, fit.response, options.level)
-        x = runs[fit.along].to_numpy(float)
-        at = positive_axis(x, fit.along) if options.scale == "log" else x / options.unit
-        known = int(np.isfinite(runs["high"]).sum())
-        enough = known >= MIN_EXACT and len(np.unique(at)) >= 3
-        curves = _aicc_gains(runs, at) if enough and options.scale == "linear" else []
-        found = {
-            "slope": (_slopes(runs, at) if enough else {}, f"{known} of {len(runs)} runs reach {options.level:g}"),
-            "aicc": ({"lognormal": mean_t(curves)} if curves else {}, f"{len(curves)} curves"),
-        }
-        for parameter, (estimates, note) in found.items():
-            fits += fit_rows(
-                group,
-                no_estimates(VARIANTS) | estimates,
-                primary,
-                parameter=parameter,
-                status="ok" if estimates else "too_few",
-                note=note,
-                counts=count(rows),
-                x=x,
-            )
-    return FitResult(pd.DataFrame(fits))
+    runs = passages(rows, fit.along, fit.response, options.level)
+    x = runs[fit.along].to_numpy(float)
+    at = positive_axis(x, fit.along) if options.scale == "log" else x / options.unit
+    known = int(np.isfinite(runs["high"]).sum())
+    enough = known >= MIN_EXACT and len(np.unique(at)) >= 3
+    curves = _aicc_gains(runs, at) if enough and options.scale == "linear" else []
+    found = {
+        "slope": (_slopes(runs, at) if enough else {}, f"{known} of {len(runs)} runs reach {options.level:g}"),
+        "aicc": ({"lognormal": mean_t(curves)} if curves else {}, f"{len(curves)} curves"),
+    }
+    for parameter, (estimates, note) in found.items():
+        yield Fitted(
+            no_estimates(VARIANTS) | estimates,
+            parameter=parameter,
+            status="ok" if estimates else "too_few",
+            note=note,
+            x=x,
+        )
 
 
 ESTIMATORS.register("first_passage")(
-    Estimator(
+    per_group(
         "How the time at which a measurement first reaches a level depends on an axis: slope of ln t, and its form",
         first_passage,
         VARIANTS,

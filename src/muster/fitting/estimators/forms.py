@@ -1,8 +1,8 @@
 """Which form has a curve: power law, power law with offset, exponential or broken power law?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,19 +11,11 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions
 from muster.fitting.frames import count, groups, positive_axis, require_columns, require_unique
 from muster.fitting.laws.power_offset import POWER_OFFSET
 from muster.fitting.laws.solve import fit_law
+from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
 from muster.statistics.linear import mean_t
 
@@ -140,7 +132,7 @@ def criteria(log_x: Array, log_y: Array, horizon: int, forms: Sequence[str]) -> 
     return found
 
 
-def forms(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def forms(rows: pd.DataFrame, fit: FitConfig, options: FormsOptions) -> Iterator[Fitted]:
     """By how much the hypothesised form beats the best of its rivals on each curve, averaged over curves: positive
     favours it.
 
@@ -149,48 +141,41 @@ def forms(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     nothing is decided. Curves with fewer than seven points cannot tell a broken power law from noise: left out and
     counted, `too_few` when none remains.
     """
-    options = parse_options(FormsOptions, fit)
     rivals: list[str] = [*(options.rivals or (name for name in FORMS if name != options.form))]
     if options.form in rivals:
         raise MusterError("options.rivals", f"{options.form!r} is the hypothesised form", "Remove it from `rivals`")
-    primary = primary_variant(fit, VARIANTS)
-    columns = [name for name in options.curves if name != "seed" or name in table.columns]
-    require_columns(table, columns, "options.curves")
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        used, lost = usable_rows(rows, positive=[fit.response, fit.along])
-        found, short = [], 0
-        for _, curve in groups(used, columns):
-            require_unique(curve, [*columns, fit.along])
-            curve = curve.sort_values(fit.along)
-            if len(curve) < MIN_POINTS + options.horizon - 1:
-                short += 1
-                continue
-            log_x = positive_axis(curve[fit.along].to_numpy(float), fit.along)
-            log_y = np.log(curve[fit.response].to_numpy(float))
-            found.append(criteria(log_x, log_y, options.horizon, [options.form, *rivals]))
-        notes = [f"{len(found)} curves", f"{short} curves are too short" if short else "", lost]
-        for parameter in PARAMETERS:
-            values = pd.DataFrame([curve[parameter] for curve in found], columns=[options.form, *rivals])
-            gain = values[rivals].min(axis=1) - values[options.form]
-            wins = values.idxmin(axis=1).value_counts() if len(values) else pd.Series(dtype=int)
-            best = ", ".join(f"{name} {n}" for name, n in wins.items())
-            fits += fit_rows(
-                group,
-                {"mean_t": mean_t(gain)} if found else no_estimates(VARIANTS),
-                primary,
-                parameter=parameter,
-                status="ok" if found else "too_few",
-                note=", ".join(filter(None, [f"best form: {best}" if best else "", *notes])),
-                counts=count(used),
-                x=used[fit.along].to_numpy(float),
-                diagnostics={"mean": values.mean().to_dict() if found else {}},
-            )
-    return FitResult(pd.DataFrame(fits))
+    columns = [name for name in options.curves if name != "seed" or name in rows.columns]
+    require_columns(rows, columns, "options.curves")
+    used, lost = usable_rows(rows, positive=[fit.response, fit.along])
+    found, short = [], 0
+    for _, curve in groups(used, columns):
+        require_unique(curve, [*columns, fit.along])
+        curve = curve.sort_values(fit.along)
+        if len(curve) < MIN_POINTS + options.horizon - 1:
+            short += 1
+            continue
+        log_x = positive_axis(curve[fit.along].to_numpy(float), fit.along)
+        log_y = np.log(curve[fit.response].to_numpy(float))
+        found.append(criteria(log_x, log_y, options.horizon, [options.form, *rivals]))
+    notes = [f"{len(found)} curves", f"{short} curves are too short" if short else "", lost]
+    for parameter in PARAMETERS:
+        values = pd.DataFrame([curve[parameter] for curve in found], columns=[options.form, *rivals])
+        gain = values[rivals].min(axis=1) - values[options.form]
+        wins = values.idxmin(axis=1).value_counts() if len(values) else pd.Series(dtype=int)
+        best = ", ".join(f"{name} {n}" for name, n in wins.items())
+        yield Fitted(
+            {"mean_t": mean_t(gain)} if found else {},
+            parameter=parameter,
+            status="ok" if found else "too_few",
+            note=", ".join(filter(None, [f"best form: {best}" if best else "", *notes])),
+            counts=count(used),
+            x=used[fit.along].to_numpy(float),
+            diagnostics={"mean": values.mean().to_dict() if found else {}},
+        )
 
 
 ESTIMATORS.register("forms")(
-    Estimator(
+    per_group(
         "Whether a curve is a power law rather than an offset, exponential or broken one: AICc, BIC, extrapolation",
         forms,
         VARIANTS,

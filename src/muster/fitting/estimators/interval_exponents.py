@@ -1,5 +1,6 @@
 """Exponents of a quantity of which every run tells only two bounds, such as a learning rate located by bisection."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,19 +10,10 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    group_key,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, Optima, no_estimates
 from muster.fitting.estimators.regression import judge_design
-from muster.fitting.frames import count, groups, levels, natural_log, require_columns
+from muster.fitting.frames import levels, natural_log, require_columns
+from muster.fitting.per_group import per_group
 from muster.statistics.censored import interval_plane
 from muster.statistics.linear import Estimate, meta_regression
 
@@ -71,7 +63,7 @@ def contrasts(on: list[str]) -> dict[str, Array]:
     return dict(zip(on, slopes, strict=True)) | ({DIFFERENCE: slopes[0] - slopes[1]} if len(on) == 2 else {})
 
 
-def interval_exponents(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def interval_exponents(rows: pd.DataFrame, fit: FitConfig, options: IntervalOptions) -> Iterator[Fitted | Optima]:
     """Exponents ∂ ln y / ∂ ln x of a quantity y known between 2^response and 2^upper, one run a row; the intercept is
     ln y where all variables are 1.
 
@@ -79,39 +71,28 @@ def interval_exponents(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     With one, the optima hold, for each of its values, the mean of the bounded midpoints over runs with its t interval,
     the bracket itself where a value has one run. Errors as `regression` raises them.
     """
-    options = parse_options(IntervalOptions, fit)
-    require_columns(table, [options.upper], "options.upper")
+    require_columns(rows, [options.upper], "options.upper")
     on = options.variables or [fit.along]
     if len(set(on)) < len(on):
         raise MusterError("options.variables", f"{', '.join(on)}", "Name each variable once")
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    optima: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        design = np.column_stack([np.ones(len(rows)), *(natural_log(rows, name, "options.variables") for name in on)])
-        low, high = (rows[name].to_numpy(float) * LN2 for name in (fit.response, options.upper))
-        status, note = judge_design(design, on)
-        open_ended = int((~np.isfinite(high - low)).sum())
-        notes = [note, f"{open_ended} of {len(rows)} runs bounded on one side only" if open_ended else ""]
-        for name, contrast in contrasts(on).items():
-            fits += fit_rows(
-                group,
-                estimates(design, low, high, contrast) if status == "ok" else no_estimates(VARIANTS),
-                primary,
-                parameter=name,
-                status=status,
-                note=", ".join(filter(None, notes)),
-                counts=count(rows),
-                x=rows[fit.along].to_numpy(float),
-            )
-        if len(on) == 1:
-            optima += [_level(group, fit, options, value, own) for value, own in levels(rows, fit.along)]
-    return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+    design = np.column_stack([np.ones(len(rows)), *(natural_log(rows, name, "options.variables") for name in on)])
+    low, high = (rows[name].to_numpy(float) * LN2 for name in (fit.response, options.upper))
+    status, note = judge_design(design, on)
+    open_ended = int((~np.isfinite(high - low)).sum())
+    notes = [note, f"{open_ended} of {len(rows)} runs bounded on one side only" if open_ended else ""]
+    for name, contrast in contrasts(on).items():
+        yield Fitted(
+            estimates(design, low, high, contrast) if status == "ok" else {},
+            parameter=name,
+            status=status,
+            note=", ".join(filter(None, notes)),
+            x=rows[fit.along].to_numpy(float),
+        )
+    if len(on) == 1:
+        yield Optima([_level(fit, options, value, own) for value, own in levels(rows, fit.along)])
 
 
-def _level(
-    group: dict[str, Any], fit: FitConfig, options: IntervalOptions, value: float, rows: pd.DataFrame
-) -> dict[str, Any]:
+def _level(fit: FitConfig, options: IntervalOptions, value: float, rows: pd.DataFrame) -> dict[str, Any]:
     """The runs of one value of the axis as a row of optima.parquet, in log2."""
     from scipy.special import stdtrit
 
@@ -125,7 +106,7 @@ def _level(
     half = float(stdtrit(n - 1, 0.975)) * se if n > 1 else np.nan
     ends = (centre - half, centre + half) if n > 1 else (float(low.min()), float(high.max()))
     return {
-        "group": group_key(group),
+        "group": {},
         "along": fit.along,
         "x": value,
         "log2_lr_opt": centre,
@@ -141,7 +122,7 @@ def _level(
 
 
 ESTIMATORS.register("interval_exponents")(
-    Estimator(
+    per_group(
         "Exponents of a quantity known between two bounds in one or several variables: ∂ ln y / ∂ ln x",
         interval_exponents,
         VARIANTS,

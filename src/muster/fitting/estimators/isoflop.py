@@ -1,28 +1,19 @@
 """IsoFLOP envelope: the best size at each compute budget, and how it grows with compute (approach 2 of Chinchilla)."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Counts,
-    Estimator,
-    FitResult,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Counts, Fitted
 from muster.fitting.estimators.lr_transfer import LN2, WindowOptions, shapes_note
-from muster.fitting.frames import groups, levels, positive_axis, require_columns, seed_matrix
+from muster.fitting.frames import levels, positive_axis, require_columns, seed_matrix
 from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
-from muster.statistics.linear import SLOPE_VARIANTS, slope_note, slopes
+from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
 
 
 class IsoflopOptions(WindowOptions):
@@ -61,63 +52,57 @@ def at_budgets(rows: pd.DataFrame, along: str, size: str, response: str, budgets
     return pd.concat(parts, ignore_index=True)
 
 
-def isoflop(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iterator[Fitted]:
     """Exponent d ln N* / d ln C of the size N* with the lowest loss at compute C, `along` being C.
 
     At each budget a parabola of ln loss in log2 N gives N*; a vertex that is a maximum, lies outside its window, or
     belongs to a minimum at the end of the sizes is not an optimum: such budgets are named in the note and left out.
     Fewer than three budgets with an optimum give status `too_few`. The intercept is ln N* at C = 1.
     """
-    options = parse_options(IsoflopOptions, fit)
-    require_columns(table, options.best_over, "options.best_over")
-    primary = primary_variant(fit, SLOPE_VARIANTS)
+    require_columns(rows, options.best_over, "options.best_over")
     unit = ["seed", options.size, fit.along]
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        used, lost = usable_rows(rows, positive=[fit.response, fit.along, options.size])
-        used = used if "seed" in used.columns else used.assign(seed=0)
-        if options.best_over:
-            used = best_runs(used, unit, fit.response)
-        curves = used
-        if options.budgets is not None:
-            curves = at_budgets(used, fit.along, options.size, fit.response, options.budgets)
-        sweeps = []
-        for budget, runs in levels(curves, fit.along):
-            matrix = seed_matrix(runs, fit.response, [options.size])
-            sizes = matrix.columns.get_level_values(0).to_numpy(float)
-            sweeps.append(Sweep(budget, np.log2(sizes), np.log(matrix.to_numpy(float))))
-        found = find_optima(sweeps, options.window, options.min_side)
-        interior = [optimum for optimum in found if optimum.status == "interior"]
-        x = np.array([optimum.x for optimum in interior])
-        y = np.array([optimum.log2_lr for optimum in interior]) * LN2
-        se = np.array([optimum.se for optimum in interior]) * LN2
-        notes = [shapes_note(found, fit.along), lost]
-        estimates, status = no_estimates(SLOPE_VARIANTS), "too_few"
-        if len(x) < 3:
-            notes.insert(0, f"{len(x)} of {len(found)} budgets have an interior optimum, 3 are needed")
-        else:
-            log_x = positive_axis(x, fit.along)
-            estimates, status = slopes(log_x, y, se), "ok"
-            notes.insert(0, slope_note(log_x, y))
-        optima = [
-            {fit.along: it.x, "status": it.status, f"log2_{options.size}": it.log2_lr, f"se_log2_{options.size}": it.se}
-            for it in found
-        ]
-        fits += fit_rows(
-            group,
-            estimates,
-            primary,
-            status=status,
-            note=", ".join(filter(None, notes)),
-            counts=Counts(len(x), len(used)),
-            x=x,
-            diagnostics={"cells": optima},
-        )
-    return FitResult(pd.DataFrame(fits))
+    used, lost = usable_rows(rows, positive=[fit.response, fit.along, options.size])
+    used = used if "seed" in used.columns else used.assign(seed=0)
+    if options.best_over:
+        used = best_runs(used, unit, fit.response)
+    curves = used
+    if options.budgets is not None:
+        curves = at_budgets(used, fit.along, options.size, fit.response, options.budgets)
+    sweeps = []
+    for budget, runs in levels(curves, fit.along):
+        matrix = seed_matrix(runs, fit.response, [options.size])
+        sizes = matrix.columns.get_level_values(0).to_numpy(float)
+        sweeps.append(Sweep(budget, np.log2(sizes), np.log(matrix.to_numpy(float))))
+    found = find_optima(sweeps, options.window, options.min_side)
+    interior = [optimum for optimum in found if optimum.status == "interior"]
+    x = np.array([optimum.x for optimum in interior])
+    y = np.array([optimum.log2_lr for optimum in interior]) * LN2
+    se = np.array([optimum.se for optimum in interior]) * LN2
+    notes = [shapes_note(found, fit.along), lost]
+    estimates: dict[str, Estimate] = {}
+    status = "too_few"
+    if len(x) < 3:
+        notes.insert(0, f"{len(x)} of {len(found)} budgets have an interior optimum, 3 are needed")
+    else:
+        log_x = positive_axis(x, fit.along)
+        estimates, status = slopes(log_x, y, se), "ok"
+        notes.insert(0, slope_note(log_x, y))
+    optima = [
+        {fit.along: it.x, "status": it.status, f"log2_{options.size}": it.log2_lr, f"se_log2_{options.size}": it.se}
+        for it in found
+    ]
+    yield Fitted(
+        estimates,
+        status=status,
+        note=", ".join(filter(None, notes)),
+        counts=Counts(len(x), len(used)),
+        x=x,
+        diagnostics={"cells": optima},
+    )
 
 
 ESTIMATORS.register("isoflop")(
-    Estimator(
+    per_group(
         "Exponent of the compute-optimal size: d ln N* / d ln C, from a parabola per compute budget",
         isoflop,
         SLOPE_VARIANTS,

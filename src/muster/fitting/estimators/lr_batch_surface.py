@@ -1,6 +1,6 @@
 """Power laws of the optimal learning rate and batch size, each cell's optimum from one 2-D surface or near its best."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,23 +10,13 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Counts,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    group_key,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Counts, Fitted, NoOptions, Optima, no_estimates
 from muster.fitting.estimators.lr_transfer import LN2, MEMBER
 from muster.fitting.estimators.regression import coefficients, judge_design
 from muster.fitting.frames import groups, require_columns, require_unique
 from muster.fitting.optimum.quadratic import ROUNDING
 from muster.fitting.optimum.surface import SurfaceOptimum, find_surface
+from muster.fitting.per_group import per_group
 from muster.fitting.specification import ALTERNATIVES, Alternative, dropped_ends, other_split, with_option
 from muster.fitting.usable import usable_rows
 from muster.statistics.linear import Estimate
@@ -139,12 +129,12 @@ def cells_note(found: Found) -> str:
     return ", ".join(parts)
 
 
-def optimum_rows(group: Mapping[str, Any], along: str, found: Found) -> list[dict[str, Any]]:
+def optimum_rows(along: str, found: Found) -> list[dict[str, Any]]:
     """Rows of optima.parquet for the learning rate, the batch size being at its optimum; a row's group names its
     cell."""
     return [
         {
-            "group": group_key({**group, **{name: value for name, value in cell.items() if name != along}}),
+            "group": {name: value for name, value in cell.items() if name != along},
             "along": along,
             "x": cell[along],
             "log2_lr_opt": it.vertex[0],
@@ -163,7 +153,7 @@ def optimum_rows(group: Mapping[str, Any], along: str, found: Found) -> list[dic
     ]
 
 
-def lr_batch_surface(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def lr_batch_surface(rows: pd.DataFrame, fit: FitConfig, options: SurfaceOptions) -> Iterator[Fitted | Optima]:
     """Exponents of the optimal learning rate (`lr_<variable>`) and batch size (`batch_<variable>`) in the variables of
     the cells, such as model size and data.
 
@@ -171,7 +161,6 @@ def lr_batch_surface(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     diagnostics: every cell with its status and log2 optimum. Raises a MusterError for missing columns, runs that occur
     twice, responses ≤ 0, or an `along` that is no column of `cells`.
     """
-    options = parse_options(SurfaceOptions, fit)
     laws = {MEMBER: options.lr_on or options.cells, BATCH: options.batch_on or options.cells}
     for field, columns in (("lr_on", laws[MEMBER]), ("batch_on", laws[BATCH]), ("clusters", [options.clusters])):
         for column in columns:
@@ -179,44 +168,37 @@ def lr_batch_surface(table: pd.DataFrame, fit: FitConfig) -> FitResult:
                 raise MusterError(f"options.{field}", f"{column!r} tells no cells apart", "Name it in `cells` too")
     if fit.along not in options.cells:
         raise MusterError("along", f"{fit.along!r} is not in `cells`", f"Choose from {', '.join(options.cells)}")
-    require_columns(table, [MEMBER, BATCH, *options.cells], "table")
-    primary = primary_variant(fit, tuple(VARIANTS))
-    fits: list[dict[str, Any]] = []
-    optima: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        used, lost = usable_rows(rows, [MEMBER, BATCH], [fit.response, *options.cells])
-        points = cell_points(used, options.cells, fit.response)
-        found = find_surfaces(points, options)
-        data = samples(points, found, options)
-        note = ", ".join(filter(None, [cells_note(found), lost]))
-        cells = [
-            {**cell, "status": it.status, MEMBER: it.vertex[0], BATCH: it.vertex[1]}
-            | {f"se_{name}": error for name, error in zip((MEMBER, BATCH), it.se, strict=True)}
-            for cell, it in found
-        ]
-        for column, on in laws.items():
-            by_sample = {name: exponents(sample, column, on) for name, sample in data.items()}
-            for variable in on:
-                for variant, (name, errors) in VARIANTS.items():
-                    status, estimates = by_sample[name]
-                    chosen = data[name].rows
-                    fits += fit_rows(
-                        group,
-                        {variant: estimates[variable][errors]} if status == "ok" else no_estimates([variant]),
-                        primary,
-                        parameter=f"{'lr' if column == MEMBER else 'batch'}_{variable}",
-                        status=status,
-                        note=note,
-                        counts=Counts(len(chosen[options.cells].drop_duplicates()), len(used)),
-                        x=chosen[variable].to_numpy(float),
-                        diagnostics={"cells": cells, "rows": len(chosen)},
-                    )
-        optima += optimum_rows(group, fit.along, found)
-    return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+    require_columns(rows, [MEMBER, BATCH, *options.cells], "table")
+    used, lost = usable_rows(rows, [MEMBER, BATCH], [fit.response, *options.cells])
+    points = cell_points(used, options.cells, fit.response)
+    found = find_surfaces(points, options)
+    data = samples(points, found, options)
+    note = ", ".join(filter(None, [cells_note(found), lost]))
+    cells = [
+        {**cell, "status": it.status, MEMBER: it.vertex[0], BATCH: it.vertex[1]}
+        | {f"se_{name}": error for name, error in zip((MEMBER, BATCH), it.se, strict=True)}
+        for cell, it in found
+    ]
+    for column, on in laws.items():
+        by_sample = {name: exponents(sample, column, on) for name, sample in data.items()}
+        for variable in on:
+            for variant, (name, errors) in VARIANTS.items():
+                status, estimates = by_sample[name]
+                chosen = data[name].rows
+                yield Fitted(
+                    {variant: estimates[variable][errors]} if status == "ok" else no_estimates([variant]),
+                    parameter=f"{'lr' if column == MEMBER else 'batch'}_{variable}",
+                    status=status,
+                    note=note,
+                    counts=Counts(len(chosen[options.cells].drop_duplicates()), len(used)),
+                    x=chosen[variable].to_numpy(float),
+                    diagnostics={"cells": cells, "rows": len(chosen)},
+                )
+    yield Optima(optimum_rows(fit.along, found))
 
 
 ESTIMATORS.register("lr_batch_surface")(
-    Estimator(
+    per_group(
         "Exponents of the optimal learning rate and batch size in model size and data, from 2-D surfaces per cell",
         lr_batch_surface,
         tuple(VARIANTS),

@@ -1,7 +1,7 @@
 """Learning-rate sensitivity: what a learning rate chosen blindly costs, compared between two groups of runs."""
 
 import math
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -10,18 +10,10 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    PairOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Fitted, PairOptions
 from muster.fitting.estimators.lr_transfer import MEMBER
-from muster.fitting.frames import count, groups, levels, require_columns, seed_matrix, select
+from muster.fitting.frames import count, levels, require_columns, seed_matrix, select
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import mean_t
 
 VARIANTS = ("cluster_t", "pairwise_t")
@@ -54,40 +46,35 @@ def _by_shape(rows: pd.DataFrame, fit: FitConfig, initial: float) -> tuple[pd.Da
     return pd.DataFrame(columns), grids
 
 
-def lr_sensitivity(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def lr_sensitivity(rows: pd.DataFrame, fit: FitConfig, options: SensitivityOptions) -> Iterator[Fitted]:
     """Mean difference of the learning-rate sensitivities of two groups, a − b in units of the response, paired over the
     axis and seeds: negative means that a loses less by a badly chosen rate.
 
     Variants: `cluster_t`, the mean over seeds at each x, then t over x; `pairwise_t`, all pairs as independent. Raises
     MusterError where runs of one group of the fit have different grids of rates: their means would not compare.
     """
-    options = parse_options(SensitivityOptions, fit)
-    require_columns(table, ["seed", MEMBER, fit.response], "response")
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        sides = [select(rows, side, f"options.{name}") for name, side in (("a", options.a), ("b", options.b))]
-        (first, grids_a), (second, grids_b) = (_by_shape(side, fit, options.initial) for side in sides)
-        if len(grids_a | grids_b) > 1:
-            remedy = "Give every shape and both groups the same rates"
-            raise MusterError("log2_lr", f"{len(grids_a | grids_b)} grids of rates", remedy)
-        difference = first - second
-        pairs = difference.to_numpy(float)
-        pairs = pairs[np.isfinite(pairs)]
-        usable = difference.dropna(axis=1, how="all")
-        note = f"mean sensitivity {first.mean().mean():.3g} against {second.mean().mean():.3g}"
-        counts = count(pd.concat(sides))
-        if usable.shape[1] < 2:
-            few = f"{note}, 2 values of {fit.along} are needed"
-            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=few, counts=counts)
-            continue
-        estimates = {"cluster_t": mean_t(usable.mean()), "pairwise_t": mean_t(pairs)}
-        fits += fit_rows(group, estimates, primary, note=note, counts=counts, x=usable.columns.to_numpy(float))
-    return FitResult(pd.DataFrame(fits))
+    require_columns(rows, ["seed", MEMBER, fit.response], "response")
+    sides = [select(rows, side, f"options.{name}") for name, side in (("a", options.a), ("b", options.b))]
+    (first, grids_a), (second, grids_b) = (_by_shape(side, fit, options.initial) for side in sides)
+    if len(grids_a | grids_b) > 1:
+        remedy = "Give every shape and both groups the same rates"
+        raise MusterError("log2_lr", f"{len(grids_a | grids_b)} grids of rates", remedy)
+    difference = first - second
+    pairs = difference.to_numpy(float)
+    pairs = pairs[np.isfinite(pairs)]
+    usable = difference.dropna(axis=1, how="all")
+    note = f"mean sensitivity {first.mean().mean():.3g} against {second.mean().mean():.3g}"
+    counts = count(pd.concat(sides))
+    if usable.shape[1] < 2:
+        few = f"{note}, 2 values of {fit.along} are needed"
+        yield Fitted({}, status="too_few", note=few, counts=counts)
+        return
+    estimates = {"cluster_t": mean_t(usable.mean()), "pairwise_t": mean_t(pairs)}
+    yield Fitted(estimates, note=note, counts=counts, x=usable.columns.to_numpy(float))
 
 
 ESTIMATORS.register("lr_sensitivity")(
-    Estimator(
+    per_group(
         "Difference of two groups' mean loss above the best over a grid of learning rates (negative: a is steadier)",
         lr_sensitivity,
         VARIANTS,

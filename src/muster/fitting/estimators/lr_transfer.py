@@ -1,6 +1,6 @@
 """Learning-rate transfer: how the optimal learning rate moves along an axis, and how two groups differ in that."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,19 +12,15 @@ from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import (
     ESTIMATORS,
-    Estimator,
-    FitResult,
+    Fitted,
     NoOptions,
+    Optima,
     PairOptions,
-    fit_rows,
-    group_key,
-    no_estimates,
-    parse_options,
-    primary_variant,
 )
-from muster.fitting.frames import count, groups, levels, positive_axis, require_columns, seed_matrix, select
+from muster.fitting.frames import count, levels, positive_axis, require_columns, seed_matrix, select
 from muster.fitting.optimum.mixed import seed_optima, slope_mixed
 from muster.fitting.optimum.quadratic import Optimum, Sweep, find_optima, grid_optimum, parabola_optimum
+from muster.fitting.per_group import per_group
 from muster.statistics.censored import slope_interval_censored
 from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
 
@@ -78,11 +74,11 @@ def shape_optima(table: pd.DataFrame, fit: FitConfig, options: WindowOptions) ->
     return find_optima(sweeps, options.window, options.min_side)
 
 
-def optimum_rows(group: dict[str, Any], along: str, optima: Sequence[Optimum]) -> list[dict[str, Any]]:
-    """Rows of optima.parquet."""
+def optimum_rows(along: str, optima: Sequence[Optimum], label: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Rows of optima.parquet; label: what tells them apart within their group."""
     return [
         {
-            "group": group_key(group),
+            "group": label or {},
             "along": along,
             "x": found.x,
             "log2_lr_opt": found.log2_lr,
@@ -169,30 +165,24 @@ def _bounds(found: Optimum) -> tuple[float, float]:
     return (found.ci_low, found.ci_high) if found.status == "edge" else (found.log2_lr, found.log2_lr)
 
 
-def _slope_rows(
-    group: dict[str, Any], fit: FitConfig, found: Located, rows: pd.DataFrame, notes: Sequence[str], total: int
-) -> list[dict[str, Any]]:
-    """Rows of every variant of the slope of ln lr* on ln x, or of status `too_few` below three interior optima."""
-    primary = primary_variant(fit, VARIANTS)
+def _slopes(fit: FitConfig, found: Located, rows: pd.DataFrame, notes: Sequence[str], total: int) -> Iterator[Fitted]:
+    """Every variant of the slope of ln lr* on ln x; status `too_few` below three interior optima."""
     used = rows[rows[fit.along].isin(found.x)]
     if len(found.x) < 3:
-        note = ", ".join(
-            [f"{len(found.x)} of {total} shapes have an interior optimum, 3 are needed", *filter(None, notes)]
-        )
-        counts = count(used if len(used) else rows)
-        return fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=note, counts=counts, x=found.x)
+        few = f"{len(found.x)} of {total} shapes have an interior optimum, 3 are needed"
+        note = ", ".join([few, *filter(None, notes)])
+        yield Fitted({}, status="too_few", note=note, counts=count(used if len(used) else rows), x=found.x)
+        return
     log_x = positive_axis(found.x, fit.along)
     note = ", ".join(filter(None, [slope_note(log_x, found.y), *notes]))
     lines = slopes(log_x, found.y, found.se)
-    made = fit_rows(group, _honest(lines, found), primary, note=note, counts=count(used), x=found.x)
+    yield Fitted(_honest(lines, found), note=note, counts=count(used), x=found.x)
     estimate, why = slope_mixed(log_x, found.seeds)
-    mixed_note = ", ".join(filter(None, [why, note]))
-    made += fit_rows(group, {"mixed": estimate}, primary, note=mixed_note, counts=count(used), x=found.x)
+    yield Fitted({"mixed": estimate}, note=", ".join(filter(None, [why, note])), counts=count(used), x=found.x)
     x = np.concatenate([found.x, found.bound_x])
     low, high = np.concatenate([found.y, found.low]), np.concatenate([found.y, found.high])
     line = {"interval_censored": slope_interval_censored(positive_axis(x, fit.along), low, high)}
-    counts = count(rows[rows[fit.along].isin(x)])
-    return made + fit_rows(group, _honest(line, found), primary, note=note, counts=counts, x=x)
+    yield Fitted(_honest(line, found), note=note, counts=count(rows[rows[fit.along].isin(x)]), x=x)
 
 
 def _honest(lines: dict[str, Estimate], found: Located) -> dict[str, Estimate]:
@@ -203,7 +193,7 @@ def _honest(lines: dict[str, Estimate], found: Located) -> dict[str, Estimate]:
     return {variant: line._replace(se=np.nan) for variant, line in lines.items()}
 
 
-def lr_transfer(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def lr_transfer(rows: pd.DataFrame, fit: FitConfig, options: TransferOptions) -> Iterator[Fitted | Optima]:
     """Exponent d ln lr* / d ln x of the optimal learning rate along an axis.
 
     lr* = 2^log2_lr; the intercept is ln lr* at x = 1. Optima that are not interior are left out and named in the note;
@@ -211,33 +201,23 @@ def lr_transfer(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     (`ols_t`), with HC3 errors, with random effects (`reml_kh`), or through the seeds' own optima with a random
     intercept per shape (`mixed`); `interval_censored` takes in the shapes at an edge of the grid, as intervals.
     """
-    options = parse_options(TransferOptions, fit)
-    fits: list[dict[str, Any]] = []
-    optima: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        found = shape_optima(rows, fit, options)
-        fits += _slope_rows(group, fit, locate(found), rows, [shapes_note(found, fit.along)], len(found))
-        optima += optimum_rows(group, fit.along, found)
-    return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+    found = shape_optima(rows, fit, options)
+    yield from _slopes(fit, locate(found), rows, [shapes_note(found, fit.along)], len(found))
+    yield Optima(optimum_rows(fit.along, found))
 
 
-def lr_transfer_difference(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def lr_transfer_difference(rows: pd.DataFrame, fit: FitConfig, options: DifferenceOptions) -> Iterator[Fitted | Optima]:
     """Difference of two groups' transfer exponents, a − b: slope of ln lr*_a − ln lr*_b, paired over the axis."""
-    options = parse_options(DifferenceOptions, fit)
-    fits: list[dict[str, Any]] = []
-    optima: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        chosen, found, notes = {}, {}, []
-        for side, selection in (("a", options.a), ("b", options.b)):
-            chosen[side] = select(rows, selection, f"options.{side}")
-            found[side] = shape_optima(chosen[side], fit, options)
-            note = shapes_note(found[side], fit.along)
-            notes.append(f"{side}: {note}" if note else "")
-            label = {name: value if not isinstance(value, list) else str(value) for name, value in selection.items()}
-            optima += optimum_rows({**group, **label}, fit.along, found[side])
-        both = pd.concat([chosen["a"], chosen["b"]])
-        fits += _slope_rows(group, fit, subtract(found["a"], found["b"]), both, notes, rows[fit.along].nunique())
-    return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+    chosen, found, notes = {}, {}, []
+    for side, selection in (("a", options.a), ("b", options.b)):
+        chosen[side] = select(rows, selection, f"options.{side}")
+        found[side] = shape_optima(chosen[side], fit, options)
+        note = shapes_note(found[side], fit.along)
+        notes.append(f"{side}: {note}" if note else "")
+        label = {name: value if not isinstance(value, list) else str(value) for name, value in selection.items()}
+        yield Optima(optimum_rows(fit.along, found[side], label))
+    both = pd.concat([chosen["a"], chosen["b"]])
+    yield from _slopes(fit, subtract(found["a"], found["b"]), both, notes, rows[fit.along].nunique())
 
 
 _SOURCE = (
@@ -246,7 +226,7 @@ _SOURCE = (
 )
 
 ESTIMATORS.register("lr_transfer")(
-    Estimator(
+    per_group(
         "Exponent of the optimal learning rate along an axis: d ln lr* / d ln x",
         lr_transfer,
         VARIANTS,
@@ -262,7 +242,7 @@ ESTIMATORS.register("lr_transfer")(
     )
 )
 ESTIMATORS.register("lr_transfer_difference")(
-    Estimator(
+    per_group(
         "Difference of two groups' learning-rate exponents (a − b), paired over the axis",
         lr_transfer_difference,
         VARIANTS,

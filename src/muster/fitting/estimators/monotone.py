@@ -1,22 +1,14 @@
 """Wider is better: does the response fall from each value of the axis to the next?"""
 
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 from pydantic import Field
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import best_members, count, groups, positive_axis, require_columns
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, no_estimates
+from muster.fitting.frames import best_members, positive_axis, require_columns
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import Estimate, mean_t, slope_ols
 
 VARIANTS = ("worst_step", "mean_step", "slope_t")
@@ -42,45 +34,38 @@ def worst_of(estimates: list[Estimate]) -> Estimate:
     return max(limited, key=lambda estimate: estimate.interval()[1])
 
 
-def monotone(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def monotone(rows: pd.DataFrame, fit: FitConfig, options: MonotoneOptions) -> Iterator[Fitted]:
     """Change of ln response from one value of the axis to the next, paired by seed: negative means that larger is
     better.
 
     Variants: `worst_step`, the step least in favour, t over seeds (the claim is about every step); `mean_step`, each
     seed's mean step, t over seeds; `slope_t`, d ln response / d ln x over the axis.
     """
-    options = parse_options(MonotoneOptions, fit)
-    require_columns(table, ["seed", fit.response, *filter(None, [options.best_over])], "response")
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        logs = best_members(rows, fit.response, fit.along, options.best_over).dropna(axis=1, how="all")
-        x = logs.columns.to_numpy(float)
-        if len(x) < 2:
-            note = f"{len(x)} usable values of {fit.along}, 2 are needed"
-            fits += fit_rows(
-                group, no_estimates(VARIANTS), primary, status="too_few", note=note, counts=count(rows), x=x
-            )
-            continue
-        steps = logs.diff(axis=1).iloc[:, 1:]
-        each = [mean_t(steps[column].dropna()) for column in steps]
-        worst = worst_of(each)
-        at = each.index(worst)
-        estimates = {
-            "worst_step": worst,
-            "mean_step": mean_t(steps.mean(axis=1).dropna()),
-            "slope_t": slope_ols(positive_axis(x, fit.along), logs.mean())
-            if len(x) > 2
-            else no_estimates(["slope_t"])["slope_t"],
-        }
-        falling = sum(step.estimate < 0 for step in each)
-        note = f"worst step {x[at]:g} to {x[at + 1]:g}, {falling} of {len(each)} steps fall"
-        fits += fit_rows(group, estimates, primary, note=note, counts=count(rows), x=x)
-    return FitResult(pd.DataFrame(fits))
+    require_columns(rows, ["seed", fit.response, *filter(None, [options.best_over])], "response")
+    logs = best_members(rows, fit.response, fit.along, options.best_over).dropna(axis=1, how="all")
+    x = logs.columns.to_numpy(float)
+    if len(x) < 2:
+        note = f"{len(x)} usable values of {fit.along}, 2 are needed"
+        yield Fitted({}, status="too_few", note=note, x=x)
+        return
+    steps = logs.diff(axis=1).iloc[:, 1:]
+    each = [mean_t(steps[column].dropna()) for column in steps]
+    worst = worst_of(each)
+    at = each.index(worst)
+    estimates = {
+        "worst_step": worst,
+        "mean_step": mean_t(steps.mean(axis=1).dropna()),
+        "slope_t": slope_ols(positive_axis(x, fit.along), logs.mean())
+        if len(x) > 2
+        else no_estimates(["slope_t"])["slope_t"],
+    }
+    falling = sum(step.estimate < 0 for step in each)
+    note = f"worst step {x[at]:g} to {x[at + 1]:g}, {falling} of {len(each)} steps fall"
+    yield Fitted(estimates, note=note, x=x)
 
 
 ESTIMATORS.register("monotone")(
-    Estimator(
+    per_group(
         "Change of ln response per step of the axis, paired by seed (negative: larger is better)",
         monotone,
         VARIANTS,

@@ -1,23 +1,15 @@
 """Which of two groups has the lower response: paired differences over the axis and seeds."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    PairOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import best_members, count, groups, require_columns, select
+from muster.fitting.base import ESTIMATORS, Fitted, PairOptions
+from muster.fitting.frames import best_members, count, require_columns, select
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import mean_t
 
 VARIANTS = ("cluster_t", "pairwise_t")
@@ -32,36 +24,31 @@ class OrderingOptions(PairOptions):
     )
 
 
-def ordering(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def ordering(rows: pd.DataFrame, fit: FitConfig, options: OrderingOptions) -> Iterator[Fitted]:
     """Mean of ln(response of a) − ln(response of b), paired over the axis and seeds: negative means that a is lower,
     better for a loss.
 
     Variants: `cluster_t`, the mean over seeds at each x, then t over x, because pairs of one width share its
     peculiarities; `pairwise_t`, all pairs as independent.
     """
-    options = parse_options(OrderingOptions, fit)
-    require_columns(table, ["seed", fit.response, *filter(None, [options.best_over])], "response")
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        rows_a, rows_b = select(rows, options.a, "options.a"), select(rows, options.b, "options.b")
-        logs = [best_members(side, fit.response, fit.along, options.best_over) for side in (rows_a, rows_b)]
-        difference = (logs[0] - logs[1]).dropna(axis=1, how="all") if all(map(len, logs)) else pd.DataFrame()
-        pairs = difference.to_numpy(float)
-        pairs = pairs[np.isfinite(pairs)]
-        counts = count(pd.concat([rows_a, rows_b]))
-        note = f"{len(pairs)} pairs over {difference.shape[1]} values of {fit.along}"
-        if difference.shape[1] < 2:
-            few = f"{note}, 2 values are needed"
-            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=few, counts=counts)
-            continue
-        estimates = {"cluster_t": mean_t(difference.mean()), "pairwise_t": mean_t(pairs)}
-        fits += fit_rows(group, estimates, primary, note=note, counts=counts, x=difference.columns.to_numpy(float))
-    return FitResult(pd.DataFrame(fits))
+    require_columns(rows, ["seed", fit.response, *filter(None, [options.best_over])], "response")
+    rows_a, rows_b = select(rows, options.a, "options.a"), select(rows, options.b, "options.b")
+    logs = [best_members(side, fit.response, fit.along, options.best_over) for side in (rows_a, rows_b)]
+    difference = (logs[0] - logs[1]).dropna(axis=1, how="all") if all(map(len, logs)) else pd.DataFrame()
+    pairs = difference.to_numpy(float)
+    pairs = pairs[np.isfinite(pairs)]
+    counts = count(pd.concat([rows_a, rows_b]))
+    note = f"{len(pairs)} pairs over {difference.shape[1]} values of {fit.along}"
+    if difference.shape[1] < 2:
+        few = f"{note}, 2 values are needed"
+        yield Fitted({}, status="too_few", note=few, counts=counts)
+        return
+    estimates = {"cluster_t": mean_t(difference.mean()), "pairwise_t": mean_t(pairs)}
+    yield Fitted(estimates, note=note, counts=counts, x=difference.columns.to_numpy(float))
 
 
 ESTIMATORS.register("ordering")(
-    Estimator(
+    per_group(
         "Mean ln ratio of two groups' responses, paired over the axis and seeds (negative: a is lower)",
         ordering,
         VARIANTS,

@@ -1,6 +1,6 @@
 """Power laws: the log–log slope of a positive response along an axis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,17 +10,9 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    PoolOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import complete_seeds, count, groups, levels, positive_axis, require_columns
+from muster.fitting.base import ESTIMATORS, Fitted, PoolOptions
+from muster.fitting.frames import complete_seeds, levels, positive_axis, require_columns
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import SLOPE_VARIANTS, slope_note, slopes
 
 Matrix = NDArray[np.float64]
@@ -88,48 +80,39 @@ def choose_statistic(options: PowerLawOptions) -> Callable[[Matrix], float]:
     return {"geometric": log_geometric_mean, "arithmetic": log_arithmetic_mean}[options.mean]
 
 
-def power_law(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def power_law(rows: pd.DataFrame, fit: FitConfig, options: PowerLawOptions) -> Iterator[Fitted]:
     """Exponent d ln y / d ln x of a positive response along an axis; the intercept is ln y at x = 1.
 
     One number per x (so that seeds of one width do not count as widths), then a line over x. Seeds with a missing,
     infinite or diverged value are left out and counted in the note.
     """
-    options = parse_options(PowerLawOptions, fit)
-    require_columns(table, ["seed", fit.response], "response")
-    require_columns(table, options.pool, "options.pool")
+    require_columns(rows, ["seed", fit.response], "response")
+    require_columns(rows, options.pool, "options.pool")
     statistic = choose_statistic(options)
     signed = options.aggregate == "std_over_seeds"
-    primary = primary_variant(fit, SLOPE_VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        x, y, se, lost = [], [], [], 0
-        for value, level in levels(rows, fit.along):
-            matrix, missing = complete_seeds(level, fit.response, options.pool)
-            if not signed and (matrix <= 0).any():
-                where = f"{fit.response} is {matrix.min():g} at {fit.along} {value:g}"
-                raise MusterError(
-                    "response", where, "A power law needs positive values: select the rows that have them"
-                )
-            lost += missing
-            if len(matrix) and np.isfinite(number := statistic(matrix)):
-                x.append(value)
-                y.append(number)
-                se.append(jackknife_se(matrix, statistic))
-        left_out = f"{lost} seeds left out (missing or diverged)" if lost else ""
-        if len(x) < 3:
-            note = ", ".join(filter(None, [f"{len(x)} usable values of {fit.along}, 3 are needed", left_out]))
-            fits += fit_rows(
-                group, no_estimates(SLOPE_VARIANTS), primary, status="too_few", note=note, counts=count(rows), x=x
-            )
-            continue
-        log_x = positive_axis(x, fit.along)
-        note = ", ".join(filter(None, [slope_note(log_x, y), left_out]))
-        fits += fit_rows(group, slopes(log_x, y, se), primary, note=note, counts=count(rows), x=x)
-    return FitResult(pd.DataFrame(fits))
+    x, y, se, lost = [], [], [], 0
+    for value, level in levels(rows, fit.along):
+        matrix, missing = complete_seeds(level, fit.response, options.pool)
+        if not signed and (matrix <= 0).any():
+            where = f"{fit.response} is {matrix.min():g} at {fit.along} {value:g}"
+            raise MusterError("response", where, "A power law needs positive values: select the rows that have them")
+        lost += missing
+        if len(matrix) and np.isfinite(number := statistic(matrix)):
+            x.append(value)
+            y.append(number)
+            se.append(jackknife_se(matrix, statistic))
+    left_out = f"{lost} seeds left out (missing or diverged)" if lost else ""
+    if len(x) < 3:
+        note = ", ".join(filter(None, [f"{len(x)} usable values of {fit.along}, 3 are needed", left_out]))
+        yield Fitted({}, status="too_few", note=note, x=x)
+        return
+    log_x = positive_axis(x, fit.along)
+    note = ", ".join(filter(None, [slope_note(log_x, y), left_out]))
+    yield Fitted(slopes(log_x, y, se), note=note, x=x)
 
 
 ESTIMATORS.register("power_law")(
-    Estimator(
+    per_group(
         "Exponent of a positive response along an axis: d ln y / d ln x",
         power_law,
         SLOPE_VARIANTS,

@@ -1,6 +1,6 @@
 """Log-linear regression: exponents of one or several variables in a table of runs, clustered or not."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -9,17 +9,9 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import count, groups, natural_log, require_columns, require_distinct_runs
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, no_estimates
+from muster.fitting.frames import count, natural_log, require_columns, require_distinct_runs
+from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
 from muster.statistics.linear import Estimate
 from muster.statistics.wild_bootstrap import wild_cluster
@@ -42,7 +34,7 @@ class RegressionOptions(NoOptions):
     )
 
 
-def regression(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def regression(rows: pd.DataFrame, fit: FitConfig, options: RegressionOptions) -> Iterator[Fitted]:
     """Exponents ∂ ln y / ∂ ln x of a response in one or several variables, a row each, named after the variable; the
     intercept is ln y where all variables are 1.
 
@@ -51,40 +43,32 @@ def regression(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     without full rank gives status `collinear`, fewer rows than n = p + 1 `too_few`. Raises a MusterError for
     non-numeric columns, duplicated runs and values without a logarithm.
     """
-    options = parse_options(RegressionOptions, fit)
     on = options.variables or [fit.along]
     if fit.response in on or len(set(on)) < len(on):
         raise MusterError("options.variables", f"{', '.join(on)}", f"Name each variable once, without {fit.response!r}")
-    require_columns(table, [*filter(None, [options.clusters])], "options.clusters")
-    require_distinct_runs(table)
-    primary = primary_variant(fit, VARIANTS)
-    if fit.primary is None and options.clusters:
-        primary = "cluster_t"
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        used, left_out = usable_rows(rows, [fit.response, *on])
-        y = natural_log(used, fit.response, "response")
-        design = np.column_stack([np.ones(len(used)), *(natural_log(used, name, "options.variables") for name in on)])
-        clusters = pd.factorize(used[options.clusters])[0] if options.clusters else None
-        status, note = judge_design(design, on)
-        notes = [note, left_out]
-        found = {name: no_estimates(VARIANTS) for name in on}
-        if status == "ok":
-            found = coefficients(y, design, clusters, on)
-        if clusters is not None:
-            notes.append(f"{len(set(clusters))} clusters of {options.clusters}")
-        for name in on:
-            fits += fit_rows(
-                group,
-                found[name],
-                primary,
-                parameter=name,
-                status=status,
-                note=", ".join(filter(None, notes)),
-                counts=count(used),
-                x=used[fit.along].to_numpy(float) if fit.along in used else (),
-            )
-    return FitResult(pd.DataFrame(fits))
+    require_columns(rows, [*filter(None, [options.clusters])], "options.clusters")
+    require_distinct_runs(rows)
+    used, left_out = usable_rows(rows, [fit.response, *on])
+    y = natural_log(used, fit.response, "response")
+    design = np.column_stack([np.ones(len(used)), *(natural_log(used, name, "options.variables") for name in on)])
+    clusters = pd.factorize(used[options.clusters])[0] if options.clusters else None
+    status, note = judge_design(design, on)
+    notes = [note, left_out]
+    found = {name: no_estimates(VARIANTS) for name in on}
+    if status == "ok":
+        found = coefficients(y, design, clusters, on)
+    if clusters is not None:
+        notes.append(f"{len(set(clusters))} clusters of {options.clusters}")
+    for name in on:
+        yield Fitted(
+            found[name],
+            parameter=name,
+            primary="cluster_t" if options.clusters else None,
+            status=status,
+            note=", ".join(filter(None, notes)),
+            counts=count(used),
+            x=used[fit.along].to_numpy(float) if fit.along in used else (),
+        )
 
 
 def judge_design(design: Array, on: list[str]) -> tuple[str, str]:
@@ -129,7 +113,7 @@ def coefficients(
 
 
 ESTIMATORS.register("regression")(
-    Estimator(
+    per_group(
         "Exponents of a response in one or several variables, with clustered errors: ∂ ln y / ∂ ln x",
         regression,
         VARIANTS,

@@ -1,19 +1,20 @@
 """Regret: what it costs to use the smallest shape's optimal learning rate on a larger shape."""
 
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from muster.config.models import FitConfig
-from muster.fitting.base import ESTIMATORS, Estimator, FitResult, fit_rows, no_estimates, parse_options, primary_variant
+from muster.fitting.base import ESTIMATORS, Fitted, Optima, no_estimates
 from muster.fitting.estimators.lr_transfer import MEMBER, WindowOptions, optimum_rows, shape_optima, shapes_note
 from muster.fitting.estimators.monotone import worst_of
 from muster.fitting.estimators.power_law import jackknife_se
-from muster.fitting.frames import count, groups, levels, seed_matrix
+from muster.fitting.frames import levels, seed_matrix
 from muster.fitting.optimum.quadratic import Optimum
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import Estimate
 
 VARIANTS = ("worst", "mean")
@@ -52,7 +53,7 @@ def _regret(small: Optimum, other: Optimum, rates: Vector, log_loss: Matrix, see
     return _log_loss_at(other, rates, log_loss, rate, seeds) - target.at(target.vertex())
 
 
-def regret(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def regret(rows: pd.DataFrame, fit: FitConfig, options: WindowOptions) -> Iterator[Fitted | Optima]:
     """Relative loss, ln(loss at the transferred rate / loss at the own optimum), of using the smallest shape's optimal
     learning rate on each larger shape.
 
@@ -62,17 +63,11 @@ def regret(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     Variants: `worst`, the larger shape with the highest upper limit (the claim is about every shape); `mean` over
     shapes. A transferred rate that diverges, or falls off the grid, gives status `diverged`.
     """
-    options = parse_options(WindowOptions, fit)
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    optima: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        found = shape_optima(rows, fit, options)
-        optima += optimum_rows(group, fit.along, found)
-        x = [optimum.x for optimum in found]
-        status, note, estimates = _compare(rows, fit, found)
-        fits += fit_rows(group, estimates, primary, status=status, note=note, counts=count(rows), x=x)
-    return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+    found = shape_optima(rows, fit, options)
+    yield Optima(optimum_rows(fit.along, found))
+    x = [optimum.x for optimum in found]
+    status, note, estimates = _compare(rows, fit, found)
+    yield Fitted(estimates, status=status, note=note, x=x)
 
 
 def _compare(rows: pd.DataFrame, fit: FitConfig, found: list[Optimum]) -> tuple[str, str, dict[str, Estimate]]:
@@ -114,7 +109,7 @@ def _compare(rows: pd.DataFrame, fit: FitConfig, found: list[Optimum]) -> tuple[
 
 
 ESTIMATORS.register("regret")(
-    Estimator(
+    per_group(
         "Relative loss of using the smallest shape's optimal learning rate on larger shapes",
         regret,
         VARIANTS,

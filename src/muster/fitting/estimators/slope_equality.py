@@ -1,31 +1,22 @@
 """Equality of two groups' exponents: the difference of two log–log slopes, ready for a test of equivalence."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    PairOptions,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
+from muster.fitting.base import ESTIMATORS, Fitted, PairOptions
 from muster.fitting.frames import (
     count,
-    groups,
     natural_log,
     require_columns,
     require_distinct_runs,
     require_unique,
     select,
 )
+from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
 from muster.statistics.linear import Estimate, slope_ols
 
@@ -34,33 +25,28 @@ Array = NDArray[np.float64]
 VARIANTS = ("welch_t", "pooled_t")
 
 
-def slope_equality(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def slope_equality(rows: pd.DataFrame, fit: FitConfig, options: PairOptions) -> Iterator[Fitted]:
     """Difference a − b of the slopes d ln y / d ln x of two groups of rows; 0 means equal exponents.
 
     Rows that share x are averaged in the logarithm first: seeds of one shape share its peculiarities. Variants:
     `welch_t`, each group with its own scatter, Satterthwaite's degrees of freedom; `pooled_t`, one scatter for both,
     t(n_a + n_b − 4). The groups are taken as independent, which is cautious when they share widths and scatter.
     """
-    options = parse_options(PairOptions, fit)
-    require_columns(table, [fit.response], "response")
-    primary = primary_variant(fit, VARIANTS)
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        sides = [select(rows, selection, f"options.{side}") for side, selection in (("a", options.a), ("b", options.b))]
-        counts = count(pd.concat(sides))
-        (xa, ya, lost_a), (xb, yb, lost_b) = (_points(side, fit) for side in sides)
-        lost = lost_a + lost_b
-        notes = [
-            f"{len(xa)} and {len(xb)} values of {fit.along}",
-            f"{lost} rows left out (missing or diverged)" if lost else "",
-        ]
-        note, x = ", ".join(filter(None, notes)), np.exp([*xa, *xb])
-        if min(len(xa), len(xb)) < 3:
-            few = f"{note}, 3 are needed in each group"
-            fits += fit_rows(group, no_estimates(VARIANTS), primary, status="too_few", note=few, counts=counts, x=x)
-            continue
-        fits += fit_rows(group, difference(xa, ya, xb, yb), primary, note=note, counts=counts, x=x)
-    return FitResult(pd.DataFrame(fits))
+    require_columns(rows, [fit.response], "response")
+    sides = [select(rows, selection, f"options.{side}") for side, selection in (("a", options.a), ("b", options.b))]
+    counts = count(pd.concat(sides))
+    (xa, ya, lost_a), (xb, yb, lost_b) = (_points(side, fit) for side in sides)
+    lost = lost_a + lost_b
+    notes = [
+        f"{len(xa)} and {len(xb)} values of {fit.along}",
+        f"{lost} rows left out (missing or diverged)" if lost else "",
+    ]
+    note, x = ", ".join(filter(None, notes)), np.exp([*xa, *xb])
+    if min(len(xa), len(xb)) < 3:
+        few = f"{note}, 3 are needed in each group"
+        yield Fitted({}, status="too_few", note=few, counts=counts, x=x)
+        return
+    yield Fitted(difference(xa, ya, xb, yb), note=note, counts=counts, x=x)
 
 
 def _points(rows: pd.DataFrame, fit: FitConfig) -> tuple[Array, Array, int]:
@@ -96,7 +82,7 @@ def difference(xa: Array, ya: Array, xb: Array, yb: Array) -> dict[str, Estimate
 
 
 ESTIMATORS.register("slope_equality")(
-    Estimator(
+    per_group(
         "Difference of two groups' exponents of a positive response (a − b)",
         slope_equality,
         VARIANTS,

@@ -1,5 +1,6 @@
 """Where success sets in: the location of a threshold by logistic regression, and how it moves along an axis."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -9,18 +10,9 @@ from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    NoOptions,
-    fit_rows,
-    group_key,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import MEMBER_PREFIX, count, groups, levels, natural_log, positive_axis
+from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, Optima
+from muster.fitting.frames import MEMBER_PREFIX, count, levels, natural_log, positive_axis
+from muster.fitting.per_group import per_group
 from muster.fitting.usable import as_numbers
 from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
 from muster.statistics.threshold import Threshold, find_threshold
@@ -79,36 +71,30 @@ REASONS = {
 }
 
 
-def threshold(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def threshold(rows: pd.DataFrame, fit: FitConfig, options: ThresholdOptions) -> Iterator[Fitted]:
     """The value of `along` at which a run succeeds with probability one half, in the units of `along`.
 
     Normal errors (delta method) and Fieller's interval. Status `no_se`: success and failure are separated, the interval
     is the gap between them; `not_identified`: no threshold within the runs.
     """
-    options = parse_options(ThresholdOptions, fit)
-    primary = primary_variant(fit, ("logit",))
-    fits: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        x, success = successes(rows, fit, options, fit.along)
-        found = find_threshold(x, success)
-        location, se, ci = found.location, found.se, found.ci
-        if options.scale == "log":
-            location, ci = float(np.exp(location)), (float(np.exp(ci[0])), float(np.exp(ci[1])))
-            se *= location
-        status = {"interior": "ok", "separated": "no_se"}.get(found.status, "not_identified")
-        fits += fit_rows(
-            group,
-            {"logit": Estimate(location, se, np.inf, ci=ci)},
-            primary,
-            status=status,
-            note=", ".join(filter(None, [f"{int(success.sum())} of {len(x)} succeed", REASONS.get(found.status)])),
-            counts=count(rows),
-            x=rows[fit.along].to_numpy(float),
-        )
-    return FitResult(pd.DataFrame(fits))
+    x, success = successes(rows, fit, options, fit.along)
+    found = find_threshold(x, success)
+    location, se, ci = found.location, found.se, found.ci
+    if options.scale == "log":
+        location, ci = float(np.exp(location)), (float(np.exp(ci[0])), float(np.exp(ci[1])))
+        se *= location
+    status = {"interior": "ok", "separated": "no_se"}.get(found.status, "not_identified")
+    yield Fitted(
+        {"logit": Estimate(location, se, np.inf, ci=ci)},
+        status=status,
+        note=", ".join(filter(None, [f"{int(success.sum())} of {len(x)} succeed", REASONS.get(found.status)])),
+        x=rows[fit.along].to_numpy(float),
+    )
 
 
-def threshold_exponent(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+def threshold_exponent(
+    rows: pd.DataFrame, fit: FitConfig, options: ThresholdExponentOptions
+) -> Iterator[Fitted | Optima]:
     """Exponent d ln x* / d ln(along) of the threshold x* of the variable `over`.
 
     A separated level enters at the middle of its gap, with the error of a uniform variable there; levels without a
@@ -116,57 +102,48 @@ def threshold_exponent(table: pd.DataFrame, fit: FitConfig) -> FitResult:
     threshold ≤ 0 has no exponent: a MusterError. Where `over` holds logarithms (log2_lr) the thresholds are returned as
     optima too, so that figures of optima show them.
     """
-    options = parse_options(ThresholdExponentOptions, fit)
-    primary = primary_variant(fit, SLOPE_VARIANTS)
-    fits: list[dict[str, Any]] = []
-    optima: list[dict[str, Any]] = []
-    for group, rows in groups(table, fit.by):
-        found = [
-            (value, find_threshold(*successes(level, fit, options, options.over)))
-            for value, level in levels(rows, fit.along)
-        ]
-        kept = [(value, each) for value, each in found if each.status in ("interior", "separated")]
-        x = np.array([value for value, _ in kept])
-        y = np.array([each.location for _, each in kept])
-        se = np.array([each.se for _, each in kept])
-        if options.scale == "linear":
-            y, se = positive_axis(y, options.over), se / y
-        notes = [
-            f"{status} at {fit.along} {' '.join(f'{value:g}' for value, each in found if each.status == status)}"
-            for status in REASONS
-            if any(each.status == status for _, each in found)
-        ]
-        estimates, status = no_estimates(SLOPE_VARIANTS), "too_few"
-        if len(x) < 3:
-            notes.insert(0, f"{len(x)} of {len(found)} levels have a threshold, 3 are needed")
-        else:
-            log_x = positive_axis(x, fit.along)
-            estimates, status = slopes(log_x, y, se), "ok"
-            notes.insert(0, slope_note(log_x, y))
-        located = [{fit.along: value, "status": each.status, "location": each.location} for value, each in found]
-        fits += fit_rows(
-            group,
-            estimates,
-            primary,
-            status=status,
-            note=", ".join(filter(None, notes)),
-            counts=count(rows[rows[fit.along].isin(x)] if len(x) else rows),
-            x=x,
-            diagnostics={"thresholds": located},
-        )
-        if options.over.startswith(MEMBER_PREFIX) and options.scale == "log":
-            optima += [_as_optimum(group, fit, value, each, rows) for value, each in kept]
-    return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+    found = [
+        (value, find_threshold(*successes(level, fit, options, options.over)))
+        for value, level in levels(rows, fit.along)
+    ]
+    kept = [(value, each) for value, each in found if each.status in ("interior", "separated")]
+    x = np.array([value for value, _ in kept])
+    y = np.array([each.location for _, each in kept])
+    se = np.array([each.se for _, each in kept])
+    if options.scale == "linear":
+        y, se = positive_axis(y, options.over), se / y
+    notes = [
+        f"{status} at {fit.along} {' '.join(f'{value:g}' for value, each in found if each.status == status)}"
+        for status in REASONS
+        if any(each.status == status for _, each in found)
+    ]
+    estimates: dict[str, Estimate] = {}
+    status = "too_few"
+    if len(x) < 3:
+        notes.insert(0, f"{len(x)} of {len(found)} levels have a threshold, 3 are needed")
+    else:
+        log_x = positive_axis(x, fit.along)
+        estimates, status = slopes(log_x, y, se), "ok"
+        notes.insert(0, slope_note(log_x, y))
+    located = [{fit.along: value, "status": each.status, "location": each.location} for value, each in found]
+    yield Fitted(
+        estimates,
+        status=status,
+        note=", ".join(filter(None, notes)),
+        counts=count(rows[rows[fit.along].isin(x)] if len(x) else rows),
+        x=x,
+        diagnostics={"thresholds": located},
+    )
+    if options.over.startswith(MEMBER_PREFIX) and options.scale == "log":
+        yield Optima([_as_optimum(fit, value, each, rows) for value, each in kept])
 
 
-def _as_optimum(
-    group: dict[str, Any], fit: FitConfig, value: float, found: Threshold, rows: pd.DataFrame
-) -> dict[str, Any]:
+def _as_optimum(fit: FitConfig, value: float, found: Threshold, rows: pd.DataFrame) -> dict[str, Any]:
     """A threshold in ln as a row of optima.parquet, in log2."""
     own = rows[rows[fit.along] == value]
     low, high = found.ci
     return {
-        "group": group_key(group),
+        "group": {},
         "along": fit.along,
         "x": value,
         "log2_lr_opt": found.location / LN2,
@@ -187,7 +164,7 @@ FAILS = (
 )
 
 ESTIMATORS.register("threshold")(
-    Estimator(
+    per_group(
         "Value of an axis at which a run succeeds with probability one half",
         threshold,
         ("logit",),
@@ -201,7 +178,7 @@ ESTIMATORS.register("threshold")(
     )
 )
 ESTIMATORS.register("threshold_exponent")(
-    Estimator(
+    per_group(
         "Exponent of a success threshold along an axis: d ln x* / d ln x",
         threshold_exponent,
         SLOPE_VARIANTS,

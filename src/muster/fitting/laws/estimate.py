@@ -1,6 +1,6 @@
 """From a law to an estimator: rows in, one row per parameter out, with intervals, diagnostics and certificate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,16 +8,8 @@ import numpy as np
 import pandas as pd
 
 from muster.config.models import FitConfig
-from muster.fitting.base import (
-    ESTIMATORS,
-    Estimator,
-    FitResult,
-    fit_rows,
-    no_estimates,
-    parse_options,
-    primary_variant,
-)
-from muster.fitting.frames import count, groups, require_columns
+from muster.fitting.base import ESTIMATORS, Estimator, Fitted, parse_options
+from muster.fitting.frames import count, require_columns
 from muster.fitting.laws.base import LAWS, Array, Law
 from muster.fitting.laws.interval import bootstrap, influence, lower_edge, profile
 from muster.fitting.laws.linear_scale import linear_scale
@@ -26,6 +18,7 @@ from muster.fitting.laws.predict import held_out, predict_interval, spread
 from muster.fitting.laws.published import hold_against
 from muster.fitting.laws.solve import LawFit, fit_law, robust_delta, robust_sd
 from muster.fitting.laws.table import design_problem, usable_rows
+from muster.fitting.per_group import per_group
 from muster.statistics.linear import Estimate
 
 VARIANTS = ("fit",)
@@ -57,10 +50,10 @@ def law_estimator(
     """
     law = LAWS[law_name]
 
-    def function(table: pd.DataFrame, fit: FitConfig) -> FitResult:
-        return _fit_groups(law, table, fit, parse_options(options, fit))
+    def function(rows: pd.DataFrame, fit: FitConfig, chosen: LawOptions) -> Iterator[Fitted]:
+        return _fit(law, rows, fit, chosen)
 
-    return Estimator(
+    return per_group(
         law.formula,
         function,
         VARIANTS,
@@ -75,34 +68,36 @@ def law_estimator(
     )
 
 
-def _fit_groups(law: Law, table: pd.DataFrame, fit: FitConfig, options: LawOptions) -> FitResult:
-    primary = primary_variant(fit, VARIANTS)
+def _fit(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> Iterator[Fitted]:
+    """Every number of the law from the rows of one group."""
     check_options(law, options)
-    require_columns(table, [options.clusters] if options.clusters else [], "options.clusters")
-    require_columns(table, [options.hold_out.column] if options.hold_out else [], "options.hold_out.column")
+    require_columns(rows, [options.clusters] if options.clusters else [], "options.clusters")
+    require_columns(rows, [options.hold_out.column] if options.hold_out else [], "options.hold_out.column")
     columns = law.columns(options.columns, fit.along)
     signed = [column for name, column in zip(law.variables, columns, strict=True) if name in law.signed]
-    rows: list[dict[str, Any]] = []
-    for group, part in groups(table, fit.by):
-        usable = usable_rows(part, columns, fit.response, signed)
-        inside, held = _split(usable.rows, fit.response, options)
-        data, rest = (_data(each, columns, fit.response, options.clusters) for each in (inside, held))
-        free = [name for name in law.parameters if name not in options.fixed]
-        common: dict[str, Any] = {"counts": count(inside), "x": data.x[0]}
-        if problem := design_problem(data.x, columns, len(free), signed):
-            status, why = problem
-            common |= {"status": status, "note": ", ".join(filter(None, [why, usable.note]))}
-            for name in (*law.parameters, *law.derived):
-                rows += fit_rows(group, no_estimates(VARIANTS), primary, parameter=name, **common)
-            continue
-        every = _data(usable.rows, columns, fit.response, options.clusters) if options.drop_largest_losses else None
-        for result in _fit_one(law, data, rest, every, options):
-            note = ", ".join(filter(None, [result.note, usable.note]))
-            rows += fit_rows(
-                group, {VARIANTS[0]: result.estimate}, primary, parameter=result.parameter, status=result.status,
-                note=note, diagnostics=result.diagnostics, certificate=result.certificate, **common,
-            )  # fmt: skip
-    return FitResult(pd.DataFrame(rows))
+    usable = usable_rows(rows, columns, fit.response, signed)
+    inside, held = _split(usable.rows, fit.response, options)
+    data, rest = (_data(each, columns, fit.response, options.clusters) for each in (inside, held))
+    free = [name for name in law.parameters if name not in options.fixed]
+    counts, x = count(inside), data.x[0]
+    if problem := design_problem(data.x, columns, len(free), signed):
+        status, why = problem
+        note = ", ".join(filter(None, [why, usable.note]))
+        for name in (*law.parameters, *law.derived):
+            yield Fitted({}, parameter=name, status=status, note=note, counts=counts, x=x)
+        return
+    every = _data(usable.rows, columns, fit.response, options.clusters) if options.drop_largest_losses else None
+    for result in _fit_one(law, data, rest, every, options):
+        yield Fitted(
+            {VARIANTS[0]: result.estimate},
+            parameter=result.parameter,
+            status=result.status,
+            note=", ".join(filter(None, [result.note, usable.note])),
+            counts=counts,
+            x=x,
+            diagnostics=result.diagnostics,
+            certificate=result.certificate,
+        )
 
 
 def law_rows(law: Law, table: pd.DataFrame, fit: FitConfig) -> tuple[Rows, Rows]:

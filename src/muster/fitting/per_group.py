@@ -1,0 +1,70 @@
+"""How most estimators are declared: a function of the rows of one group, called for each group of a fit."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from muster.config.models import FitConfig
+from muster.fitting.base import (
+    Estimator,
+    FitResult,
+    Fitted,
+    NoOptions,
+    Optima,
+    fit_rows,
+    group_key,
+    no_estimates,
+    parse_options,
+    primary_variant,
+)
+from muster.fitting.frames import count, groups
+
+Options = TypeVar("Options", bound=NoOptions)
+OfGroup = Callable[[pd.DataFrame, FitConfig, Options], Iterator[Fitted] | Iterator[Fitted | Optima]]
+
+
+def per_group(
+    summary: str,
+    function: OfGroup[Options],
+    variants: Sequence[str],
+    *,
+    options: type[Options] = NoOptions,  # type: ignore[assignment]
+    **declared: Any,
+) -> Estimator:
+    """An estimator from a function (rows of one group, fit, options) → what is fitted there.
+
+    options: the model that the fit's options are read with. declared: further fields of `Estimator`. A group without
+    estimates gets a row without a number for every variant, so that nothing can be decided from it.
+    """
+
+    def estimate(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+        chosen, primary = parse_options(options, fit), primary_variant(fit, variants)
+        fits: list[dict[str, Any]] = []
+        optima: list[dict[str, Any]] = []
+        for group, rows in groups(table, fit.by):
+            for found in function(rows, fit, chosen):
+                if isinstance(found, Optima):
+                    optima += [row | {"group": group_key({**group, **row["group"]})} for row in found.rows]
+                else:
+                    fits += _rows(group, found, variants, fit.primary or found.primary or primary, rows)
+        return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
+
+    return Estimator(summary, estimate, tuple(variants), options=options, **declared)
+
+
+def _rows(
+    group: Mapping[str, Any], found: Fitted, variants: Sequence[str], primary: str, rows: pd.DataFrame
+) -> list[dict[str, Any]]:
+    return fit_rows(
+        group,
+        found.estimates or no_estimates(variants),
+        primary,
+        parameter=found.parameter,
+        status=found.status,
+        note=found.note,
+        counts=found.counts or count(rows),
+        x=found.x,
+        diagnostics=found.diagnostics,
+        certificate=found.certificate,
+    )
