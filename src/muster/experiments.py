@@ -120,7 +120,7 @@ class Experiment:
 EXPERIMENTS: Registry[Experiment] = Registry(
     "experiment",
     modules=(
-        "muster.training.experiment",
+        "muster.training.train",
         "muster.training.stability",
         "muster.sampling.relu_chain",
         "muster.sampling.matrix_product",
@@ -137,7 +137,7 @@ EXPERIMENTS: Registry[Experiment] = Registry(
         "muster.sampling.random_features",
         "muster.sampling.batch_hessian",
         "muster.sampling.one_step",
-        "muster.published.experiment",
-        "muster.script.experiment",
+        "muster.published.import_table",
+        "muster.script.command",
     ),
 )

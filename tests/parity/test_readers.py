@@ -11,7 +11,7 @@ import pytest
 
 from muster.config.load import load_study
 from muster.plan import plan_study
-from muster.published.experiment import ImportCell, Table, table_of
+from muster.published.import_table import ImportCell, Table, table_of
 from muster.published.mapping import apply
 from muster.published.source import Form, Obtained
 

@@ -8,7 +8,7 @@ from muster.config.load import load_config, load_study, nearest, study_paths
 from muster.errors import MusterError
 from muster.files import write_bytes
 from muster.plan import plan_study
-from muster.published.experiment import ImportCell, Table
+from muster.published.import_table import ImportCell, Table
 from muster.published.source import SLOW_TIMEOUT, Unavailable, obtain, source_folder
 
 

@@ -149,7 +149,7 @@ def _show_parameterization(args: Namespace) -> None:
         render_table,
         shape_ratios,
     )
-    from muster.training.experiment import TrainCell, tensors
+    from muster.training.train import TrainCell, tensors
 
     table = PARAMETERIZATIONS[args.name]
     named = ("optimizer", "rule", "width", "base_width", "depth", "base_depth", "data", "family", "norm", "bias",

@@ -46,7 +46,7 @@ def dataset_fingerprint(name: str) -> str:
     """Fingerprint of the code that makes a data set: its own module and what all data sets share."""
     from muster.data import DATASETS
 
-    return fingerprint((DATASETS.module(name), "muster.data.base", "muster.data.store"))
+    return fingerprint((DATASETS.module(name), "muster.data.base", "muster.data.prepared"))
 
 
 def cell_fingerprint(experiment: str, cell: Job) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from muster import data
-from muster.data import store
+from muster.data import prepared as store
 from muster.data.base import Dataset, Dimensions, Options, Raw
 from muster.errors import MusterError
 

@@ -10,7 +10,7 @@ from muster.jobs import fingerprint as fingerprints
 from muster.jobs.fingerprint import cell_fingerprint, dataset_fingerprint, fingerprint, followed
 from muster.registry import Registry
 from muster.sampling.relu_chain import ReluChainCell
-from muster.training.experiment import TrainCell
+from muster.training.train import TrainCell
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_cell_depends_on_the_engine_and_on_what_it_chooses(monkeypatch: pytest
     tables = {"parameterizations.tables", "parameterizations.rules", "parameterizations.scaling"}
     chosen = {"models.mlp", "models.activations", "optimizers.adam", "training.probes"}
     assert {f"muster.{name}" for name in shared | tables | chosen} <= set(modules)
-    others = {"optimizers.sgd", "optimizers.adafactor", "training.experiment", "models", "optimizers", "training"}
+    others = {"optimizers.sgd", "optimizers.adafactor", "training.train", "models", "optimizers", "training"}
     assert not {f"muster.{name}" for name in others} & set(modules)
     assert not [name for name in modules if name.startswith(("muster.data", "muster.fitting", "muster.plots"))]
 
@@ -118,7 +118,7 @@ def test_planning_finds_the_code_without_importing_torch() -> None:
 
     code = (
         "import sys; from muster.jobs.fingerprint import cell_fingerprint; "
-        "from muster.training.experiment import TrainCell; "
+        "from muster.training.train import TrainCell; "
         "cell_fingerprint('train', TrainCell(width=8, seed=0, steps=1, log2_lr=[-5], probes=['ntk'])); "
         "sys.exit('torch' in sys.modules)"
     )

@@ -13,7 +13,7 @@ from muster.models.dag_mlp import DagMlp
 from muster.models.graphs import chain, path_lengths, path_rate, random_graph
 from muster.parameterizations.scaling import scalings
 from muster.training.engine import Data, Stack
-from muster.training.experiment import TrainCell, cost, tensors
+from muster.training.train import TrainCell, cost, tensors
 
 INPUTS, OUTPUTS, BATCH = 11, 4, 16
 RATES = [-8.0, -6.0, -4.0]

@@ -11,7 +11,7 @@ from muster.errors import MusterError
 from muster.experiments import Context
 from muster.training import representation
 from muster.training.engine import Batches, Data, Stack
-from muster.training.experiment import TrainCell
+from muster.training.train import TrainCell
 
 F64 = Context(dtype="float64")
 SPARSE = {"train": 64, "heldout": 96, "features": 12, "decay": 1.5}

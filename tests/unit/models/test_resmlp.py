@@ -11,7 +11,7 @@ from muster.experiments import Context
 from muster.models.shapes.resmlp import tensors
 from muster.parameterizations import branch_multiplier
 from muster.training.engine import Data, Stack
-from muster.training.experiment import TrainCell
+from muster.training.train import TrainCell
 
 F64 = Context(dtype="float64")
 INPUTS, OUTPUTS = 7, 4

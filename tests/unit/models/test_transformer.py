@@ -13,8 +13,8 @@ from muster.experiments import Context
 from muster.training import engine
 from muster.training.clipping import clip_gradients
 from muster.training.engine import Data, Stack, train_stack
-from muster.training.experiment import TrainCell
 from muster.training.losses import cross_entropy
+from muster.training.train import TrainCell
 
 F64 = Context(dtype="float64", progress=lambda line: None)
 CONTEXT, VOCABULARY = 8, 11

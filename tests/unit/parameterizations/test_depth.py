@@ -7,7 +7,7 @@ import pytest
 from muster.cli import main
 from muster.errors import MusterError
 from muster.parameterizations import PARAMETERIZATIONS, UPDATES, Tensor, branch_multiplier, scalings, shape_ratios
-from muster.training.experiment import TrainCell, tensors
+from muster.training.train import TrainCell, tensors
 
 M_N, M_L = 4.0, 8.0
 NETWORK = [

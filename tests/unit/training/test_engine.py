@@ -13,10 +13,10 @@ from muster.errors import MusterError
 from muster.experiments import Context
 from muster.training import checkpoint, device, engine, schedules
 from muster.training.engine import Batches, Data, Stack, stack_sizes, train, train_stack
-from muster.training.experiment import TrainCell
 from muster.training.losses import LOSSES
 from muster.training.probes import Snapshot, alignment, coordinate_check, tangent_kernel
 from muster.training.stacks import STACK_BYTES
+from muster.training.train import TrainCell
 from tests.parity import reference
 
 F64 = Context(dtype="float64")
