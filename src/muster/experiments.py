@@ -93,7 +93,7 @@ class Outcome:
 class Experiment:
     """A registered experiment.
 
-    code: modules or packages where the search for the source that decides a result begins (`muster.fingerprint`), if
+    code: modules or packages where the search for the source that decides a result begins (`muster.jobs.fingerprint`), if
     that is not the module of `run`. stored: whether settings, code and data decide the result, so that the store may
     keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
     members. brings: what else its run table then holds, known from the cell alone. describe: rows (what, value) for
@@ -120,7 +120,7 @@ class Experiment:
 EXPERIMENTS: Registry[Experiment] = Registry(
     "experiment",
     modules=(
-        "muster.training.experiment",
+        "muster.training.train",
         "muster.training.stability",
         "muster.sampling.relu_chain",
         "muster.sampling.matrix_product",
@@ -137,7 +137,7 @@ EXPERIMENTS: Registry[Experiment] = Registry(
         "muster.sampling.random_features",
         "muster.sampling.batch_hessian",
         "muster.sampling.one_step",
-        "muster.external.experiment",
-        "muster.command.experiment",
+        "muster.published.import_table",
+        "muster.script.command",
     ),
 )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from muster.columns import COLUMNS
 from muster.config.load import (
     CONFIG_PATH,
     chosen_studies,
@@ -26,7 +27,6 @@ from muster.config.load import (
 from muster.config.models import Config, Range, StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Cost, Experiment, Job
-from muster.tables.schema import COLUMNS
 
 LEDGER_PLOTS = ("forest",)  # plots that draw verdicts; the others are made before anything is judged
 SPECIFICATION_PLOTS = ("specification_curve",)  # plots that draw a fit under every choice of estimator
@@ -424,7 +424,7 @@ def make_plan(config: Config, config_path: Path = CONFIG_PATH) -> Plan:
     Studies reached through `all` or a group are left out where they lack the scale; one named by itself is an error.
     Raises MusterError for the first mistake found, before any job starts.
     """
-    from muster.config.check import check_claim_names, check_study
+    from muster.cli.check import check_claim_names, check_study
 
     paths = study_paths(config_path)
     known = {name: load_study(path) for name, path in paths.items()}

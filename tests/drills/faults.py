@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from muster.errors import MusterError
-from muster.external.readers import OpenLmOptions, archive_checksum
+from muster.published.readers import OpenLmOptions, archive_checksum
 from tests.drills.flow import PATIENCE, Bench, Flow, prepare, running, text
 
 Drill = Callable[[Bench], str]

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from muster.config.models import FitConfig
-from muster.fitting.linear import slope_ols
-from muster.fitting.power_law import power_law
+from muster.fitting.estimators.power_law import power_law
+from muster.statistics.linear import slope_ols
 from tests.parity.test_readers import TABLES, apply, read
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from muster.config.load import load_study
-from muster.external.experiment import ImportCell, Table, table_of
-from muster.external.mapping import apply
-from muster.external.source import Form, Obtained
 from muster.plan import plan_study
+from muster.published.import_table import ImportCell, Table, table_of
+from muster.published.mapping import apply
+from muster.published.source import Form, Obtained
 
 STUDIES = sorted((Path(__file__).parents[2] / "config" / "studies").glob("*.yaml"))
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from muster.fitting import wild_bootstrap
-from muster.fitting.regression import coefficients
-from muster.fitting.slope_equality import difference
+from muster.fitting.estimators.regression import coefficients
+from muster.fitting.estimators.slope_equality import difference
+from muster.statistics import wild_bootstrap
 
 TRUE = -0.3
 

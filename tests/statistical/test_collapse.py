@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from muster.fitting.collapse import CollapseOptions, Curve, permutation_p, positions
-from muster.fitting.linear import slope_ols
+from muster.fitting.estimators.collapse import CollapseOptions, Curve, permutation_p, positions
+from muster.statistics.linear import slope_ols
 
 WIDTHS = np.array([64.0, 128, 256, 512, 1024])
 LOG_X = np.arange(-12, -1.9, 1.0) * np.log(2)

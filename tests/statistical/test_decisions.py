@@ -14,7 +14,7 @@ import pytest
 from muster.claims.ledger import judge
 from muster.claims.tests import p_value, verdict
 from muster.config.models import StudyConfig
-from muster.fitting.linear import slope_ols
+from muster.statistics.linear import slope_ols
 
 X = np.log([64, 128, 256, 512, 1024])
 SCATTER = 0.05  # of ln lr*, per width

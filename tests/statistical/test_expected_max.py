@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from muster.fitting.expected_max import best_of, expected_best
+from muster.fitting.estimators.expected_max import best_of, expected_best
 
 TOTAL, DRAWS = 40, 8
 

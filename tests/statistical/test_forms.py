@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from muster.fitting.forms import criteria
-from muster.fitting.linear import mean_t
+from muster.fitting.estimators.forms import criteria
+from muster.statistics.linear import mean_t
 
 LOG_X = np.log(np.geomspace(1, 100, 12))
 CURVES, REPEATS = 5, 50

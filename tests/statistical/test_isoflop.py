@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from muster.fitting.linear import slope_ols
-from muster.fitting.optimum import Sweep, find_optima
+from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.statistics.linear import slope_ols
 
 E, A, B, ALPHA, BETA = 1.69, 406.4, 410.7, 0.34, 0.28
 BUDGETS = np.geomspace(1e18, 1e21, 6)

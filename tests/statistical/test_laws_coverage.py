@@ -34,7 +34,7 @@ def joint_design(rng, rows):
 @pytest.mark.parametrize("parameter", ["alpha", "e"])
 def test_profile_of_the_offset_law_covers(parameter, delta):
     """1,000 tables of 40 rows. A truth is inside the profile's interval when the drop at it is below the limit; that
-    the interval ends there is tested in tests/unit/test_laws_interval.py."""
+    the interval ends there is tested in tests/unit/fitting/test_laws_interval.py."""
     x, y = offset_draws(np.random.default_rng(21), 1000)
     theta = np.tile(POWER_OFFSET.from_natural(natural(POWER_OFFSET, OFFSET)[None]), (1000, 1))
     free = solve(POWER_OFFSET, x, y, None, theta, delta)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from muster.fitting.linear import slope_ols
-from muster.fitting.surface import find_surface
+from muster.fitting.optimum.surface import find_surface
+from muster.statistics.linear import slope_ols
 
 LN2 = np.log(2)
 RATES, BATCHES = (np.arange(-13, -4.9, 0.5), np.arange(5, 11.1, 0.5))

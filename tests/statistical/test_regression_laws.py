@@ -14,7 +14,7 @@ from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.fitting import CLOSED_FORMS, ESTIMATORS
-from muster.fitting.closed_forms_regression import effective_ridge, marchenko_pastur
+from muster.fitting.closed_forms.regression import effective_ridge, marchenko_pastur
 
 LIMIT = 4.5
 

@@ -6,7 +6,7 @@ Bounds are three Monte-Carlo standard errors around the nominal value, or as sta
 import numpy as np
 import pytest
 
-from muster.fitting.linear import mean_t, slope_ols, slopes
+from muster.statistics.linear import mean_t, slope_ols, slopes
 
 X = np.log([64, 128, 256, 512, 1024])
 SLOPE = -0.1

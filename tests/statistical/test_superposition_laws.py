@@ -10,7 +10,7 @@ from muster.data.sparse_features import SparseFeaturesOptions, stream
 from muster.experiments import Context
 from muster.fitting import CLOSED_FORMS
 from muster.training.engine import train
-from muster.training.experiment import TrainCell
+from muster.training.train import TrainCell
 from tests.statistical.test_regression_laws import decide, formula
 
 NAME = "unrepresented_variance"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from muster.fitting.linear import slope_ols
-from muster.fitting.threshold import find_threshold
+from muster.fitting.estimators.threshold import find_threshold
+from muster.statistics.linear import slope_ols
 
 
 def draw(rng, location, slope, x):

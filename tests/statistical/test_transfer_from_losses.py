@@ -1,6 +1,6 @@
 """From simulated losses to verdicts: coverage of transfer exponents, size of the tests, bias from lost shapes.
 
-Large numbers of draws run through `muster.fitting.power`, which a unit test holds equal to the estimator; smaller ones
+Large numbers of draws run through `muster.claims.power`, which a unit test holds equal to the estimator; smaller ones
 through the estimator itself. Five widths an octave apart, half-octave rates, seeds fixed. Bounds are as stated in the
 names, or allow three Monte-Carlo standard errors.
 """
@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from muster.claims.power import Assumptions, Design, Shape, fit_slopes
 from muster.claims.tests import p_value, verdict
 from muster.config.models import FitConfig
 from muster.fitting import ESTIMATORS
-from muster.fitting.censored import interval_regression
-from muster.fitting.lr_transfer import WindowOptions
-from muster.fitting.power import Assumptions, Design, Shape, fit_slopes
+from muster.fitting.estimators.lr_transfer import WindowOptions
+from muster.statistics.censored import interval_regression
 
 RATES = np.arange(-10.0, -2.9, 0.5)
 WIDTHS = np.array([64, 128, 256, 512, 1024])

@@ -7,11 +7,11 @@ import jsonschema
 import pytest
 import yaml
 
-from muster.command.metrics import Metrics
-from muster.config.check import check_study
+from muster.cli.check import check_study
 from muster.config.load import load_study
 from muster.config.schema import schema
 from muster.plan import plan_study
+from muster.script.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "examples/own_trainer"

@@ -18,7 +18,7 @@ from muster.files import setting_aside, write_atomically, write_bytes, write_tex
 from muster.tables.collect import collect
 from muster.tables.io import read_frame, write_frame
 from muster.training import checkpoint
-from tests.unit.test_tables import folder, plan, results  # noqa: F401
+from tests.unit.tables.test_tables import folder, plan, results  # noqa: F401
 
 
 def test_a_file_is_synced_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

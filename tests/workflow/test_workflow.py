@@ -79,7 +79,7 @@ def test_editing_the_engine_reruns_training_and_what_follows(restored: Workflow)
 
 
 def test_editing_a_fit_reruns_fits_not_training(restored: Workflow) -> None:
-    module = restored.folder / "src/muster/fitting/linear.py"
+    module = restored.folder / "src/muster/statistics/linear.py"
     module.write_text(module.read_text() + "\n# changed\n")
     jobs = restored.jobs()
     assert jobs["fit"] == 2

@@ -20,12 +20,12 @@ from snakemake.jobs import Job
 from snakemake.resources import Resource, Resources
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-from muster import warm
+from muster.jobs import warm
 from muster.config.load import read_yaml
 from muster.errors import MusterError
-from muster.external.source import source_folder, state
+from muster.published.source import source_folder, state
 from muster.files import write_text
-from muster.fingerprint import (
+from muster.jobs.fingerprint import (
     cell_fingerprint,
     dataset_fingerprint,
     stage_fingerprint,
@@ -42,7 +42,7 @@ from muster.plan import (
     plan_from,
     specified,
 )
-from muster.store import store_folder
+from muster.jobs.store import store_folder
 
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
 gc.set_threshold(500_000, 100, 100)
@@ -366,7 +366,7 @@ def start_warm() -> None:
         return
     socket = os.path.join(tempfile.mkdtemp(prefix="muster-"), "jobs")
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "muster.warm", socket]
+    command = [sys.executable, "-m", "muster.jobs.warm", socket]
     # Ctrl-C reaches Snakemake's whole group: the server must outlive the jobs that then end.
     workflow.warm_server = subprocess.Popen(
         command, stdin=subprocess.PIPE, env={**os.environ, **single}, start_new_session=True

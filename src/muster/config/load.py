@@ -108,7 +108,7 @@ def study_paths(config_path: Path = CONFIG_PATH) -> dict[str, Path]:
 
 
 def load_study(path: Path) -> StudyConfig:
-    """Read and validate one study file on its own; what it refers to is checked in `muster.config.check`."""
+    """Read and validate one study file on its own; what it refers to is checked in `muster.cli.check`."""
     study = validate(StudyConfig, read_yaml(path), path)
     if study.study != path.stem:
         raise MusterError(

@@ -15,7 +15,7 @@ from muster.data import (
     text_file,
 )
 from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Raw, validate
-from muster.data.store import dataset_key, describe, dimensions, load_dataset, load_manifest, prepare, write_dataset
+from muster.data.prepared import dataset_key, describe, dimensions, load_dataset, load_manifest, prepare, write_dataset
 
 __all__ = [
     "DATASETS",

@@ -3,13 +3,24 @@
 One module per estimator; each registers an `Estimator` in `ESTIMATORS` under the name that a study's YAML uses.
 """
 
-from muster.fitting import (
+from muster.fitting.base import ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS, Estimator, FitResult, group_key
+from muster.fitting.closed_forms import (
+    dynamics as closed_forms_dynamics,
+)
+from muster.fitting.closed_forms import (
+    features as closed_forms_features,
+)
+from muster.fitting.closed_forms import (
+    hessian as closed_forms_hessian,
+)
+from muster.fitting.closed_forms import (
+    networks as closed_forms_networks,
+)
+from muster.fitting.closed_forms import (
+    regression as closed_forms_regression,
+)
+from muster.fitting.estimators import (
     closed_form,
-    closed_forms_dynamics,
-    closed_forms_features,
-    closed_forms_hessian,
-    closed_forms_networks,
-    closed_forms_regression,
     collapse,
     expected_max,
     exponents,
@@ -29,8 +40,7 @@ from muster.fitting import (
     slope_equality,
     threshold,
 )
-from muster.fitting.base import ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS, Estimator, FitResult, group_key
-from muster.fitting.closed_form import CLOSED_FORMS
+from muster.fitting.estimators.closed_form import CLOSED_FORMS
 from muster.fitting.laws import (
     annealing,
     data_constrained,

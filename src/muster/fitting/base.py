@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 
 from muster.config.models import FitConfig, Scalar, Section
 from muster.errors import MusterError
-from muster.fitting.linear import Estimate
 from muster.registry import Registry
+from muster.statistics.linear import Estimate
 
 FIT_COLUMNS = (
     "study", "fit", "estimator", "variant", "primary", "group", "parameter", "estimate", "se", "dof", "ci_low",

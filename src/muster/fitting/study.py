@@ -19,7 +19,7 @@ from muster.fitting.base import (
     parse_options,
     primary_variant,
 )
-from muster.fitting.closed_form import CLOSED_FORMS, ClosedFormOptions
+from muster.fitting.estimators.closed_form import CLOSED_FORMS, ClosedFormOptions
 from muster.fitting.frames import require_columns, select
 
 

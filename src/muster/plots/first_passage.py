@@ -60,7 +60,7 @@ def _panel(
     """Draw one group and return its slope in words."""
     import numpy as np
 
-    from muster.fitting.first_passage import passages
+    from muster.fitting.estimators.first_passage import passages
 
     fit = data.study.fits[str(spec.fit)]
     runs = passages(own, fit.along, fit.response, fit.options["level"])

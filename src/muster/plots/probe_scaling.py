@@ -88,8 +88,8 @@ def points(own: pd.DataFrame, fit: FitConfig) -> list[Point]:
     import numpy as np
     from scipy.special import stdtrit
 
+    from muster.fitting.estimators.power_law import PowerLawOptions, choose_statistic, jackknife_se, log_geometric_mean
     from muster.fitting.frames import complete_seeds, levels
-    from muster.fitting.power_law import PowerLawOptions, choose_statistic, jackknife_se, log_geometric_mean
 
     known = {name: value for name, value in fit.options.items() if name in PowerLawOptions.model_fields}
     options = PowerLawOptions.model_validate(known)

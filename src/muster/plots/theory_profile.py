@@ -128,7 +128,7 @@ def closed_form(name: str, rows: pd.DataFrame) -> pd.Series:
     Raises:
         MusterError: no closed form of that name.
     """
-    from muster.fitting.closed_form import CLOSED_FORMS
+    from muster.fitting.estimators.closed_form import CLOSED_FORMS
 
     return CLOSED_FORMS[name](rows)
 

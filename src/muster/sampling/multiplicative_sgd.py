@@ -100,7 +100,7 @@ def noise_threshold(cell: MultiplicativeCell, rng: np.random.Generator) -> Estim
 
     Raises a MusterError when no noise of the scan changes the majority.
     """
-    from muster.fitting.threshold import find_threshold
+    from muster.fitting.estimators.threshold import find_threshold
 
     scan = math.sqrt(cell.batch_size) * np.geomspace(*SCAN, COARSE)
     share = attracted(cell, np.repeat(scan, COARSE_RUNS), rng).reshape(COARSE, COARSE_RUNS).mean(axis=1)
@@ -144,6 +144,6 @@ EXPERIMENTS.register("multiplicative_sgd")(
         cell=MultiplicativeCell,
         cost=cost,
         run=run,
-        code=("muster.sampling.multiplicative_sgd", "muster.fitting.threshold"),
+        code=("muster.sampling.multiplicative_sgd", "muster.fitting.estimators.threshold"),
     )
 )

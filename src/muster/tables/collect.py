@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 import pandas as pd
 
+from muster.columns import COLUMNS, ROW_KEYS, SOURCES_FILE, Kind
 from muster.errors import DamagedError, MusterError
 from muster.experiments import Outcome
 from muster.files import write_text
 from muster.plan import PlannedCell, StudyPlan
 from muster.tables.io import check_table, check_unique, read_table, write_table
-from muster.tables.schema import COLUMNS, ROW_KEYS, SOURCES_FILE, Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

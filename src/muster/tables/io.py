@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import pandas_dtype
 
+from muster.columns import COLUMNS, MAY_BE_NAN, ROW_KEYS, Kind
 from muster.errors import DamagedError, MusterError
 from muster.files import write_atomically
-from muster.tables.schema import COLUMNS, MAY_BE_NAN, ROW_KEYS, Kind
 
 DIGEST = b"muster.sha256"  # of the values, in the file's own metadata: Parquet's footer carries no checksum
 

@@ -22,8 +22,8 @@ from muster.experiments import Context, Outcome
 from muster.models.graphs import graph_of, path_rate
 from muster.training.device import DTYPES, resolve
 from muster.training.engine import Data, Stack, train
-from muster.training.experiment import TrainCell
 from muster.training.hessian import flatten, largest_eigenvalue, piecewise_product
+from muster.training.train import TrainCell
 
 if TYPE_CHECKING:
     from muster.training.stability import StabilityCell

@@ -35,7 +35,7 @@ from muster.training.snapshot import Snapshot
 from muster.training.stacks import most_members
 
 if TYPE_CHECKING:
-    from muster.training.experiment import TrainCell
+    from muster.training.train import TrainCell
 
 CHECK_EVERY = 16  # steps between looks at the loss for divergence
 EVALUATION_SLICE = 512  # outputs evaluated at once, of one member

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome
-from muster.training import experiment as training
+from muster.training import train as training
 
 ALIVE = 0.6  # share of the steps that are taken: unstable members stop early
 

@@ -26,7 +26,7 @@ from muster.fitting.laws.predict import held_out, predict_interval, spread
 from muster.fitting.laws.published import hold_against
 from muster.fitting.laws.solve import LawFit, fit_law, robust_delta, robust_sd
 from muster.fitting.laws.table import design_problem, usable_rows
-from muster.fitting.linear import Estimate
+from muster.statistics.linear import Estimate
 
 VARIANTS = ("fit",)
 # Refits without each row in turn are made up to this many rows: their number and their price both grow with it.

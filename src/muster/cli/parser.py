@@ -1,0 +1,382 @@
+"""The command line: parsing only. What a command does lives in `muster.cli`, imported when it runs."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from muster import __version__
+from muster.errors import MusterError
+from muster.jobs.warm import forward
+
+SCALES = ("smoke", "laptop", "paper")
+KINDS = ("studies", "claims", "experiments", "parameterizations", "rules", "optimizers", "families", "activations",
+         "datasets", "schedules", "losses", "probes", "readers", "transforms", "estimators", "closed_forms",
+         "plots")  # fmt: skip
+
+ABOUT = """\
+muster runs families of small networks, fits how their best hyperparameters and features scale with width and depth,
+and holds published claims against the fits. A study is one YAML file in config/studies/.
+
+first steps:
+  muster list studies              what there is
+  muster plan relu-kurtosis        cells, members, FLOPs and time of a study
+  muster run relu-kurtosis         run it: tables, fits, ledger, figures
+  snakemake --cores 2              run everything in config/config.yaml
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. A mistake the user can mend becomes one line on stderr and exit status 2."""
+    if argv is None and (status := forward(sys.argv[1:])) is not None:
+        return status
+    args = parser().parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)
+    module, function = args.function.split(":")
+    try:
+        return getattr(importlib.import_module(f"muster.cli.{module}"), function)(args) or 0
+    except MusterError as error:
+        print(f"muster {args.command}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        print(
+            f"muster {args.command}: {error.filename}: {error.strerror}. Check the path, its owner and free space",
+            file=sys.stderr,
+        )
+    return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar, with the examples that `--help` prints."""
+    root = argparse.ArgumentParser("muster", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root.add_argument("--version", action="version", version=f"muster {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    _look(commands)
+    _run(commands)
+    _own_table(commands)
+    _stages(commands)
+    return root
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    function: str,
+    summary: str,
+    examples: str = "",
+) -> argparse.ArgumentParser:
+    epilog = f"examples:\n{examples}" if examples else None
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(function=function)
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config/config.yaml"),
+        metavar="FILE",
+        help="configuration; studies/ lies beside it",
+    )
+    return command
+
+
+def _scope(command: argparse.ArgumentParser) -> None:
+    """Options that replace fields of config.yaml."""
+    command.add_argument("--scale", choices=SCALES, help="preset of the grid (default: config.yaml)")
+    command.add_argument(
+        "--seeds", type=_positive, metavar="N", help="seeds per shape, instead of the study's own number"
+    )
+    command.add_argument(
+        "--dtype", choices=("float32", "float64", "bfloat16"), help="number format (default: config.yaml)"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number ≥ 1")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number ≥ 0")
+    return number
+
+
+def _sources(command: argparse.ArgumentParser) -> None:
+    help_ = "folder of published tables (default: MUSTER_SOURCES, config.yaml, <results>/sources)"
+    command.add_argument("--sources", type=Path, metavar="DIR", help=help_)
+
+
+def _planned(command: argparse.ArgumentParser) -> None:
+    """What Snakemake planned the job from: the job refuses to run on anything else."""
+    command.add_argument("--planned", help=argparse.SUPPRESS)
+
+
+def _results(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--results", type=Path, metavar="DIR", help="folder of everything made (default: config.yaml)")
+
+
+def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    listing = _add(
+        commands, "list", "inspect:list_entries", "List what a YAML file may name",
+        "  muster list                  the kinds\n  muster list estimators       one kind, a line each",
+    )  # fmt: skip
+    listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+
+    show = _add(
+        commands, "show", "inspect:show", "Show a study, claim, estimator, parameterization, data set, configuration",
+        "  muster show study mup-width-transfer\n"
+        "  muster show claim mup-adam-flat\n"
+        "  muster show estimator joint_law   what it assumes and how it fails\n"
+        "  muster show config --scale smoke\n"
+        "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
+        "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay\n"
+        "  muster show parameterization completep --family resmlp --depth 24 --norm layer",
+    )  # fmt: skip
+    show.add_argument("what", choices=("study", "claim", "estimator", "parameterization", "dataset", "config"))
+    show.add_argument("name", nargs="?", help="its name (not for config)")
+    _scope(show)
+    table = show.add_argument_group("parameterization")
+    table.add_argument("--optimizer", default="adam", help="optimizer (default: adam)")
+    table.add_argument("--rule", default="full_alignment", help="learning-rate rule (default: full_alignment)")
+    table.add_argument("--width", type=_positive, default=1024, help="width (default: 1024)")
+    table.add_argument("--base-width", type=_positive, default=64, help="base width (default: 64)")
+    table.add_argument("--depth", type=_positive, default=3, help="hidden layers, or residual blocks (default: 3)")
+    table.add_argument("--base-depth", type=_positive, default=3, help="base depth (default: 3)")
+    table.add_argument("--family", default="mlp", help="family of networks (default: mlp)")
+    table.add_argument("--norm", choices=("none", "layer"), default="none", help="layer normalization (default: none)")
+    table.add_argument("--bias", action="store_true", help="with biases")
+    table.add_argument("--block-layers", type=int, choices=(1, 2), help="layers of a residual block")
+    table.add_argument("--branch-exponent", type=float, help="α of the branches' multiplier depth^(−α), if another")
+    table.add_argument("--epsilon-rule", help="rule for ε (default: the parameterization's)")
+    table.add_argument("--decay-rule", help="rule for weight decay (default: the parameterization's)")
+    table.add_argument("--data", default="mnist1d", help="data set that gives the outer shapes (default: mnist1d)")
+    table.add_argument("--lr", type=float, default=1.0, help="learning rate at the base shape (default: 1)")
+    table.add_argument("--eps", type=float, default=1e-8, help="ε at the base shape (default: 1e-8)")
+    table.add_argument("--weight-decay", type=float, default=0.0, help="weight decay at the base shape (default: 0)")
+
+    plan = _add(
+        commands, "plan", "inspect:plan", "Say what a study would run: cells, members, FLOPs and time",
+        "  muster plan mup-width-transfer --scale laptop\n"
+        "  muster plan mup-width-transfer --cells     every cell with its folder",
+    )  # fmt: skip
+    plan.add_argument("studies", nargs="*", metavar="STUDY", help="studies (default: those of config.yaml)")
+    plan.add_argument("--cores", type=_positive, help="cores for the time estimate (default: all)")
+    plan.add_argument("--cells", action="store_true", help="list every cell")
+    plan.add_argument("--json", action="store_true", help="one JSON line a cell, for `muster train --cell`")
+    _scope(plan)
+
+    power = _add(
+        commands, "power", "power:power", "Say what a learning-rate sweep could show, by simulation, before it runs",
+        "  muster power mup-width-transfer --scale laptop\n"
+        "  muster power mup-width-transfer --seeds 5 --fit lr_exponent      what more seeds would buy\n"
+        "  muster power mup-width-transfer --tau 0.1 --noise 0.01           a pessimist's view\n\n"
+        "It draws sweeps on the study's grid, finds their optima and slopes as `muster fit` does, and counts. A claim\n"
+        "that the rate does not move needs a design whose interval is shorter than the claim's margin; what lengthens\n"
+        "it most is scatter between widths (tau), which more widths mend and more seeds do not.\n\n"
+        "What the command line leaves open of noise, tau and curvature comes from the study's own table of runs, when\n"
+        "there is one with three optima inside the grid (a run at another scale, a pilot); else 0.005, 0.05 and 0.02.",
+    )  # fmt: skip
+    power.add_argument("study")
+    power.add_argument("--fit", metavar="NAME", help="one fit (default: every fit of a learning-rate exponent)")
+    power.add_argument("--noise", type=_not_negative, metavar="SD", help="standard deviation of one run's ln loss")
+    power.add_argument(
+        "--tau", type=_not_negative, metavar="SD", help="of ln(optimal rate) between shapes, off the line"
+    )
+    power.add_argument("--curvature", type=_not_negative, metavar="C", help="of ln loss at its minimum, per octave²")
+    power.add_argument("--draws", type=_positive, default=2000, metavar="N", help="simulated sweeps (default: 2000)")
+    _results(power)
+    _scope(power)
+
+    _scope(
+        _add(
+            commands, "validate", "inspect:validate", "Check config.yaml and all studies at all scales, without running"
+        )
+    )
+    schema = _add(
+        commands, "schema", "inspect:schema", "Write config/schema.json, from which editors complete and check YAML"
+    )
+    schema.add_argument("--output", type=Path, default=Path("config/schema.json"), metavar="FILE", help="- for stdout")
+
+
+def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = _add(
+        commands, "run", "run:run", "Run studies through Snakemake: what is already done is not done again",
+        "  muster run relu-kurtosis --scale smoke\n  muster run mup-width-transfer --seeds 5 --cores 2\n"
+        "  muster run mup-width-transfer -- --dry-run      what follows -- goes to snakemake",
+    )  # fmt: skip
+    run.add_argument("studies", nargs="+", metavar="STUDY", help="studies or groups")
+    run.add_argument("--cores", default="all", help="cores (default: all)")
+    run.add_argument("--results", type=Path, metavar="DIR", help="folder of everything made (default: config.yaml)")
+    run.add_argument("snakemake", nargs="*", default=[], help=argparse.SUPPRESS)
+    _scope(run)
+
+    status = _add(
+        commands, "status", "status:status", "Say what is done, running, failed or stale, what retries it, time left",
+        "  muster status                 every study of config.yaml\n"
+        "  muster status relu-kurtosis --scale smoke\n"
+        "  muster status --why           also why Snakemake would run anything (takes a dry run)\n"
+        "  watch -n 10 muster status     while a run goes on, in another terminal",
+    )  # fmt: skip
+    status.add_argument("studies", nargs="*", metavar="STUDY", help="studies or groups (default: those of config.yaml)")
+    status.add_argument("--why", action="store_true", help="count Snakemake's reasons for all that is due, by rule")
+    status.add_argument("--cores", type=_positive, help="cores for the time left when nothing runs (default: all)")
+    _results(status)
+    _scope(status)
+
+    report = _add(commands, "report", "run:report", "Write Snakemake's HTML report: figures, ledger, run times")
+    report.add_argument("--output", type=Path, metavar="FILE", help="file (default: <results>/report.html)")
+    report.add_argument("--settings", default="{}", metavar="JSON", help="fields of config.yaml to replace")
+
+    fetch = _add(
+        commands, "fetch", "fetch:fetch", "Download the published tables that studies import, and verify them",
+        "  muster fetch\n  muster fetch chinchilla-replication --sources ~/tables",
+    )  # fmt: skip
+    fetch.add_argument("studies", nargs="*", metavar="STUDY", help="studies (default: all that import tables)")
+    _sources(fetch)
+    _results(fetch)
+
+    tracking = _add(
+        commands, "track", "track:track", "Put data, runs and tables under DVC, and say how to publish them",
+        "  snakemake --cores 2 track      the same, once everything is up to date\n"
+        "  muster track",
+    )  # fmt: skip
+    _results(tracking)
+    settling = _add(
+        commands, "settle", "track:settle", "After `dvc pull`: one modification time for all files that DVC tracks",
+        "  dvc pull results/tables.dvc && muster settle\n"
+        "  snakemake --cores 2 figures --config mode=replay",
+    )  # fmt: skip
+    settling.add_argument("results", nargs="?", type=Path, metavar="DIR", help="folder (default: config.yaml)")
+
+    store = _add(
+        commands, "store", "store:store", "Finished cells, kept by content: list, check or tidy them",
+        "  muster store list                       what is kept, and for which cell and code\n"
+        "  muster store verify                     every byte; damaged cells are named and set aside\n"
+        "  muster store gc --days 30 --dry-run     what neither the plan nor anybody in 30 days wanted",
+    )  # fmt: skip
+    store.add_argument("action", choices=("list", "verify", "gc"))
+    store.add_argument("--store", type=Path, metavar="DIR", help="folder (default: MUSTER_STORE, config.yaml)")
+    store.add_argument("--days", type=_not_negative, default=90.0, help="gc: keep what was used since (default: 90)")
+    store.add_argument("--dry-run", action="store_true", help="gc: remove nothing")
+    _results(store)
+
+    export = _add(
+        commands, "export", "export:export", "Write a study's learning curves for TensorBoard",
+        "  muster export mup-width-transfer      then: tensorboard --logdir tensorboard/mup-width-transfer",
+    )  # fmt: skip
+    export.add_argument("study")
+    export.add_argument("--output", type=Path, metavar="DIR", help="folder (default: tensorboard/STUDY)")
+    export.add_argument("--scale", choices=SCALES, help="preset of the grid (default: config.yaml)")
+    _results(export)
+
+    new = _add(
+        commands, "new-study", "run:new_study", "Write a commented study file to start from",
+        "  muster new-study my-width-sweep\n  muster new-study my-spectra --experiment matrix_product",
+    )  # fmt: skip
+    new.add_argument("name", help="lower-case words joined by -; also the file's name")
+    new.add_argument("--experiment", default="train", help="experiment (default: train)")
+
+
+def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    table = _add(
+        commands, "fit-table", "fit_table:fit_table", "Fit your own sweep: optima, exponent, verdict, prediction",
+        "  muster fit-table sweep.csv --x lr --y loss --scale width --seed seed --predict width=8192\n\n"
+        "      sweep.csv (any program's; W&B exports as they are)    what is printed\n"
+        "      width,lr,seed,loss                                    the best lr of each width, with interval\n"
+        "      64,0.001,0,2.31                                       d ln lr / d ln width: 0 if lr transfers\n"
+        "      64,0.002,0,2.27                                       a verdict: is |exponent| at most --margin?\n"
+        "      ...                                                   lr and loss at width 8192, with intervals\n\n"
+        "  muster fit-table runs.parquet --x config.lr --y summary.loss --scale config.width --by config.optimizer\n"
+        "  muster fit-table sweep.csv --x batch_size --y loss --scale params --select lr=0.001 --output out --json\n\n"
+        "five values of x around the best, and three values of the scale axis, are the least that decides anything",
+    )  # fmt: skip
+    table.add_argument("sweep", type=Path, metavar="FILE", help="CSV, TSV or Parquet: one row a run, or a row per step")
+    table.add_argument(
+        "--x", default="lr", metavar="COLUMN", help="swept hyperparameter, as plain numbers (default: lr)"
+    )
+    table.add_argument("--y", default="loss", metavar="COLUMN", help="loss, positive, lower is better (default: loss)")
+    table.add_argument("--scale", default="width", metavar="COLUMN", help="axis of transfer (default: width)")
+    table.add_argument("--seed", metavar="COLUMN", help="replicate; without it every point is one run")
+    table.add_argument(
+        "--by", nargs="+", default=[], metavar="COLUMN", help="columns whose values are fitted separately"
+    )
+    table.add_argument("--select", nargs="+", default=[], metavar="COLUMN=VALUE", help="rows that are read")
+    table.add_argument(
+        "--margin", type=float, default=0.1, help="|exponent| that still counts as transfer (default: 0.1)"
+    )
+    table.add_argument("--predict", metavar="SCALE=VALUE[,VALUE]", help="predict the best x and the loss there")
+    table.add_argument("--output", type=Path, metavar="DIR", help="write tables (CSV) and figures (SVG, PNG) there")
+    table.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    data = _add(
+        commands, "data", "stages:make_data", "Stage data: make one data set with its manifest",
+        """  muster data mnist1d --options '{"train": 4000, "heldout": 1000}'""",
+    )  # fmt: skip
+    data.add_argument("name", help="a registered data set")
+    data.add_argument("--options", default="{}", metavar="JSON", help="its options")
+    data.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of everything made")
+    for stage, what in (
+        ("train", "train one cell: all its members side by side"),
+        ("sample", "sample one cell"),
+        ("command", "call your own training script for one cell, once per learning rate"),
+        ("import", "read one published table, found on disk or downloaded"),
+    ):
+        cell = _add(
+            commands, stage, "stages:run_cell", f"Stage {stage}: {what}",
+            f"  muster {stage} 3f2a91c0de                  a cell of the plan, by digest or folder name\n"
+            f"  muster {stage} --cell \"$(cat cell.json)\"   the resolved settings themselves",
+        )  # fmt: skip
+        which = cell.add_mutually_exclusive_group(required=True)
+        which.add_argument("name", nargs="?", help="folder name or digest of a planned cell")
+        which.add_argument(
+            "--cell", metavar="JSON", help="resolved settings, as cell.json and `muster plan --json` hold them"
+        )
+        cell.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: cuda when present")
+        if stage == "import":
+            _sources(cell)
+        _planned(cell)
+        _results(cell)
+        _scope(cell)
+    for stage, function, summary in (
+        ("collect", "collect_study", "Stage collect: one study's cells become three tables"),
+        ("fit", "fit", "Stage fit: fit a study's models to its tables"),
+        ("specify", "specify", "Stage fit: fit them again under every reasonable choice of estimator"),
+    ):
+        command = _add(commands, stage, f"stages:{function}", summary)
+        command.add_argument("study")
+        _planned(command)
+        _results(command)
+        _scope(command)
+    judge = _add(
+        commands, "judge", "stages:judge_studies", "Stage judge: hold every claim against its fit, write the ledger"
+    )
+    judge.add_argument("--studies", nargs="*", default=[], metavar="STUDY", help="studies whose fits must exist")
+    _planned(judge)
+    _results(judge)
+    _scope(judge)
+    plot = _add(
+        commands, "plot", "stages:plot", "Stage plot: draw one figure of a study as SVG and PNG",
+        "  muster plot mup-width-transfer sweep_adam --scale laptop\n  muster plot overview forest",
+    )  # fmt: skip
+    plot.add_argument("study", help="a study, or `overview` for the whole ledger")
+    plot.add_argument("figure")
+    _planned(plot)
+    _results(plot)
+    _scope(plot)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,335 @@
+"""The stages of the flow, one function each: read, call the library, write. Snakemake's rules call these."""
+
+import json
+import shutil
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from muster.cli.job import check_planned, stage
+from muster.config.load import load_config, load_study, nearest, study_paths
+from muster.config.models import Config, StudyConfig
+from muster.errors import DamagedError, MusterError
+from muster.experiments import EXPERIMENTS, Context
+from muster.jobs.gpus import one_gpu
+from muster.jobs.provenance import made_by, recorded
+from muster.jobs.store import Store, identity, store_folder
+from muster.plan import (
+    LEDGER_PLOTS,
+    SPECIFICATION_PLOTS,
+    PlannedCell,
+    StudyPlan,
+    dataset_of,
+    digest,
+    ledger_settings,
+    load_plan,
+    plan_study,
+    read_cell,
+)
+from muster.published.source import source_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SMOKE = {"replicates": 100, "thorough": False}  # options of estimators at scale smoke, which judges nothing
+GPU_STAGES = ("train", "command")
+
+
+def settle(args: Namespace) -> Namespace:
+    """Fill scale, seeds, dtype, results and, if the command has it, sources from the configuration, where left open."""
+    unknown_sources = "sources" in args and args.sources is None
+    if args.scale is None or args.results is None or unknown_sources:
+        config = load_config(args.config)
+        if unknown_sources:
+            args.sources = source_folder(config.sources)
+        args.scale = args.scale or config.scale
+        args.seeds = args.seeds or config.seeds
+        args.dtype = args.dtype or config.dtype
+        args.results = args.results or Path(config.results)
+    return args
+
+
+@stage
+def make_data(args: Namespace) -> None:
+    """Make one data set in its folder below results/data."""
+    from muster.data import dataset_key, write_dataset
+    from muster.jobs.fingerprint import dataset_fingerprint
+
+    try:
+        options = json.loads(args.options)
+    except ValueError as error:
+        raise MusterError("--options", f"not JSON ({error})", """Write them as '{"train": 1000}'""") from None
+    folder = args.results / "data" / dataset_key(args.name, options)
+    with recorded(args.results, f"data/{folder.name}", dataset_fingerprint(args.name), options):
+        write_dataset(args.name, options, folder)
+    print(folder)
+
+
+@stage
+def run_cell(args: Namespace) -> None:
+    """Run one cell of any stage and write its tables, resolved settings and provenance.
+
+    A checkpoint left by a killed job is taken up; it lies outside the declared outputs, which Snakemake deletes when a
+    job fails, and is removed once the tables are written.
+    """
+    from muster.jobs.fingerprint import cell_fingerprint
+    from muster.tables.collect import write_cell
+
+    planned = _cell_of(settle(args))
+    if planned.stage != args.command:
+        raise MusterError(
+            planned.key, f"belongs to the stage {planned.stage!r}", f"Run it with: muster {planned.stage}"
+        )
+    folder = args.results / "runs" / planned.key
+    checkpoints = args.results / "checkpoints" / planned.key
+    code = cell_fingerprint(planned.experiment, planned.cell)
+    check_planned(args, f"{planned.key}: the code that decides its result", code)
+    context = Context(
+        device=args.device,
+        dtype=planned.dtype,
+        data_dir=_data_dir(planned, args.results),
+        checkpoint_dir=checkpoints,
+        source_dirs=(*([own] if (own := getattr(args, "sources", None)) else []), args.results / "sources"),
+        download_dir=args.results / "sources" / "downloaded",
+        fingerprint=code,
+        progress=lambda line: print(line, flush=True),
+    )
+    store, made = _store(args), identity(planned, code, context.data_dir)
+    if store and EXPERIMENTS[planned.experiment].stored and store.take(made, folder, context.progress):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return
+    start = time.perf_counter()
+    try:
+        with one_gpu(planned.stage in GPU_STAGES and args.device != "cpu", context.progress):
+            outcome = EXPERIMENTS[planned.experiment].run(planned.cell, context)
+    except DamagedError as error:
+        raise DamagedError(f"{planned.key}, {error.place}", error.found, *error.paths) from None
+    except MusterError as error:
+        raise MusterError(f"{planned.key}, {error.place}", error.found, error.remedy) from None
+    except OSError as error:
+        where = str(error.filename or checkpoints)
+        raise MusterError(where, f"{error.strerror or error}", "Make the folder writable or free some space") from None
+    provenance = {
+        "cell": planned.key,
+        **made_by(code, time.perf_counter() - start, _device(planned.stage, args.device)),
+    }
+    write_cell(outcome, planned, folder, provenance | ({"notes": outcome.notes} if outcome.notes else {}))
+    if store and EXPERIMENTS[planned.experiment].stored:
+        store.put(made, folder, context.progress)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _store(args: Namespace) -> Store | None:
+    """The store of the configuration; a job that stands on its own, `--cell`, needs no configuration."""
+    own = {"results": str(args.results)}
+    folder = store_folder(load_config(args.config, own) if args.config.exists() else Config.model_validate(own))
+    return Store(folder) if folder else None
+
+
+def _device(stage: str, asked: str) -> str:
+    """What `auto` turned out to be; whatever does not train runs on the CPU."""
+    if stage not in GPU_STAGES:
+        return "cpu"
+    from muster.training.device import resolve
+
+    return str(resolve(asked))
+
+
+def _cell_of(args: Namespace) -> PlannedCell:
+    """The cell given as JSON, or found in the plan by its folder's name or digest."""
+    if args.cell is not None:
+        return read_cell(args.cell)
+    plan = load_plan(args.config, scale=args.scale, seeds=args.seeds, dtype=args.dtype)
+    wanted = str(args.name).rstrip("/")
+    found = [cell for key, cell in plan.cells.items() if wanted.endswith(key) or key.endswith(wanted)]
+    if len(found) != 1:
+        remedy = "Give a cell's folder name or digest as `muster plan STUDY --cells` lists them"
+        raise MusterError(f"cell {wanted!r}", f"{len(found)} cells of the plan match", remedy)
+    return found[0]
+
+
+def _data_dir(planned: PlannedCell, results: Path) -> Path | None:
+    dataset = dataset_of(planned)
+    if dataset is None:
+        return None
+    folder = results / "data" / dataset.key
+    if not (folder / "data.npz").exists():
+        remedy = f"Make it with: muster data {dataset.name} --options '{dataset.options}' --results {results}"
+        raise MusterError(str(folder), "the data set has not been made", remedy)
+    return folder
+
+
+@stage
+def collect_study(args: Namespace) -> None:
+    """Concatenate the cells of a study into its three tables."""
+    from muster.jobs.fingerprint import stage_fingerprint
+    from muster.tables.collect import collect, collect_sources, write_tables
+
+    plan = study_plan(settle(args))
+    with recorded(
+        args.results, f"tables/{plan.study.study}", stage_fingerprint("collect"), {**_scope(args), "cells": plan.digest}
+    ):
+        tables = collect(plan, args.results)
+        write_tables(tables, args.results / "tables" / plan.study.study, collect_sources(plan, args.results))
+
+
+def _scope(args: Namespace) -> dict[str, Any]:
+    """What a run of the flow replaces in every study."""
+    return {"scale": args.scale, "seeds": args.seeds, "dtype": args.dtype}
+
+
+def study_plan(args: Namespace, name: str | None = None) -> StudyPlan:
+    """The plan of a study; of the command's own, only as long as its file is what Snakemake planned from."""
+    chosen = name or args.study
+    paths = study_paths(args.config)
+    path = paths.get(chosen)
+    if path is None:
+        raise MusterError(str(args.config.parent / "studies"), f"unknown study {chosen!r}", nearest(chosen, paths))
+    plan = plan_study(load_study(path), args.scale, seeds=args.seeds, dtype=args.dtype or "float32", path=path)
+    if name is None:
+        check_planned(args, str(path), plan.stamp)
+    return plan
+
+
+def _tables(results: Path, study: str) -> "dict[str, pd.DataFrame]":
+    from muster.tables.collect import KINDS
+    from muster.tables.io import read_table
+
+    return {kind: read_table(results / "tables" / study / f"{kind}.parquet", kind) for kind in KINDS}
+
+
+@stage
+def fit(args: Namespace) -> None:
+    """Fit a study's models to its tables."""
+    from muster.files import write_text
+    from muster.fitting import fit_study
+    from muster.tables.io import write_frame
+
+    plan = study_plan(settle(args))
+    study = _fitted_study(plan, args.scale)
+    folder = args.results / "fits" / study.study
+    stamp = _fit_stamp(args, plan)
+    with recorded(args.results, f"fits/{study.study}/fits", stamp["code"], {**_scope(args), **stamp}):
+        optima, fits = fit_study(study, _tables(args.results, study.study))
+        write_frame(optima, folder / "optima.parquet")
+        write_frame(fits, folder / "fits.parquet")
+        write_text(folder / "fits.json", json.dumps(stamp, sort_keys=True) + "\n")
+
+
+@stage
+def specify(args: Namespace) -> None:
+    """Fit again, under every reasonable choice of estimator, the exponents whose specification curves are drawn."""
+    from muster.fitting.specification import specification_curves
+    from muster.tables.io import read_frame, write_frame
+
+    plan = study_plan(settle(args))
+    study, stamp = _fitted_study(plan, args.scale), _fit_stamp(args, plan)
+    folder = args.results / "fits" / study.study
+    with recorded(args.results, f"fits/{study.study}/specification", stamp["code"], {**_scope(args), **stamp}):
+        fits = read_frame(folder / "fits.parquet")
+        curves = specification_curves(study, _tables(args.results, study.study), fits)
+        write_frame(curves, folder / "specification.parquet")
+
+
+def _fitted_study(plan: StudyPlan, scale: str) -> StudyConfig:
+    """The study as its fits are made: at scale smoke, which judges nothing, without what only earns a number trust."""
+    from muster.fitting.base import ESTIMATORS
+
+    study = plan.study
+    if scale != "smoke":
+        return study
+    fits = dict(study.fits)
+    for name, fit in study.fits.items():
+        known = ESTIMATORS[fit.estimator].options.model_fields
+        less = {option: value for option, value in SMOKE.items() if option in known}
+        fits[name] = fit.model_copy(update={"options": {**fit.options, **less}})
+    return study.model_copy(update={"fits": fits})
+
+
+def _fit_stamp(args: Namespace, plan: StudyPlan) -> dict[str, str]:
+    """What the fits were made from: fits of a study outside the present run count only while this still holds."""
+    from muster.jobs.fingerprint import stage_fingerprint
+
+    models = digest(plan.study.model_dump(mode="json")["fits"])
+    return {"scale": args.scale, "cells": plan.digest, "fits": models, "code": stage_fingerprint("fit")}
+
+
+@stage
+def judge_studies(args: Namespace) -> None:
+    """Hold every claim of every study against its fit, and write the ledger.
+
+    The fits of the studies in `--studies` must exist. Other studies keep their verdicts if fits of the same scale, grid
+    and models lie in the results; else their claims are `not run`.
+    """
+    from muster.claims.ledger import judge, write_ledger
+    from muster.jobs.fingerprint import stage_fingerprint
+    from muster.tables.collect import unavailable
+    from muster.tables.io import read_frame
+
+    settle(args)
+    known = {name: load_study(path) for name, path in study_paths(args.config).items()}
+    check_planned(args, str(args.config.parent / "studies"), digest(ledger_settings(known)))
+    fits: dict[str, pd.DataFrame] = {}
+    for name, study in known.items():
+        path = args.results / "fits" / name / "fits.parquet"
+        if name in args.studies and not path.exists():
+            raise MusterError(str(path), "no such fits", f"Make them with: muster fit {name} --scale {args.scale}")
+        if name in args.studies or (path.exists() and _is_current(args, study, path.with_name("fits.json"))):
+            fits[name] = read_frame(path)
+    missing = {name: reason for name in fits if (reason := unavailable(args.results, name))}
+    with recorded(args.results, "ledger", stage_fingerprint("judge"), {**_scope(args), "studies": args.studies}):
+        write_ledger(judge(list(known.values()), fits, args.scale, missing), args.results / "ledger")
+
+
+def _is_current(args: Namespace, study: StudyConfig, stamp: Path) -> bool:
+    if args.scale not in study.scales or not stamp.exists():
+        return False
+    try:
+        return json.loads(stamp.read_text()) == _fit_stamp(args, study_plan(args, study.study))
+    except ValueError:
+        return False
+
+
+@stage
+def plot(args: Namespace) -> None:
+    """Draw one figure of a study, or the overview of the ledger, as SVG and PNG."""
+    from muster.jobs.fingerprint import stage_fingerprint
+    from muster.plots import save
+
+    settle(args)
+    artifact = f"figures/{args.study}/{args.figure}"
+    with recorded(args.results, artifact, stage_fingerprint("plot"), _scope(args)):
+        save(_figure(args), args.results / f"{artifact}.svg", args.results / f"{artifact}.png")
+
+
+def _figure(args: Namespace) -> "Figure":
+    import pandas as pd
+
+    from muster.claims.ledger import read_ledger
+    from muster.plots import PlotData, overview, render
+    from muster.tables.io import read_frame
+
+    if args.study == "overview":
+        known = [load_study(path) for path in study_paths(args.config).values()]
+        return overview(read_ledger(args.results / "ledger"), known, args.scale)
+    study = study_plan(args).study
+    fits = args.results / "fits" / study.study
+    spec = study.figures.get(args.figure)
+    ledger = specification = pd.DataFrame()
+    if spec is not None and spec.plot in SPECIFICATION_PLOTS:
+        specification = read_frame(fits / "specification.parquet")
+    if spec is not None and spec.plot in LEDGER_PLOTS:
+        ledger = read_ledger(args.results / "ledger")
+        ledger = ledger[ledger["study"] == study.study]
+    data = PlotData(
+        study,
+        args.scale,
+        **_tables(args.results, study.study),
+        optima=read_frame(fits / "optima.parquet"),
+        fits=read_frame(fits / "fits.parquet"),
+        specification=specification,
+        claims=ledger,
+    )
+    return render(args.figure, data)

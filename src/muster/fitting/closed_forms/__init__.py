@@ -1,0 +1,1 @@
+"""Formulas that a measurement is held against, each registered in `CLOSED_FORMS`."""

@@ -1,0 +1,1 @@
+"""One module an estimator, each registered in `ESTIMATORS`."""

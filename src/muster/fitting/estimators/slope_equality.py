@@ -1,0 +1,111 @@
+"""Equality of two groups' exponents: the difference of two log–log slopes, ready for a test of equivalence."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from muster.config.models import FitConfig
+from muster.fitting.base import (
+    ESTIMATORS,
+    Estimator,
+    FitResult,
+    PairOptions,
+    fit_rows,
+    nothing,
+    parse_options,
+    primary_variant,
+)
+from muster.fitting.frames import (
+    count,
+    groups,
+    natural_log,
+    require_columns,
+    require_distinct_runs,
+    require_unique,
+    select,
+)
+from muster.fitting.usable import usable_rows
+from muster.statistics.linear import Estimate, slope_ols
+
+Array = NDArray[np.float64]
+
+VARIANTS = ("welch_t", "pooled_t")
+
+
+def slope_equality(table: pd.DataFrame, fit: FitConfig) -> FitResult:
+    """Difference a − b of the slopes d ln y / d ln x of two groups of rows; 0 means equal exponents.
+
+    Rows that share x are averaged in the logarithm first: seeds of one shape share its peculiarities. Variants:
+    `welch_t`, each group with its own scatter, Satterthwaite's degrees of freedom; `pooled_t`, one scatter for both,
+    t(n_a + n_b − 4). The groups are taken as independent, which is cautious when they share widths and scatter.
+    """
+    options = parse_options(PairOptions, fit)
+    require_columns(table, [fit.response], "response")
+    primary = primary_variant(fit, VARIANTS)
+    fits: list[dict[str, Any]] = []
+    for group, rows in groups(table, fit.by):
+        sides = [select(rows, selection, f"options.{side}") for side, selection in (("a", options.a), ("b", options.b))]
+        counts = count(pd.concat(sides))
+        (xa, ya, lost_a), (xb, yb, lost_b) = (_points(side, fit) for side in sides)
+        lost = lost_a + lost_b
+        notes = [
+            f"{len(xa)} and {len(xb)} values of {fit.along}",
+            f"{lost} rows left out (missing or diverged)" if lost else "",
+        ]
+        note, x = ", ".join(filter(None, notes)), np.exp([*xa, *xb])
+        if min(len(xa), len(xb)) < 3:
+            few = f"{note}, 3 are needed in each group"
+            fits += fit_rows(group, nothing(VARIANTS), primary, status="too_few", note=few, counts=counts, x=x)
+            continue
+        fits += fit_rows(group, difference(xa, ya, xb, yb), primary, note=note, counts=counts, x=x)
+    return FitResult(pd.DataFrame(fits))
+
+
+def _points(rows: pd.DataFrame, fit: FitConfig) -> tuple[Array, Array, int]:
+    """ln x, mean ln y at each x, and how many rows were left out."""
+    if "run" in rows.columns:
+        require_distinct_runs(rows)
+    else:
+        require_unique(rows, ["seed", fit.along])
+    used, _ = usable_rows(rows, [fit.along, fit.response])
+    logs = pd.Series(natural_log(used, fit.response, "response"), natural_log(used, fit.along, "along"))
+    means = logs.groupby(level=0).mean()
+    return np.asarray(means.index, float), np.asarray(means, float), len(rows) - len(used)
+
+
+def difference(xa: Array, ya: Array, xb: Array, yb: Array) -> dict[str, Estimate]:
+    """Both variants of slope(a) − slope(b), from ln x and ln y of at least three points each.
+
+    Welch (1947) with Satterthwaite's (1946) degrees of freedom (v_a + v_b)² / (v_a²/ν_a + v_b²/ν_b), v = se²; pooled:
+    the interaction of one regression with common variance.
+    """
+    a, b = slope_ols(xa, ya), slope_ols(xb, yb)
+    gap = a.estimate - b.estimate
+    va, vb = a.se**2, b.se**2
+    parts = va**2 / a.dof + vb**2 / b.dof
+    welch = (va + vb) ** 2 / parts if parts > 0 else a.dof + b.dof
+    sxx = [float(np.square(x - x.mean()).sum()) for x in (xa, xb)]
+    dof = a.dof + b.dof
+    variance = (va * sxx[0] * a.dof + vb * sxx[1] * b.dof) / dof
+    return {
+        "welch_t": Estimate(gap, float(np.sqrt(va + vb)), float(welch)),
+        "pooled_t": Estimate(gap, float(np.sqrt(variance * (1 / sxx[0] + 1 / sxx[1]))), dof),
+    }
+
+
+ESTIMATORS.register("slope_equality")(
+    Estimator(
+        "Difference of two groups' exponents of a positive response (a − b)",
+        slope_equality,
+        VARIANTS,
+        min_points=3,
+        needs=(),
+        options=PairOptions,
+        source="Welch 1947; Satterthwaite 1946; with the test `equivalence`, Schuirmann 1987",
+        assumes="Responses linear in logarithms; scatter normal, independent between values of the axis and groups",
+        fails="Groups over different ranges of a bent curve differ in slope without differing in law; scatter that the "
+        "groups share makes the interval too wide",
+    )
+)

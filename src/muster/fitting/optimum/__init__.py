@@ -1,0 +1,1 @@
+"""The best hyperparameter of one shape, with its uncertainty."""

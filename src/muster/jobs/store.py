@@ -1,0 +1,237 @@
+"""Finished cells by content address, for reruns and for several users: one immutable folder a cell.
+
+    <store>/objects/3f/3f2a…/manifest.json and the cell's files
+    <store>/damaged/…    objects that no longer hold what was written, set aside under their address
+    <store>/partial/…    objects in the making
+
+The address is the sha256 of the identity: resolved settings, code fingerprint, hash of the data set's manifest,
+versions of the numerical libraries. An object appears whole, by one rename; whoever comes second discards his own. What
+is taken out is checked by hash, byte for byte, before anything of it is written. Nothing is unpickled, no name found
+inside an object is followed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from muster.columns import CELL_FILES
+from muster.config.models import Config
+from muster.errors import DamagedError
+from muster.files import sha256, write_bytes
+from muster.plan import PlannedCell, canonical
+
+MANIFEST = "manifest.json"
+NUMERICAL = ("numpy", "torch")
+STALE_SECONDS = 86400.0  # a partial object older than this is left over from a job that was killed
+
+Identity = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def store_folder(config: Config) -> Path | None:
+    """The folder of finished cells: MUSTER_STORE, else `store` of the configuration, else <results>/store."""
+    named = os.environ.get("MUSTER_STORE", config.store)
+    if named in ("", False):
+        return None
+    return Path(str(named)).expanduser() if named else Path(config.results) / "store"
+
+
+def identity(cell: PlannedCell, code: str, data_dir: Path | None) -> Identity:
+    """All that decides a cell's tables, up to float tolerance between devices."""
+    return {
+        "cell": cell.key,
+        "job": json.loads(cell.text),
+        "code": code,
+        "data": sha256(data_dir / "manifest.json") if data_dir else None,
+        "versions": {name: version(name) for name in NUMERICAL},
+    }
+
+
+def address(of: Identity) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(canonical(of).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Object:
+    """One folder of the store, whatever it holds."""
+
+    path: Path
+
+    @property
+    def address(self) -> str:
+        return self.path.name
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.lstat().st_size for file in self.path.iterdir())
+
+    @property
+    def used(self) -> float:
+        """When it was made or last taken, in seconds since the epoch."""
+        return (self.path / MANIFEST).lstat().st_mtime
+
+    def manifest(self) -> dict[str, Any]:
+        """Identity and hashes. Raises DamagedError unless it is the manifest of this very address."""
+        try:
+            found = json.loads(self._read(MANIFEST))
+            if address(found["identity"]) != self.address or set(found["files"]) != set(CELL_FILES):
+                raise ValueError("it does not belong to this address")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._damaged(MANIFEST, str(error)) from None
+        return found
+
+    def files(self) -> dict[str, bytes]:
+        """The cell's files, checked. Raises DamagedError naming the file; FileNotFoundError if the object is gone."""
+        hashes = self.manifest()["files"]
+        content = {name: self._read(name) for name in CELL_FILES}
+        for name, data in content.items():
+            if hashlib.sha256(data).hexdigest() != hashes[name]:
+                raise self._damaged(name, "its checksum does not match")
+        return content
+
+    def _read(self, name: str) -> bytes:
+        # the folder first: one that another user's rename brings in meanwhile is absent, not short of a file
+        try:
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except NotADirectoryError as error:
+            raise self._damaged(name, str(error.strerror)) from None
+        try:
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            if self.path.is_dir():
+                raise self._damaged(name, "missing") from None
+            raise
+        except OSError as error:
+            raise self._damaged(name, error.strerror or str(error)) from None
+        finally:
+            os.close(folder)
+        with os.fdopen(handle, "rb") as file:
+            return file.read()
+
+    def _damaged(self, name: str, found: str) -> DamagedError:
+        return DamagedError(str(self.path / name), f"damaged: {found}", self.path)
+
+
+class Store:
+    """A folder of finished cells, which need not exist yet."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def object(self, address: str) -> Object:
+        return Object(self.folder / "objects" / address[:2] / address)
+
+    def objects(self) -> Iterator[Object]:
+        """All objects, in the order of their addresses."""
+        for path in sorted((self.folder / "objects").glob("??/*")):
+            yield Object(path)
+
+    def take(self, wanted: Identity, target: Path, say: Say) -> bool:
+        """Write a finished cell's files into its folder; False if the store does not hold it whole.
+
+        A damaged object is set aside and named, and counts as absent. Raises MusterError if the target cannot be
+        written.
+        """
+        found = self.object(address(wanted))
+        try:
+            content = found.files()
+        except FileNotFoundError:
+            return False
+        except DamagedError as error:
+            say(f"{error.place}: {error.found}; {self.set_aside(found)}, and the cell is made anew")
+            return False
+        for name in CELL_FILES:
+            write_bytes(target / name, content[name])
+        with suppress(OSError):  # somebody else's, or read-only: it only looks unused for longer
+            os.utime(found.path / MANIFEST)
+        say(f"taken from the store, where it was finished before: {found.path}")
+        return True
+
+    def put(self, made: Identity, source: Path, say: Say) -> None:
+        """Keep a cell's files under its address. A store that cannot be written costs a line in the log, no more."""
+        place = self.object(address(made))
+        try:
+            self._put(made, source, place)
+        except OSError as error:
+            say(f"not kept in the store: {error}")
+
+    def _put(self, made: Identity, source: Path, place: Object) -> None:
+        if place.path.exists():
+            return
+        (self.folder / "partial").mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=self.folder / "partial", prefix=place.address[:12] + "-"))
+        try:
+            hashes = {}
+            for name in CELL_FILES:
+                data = (source / name).read_bytes()
+                hashes[name] = hashlib.sha256(data).hexdigest()
+                (partial / name).write_bytes(data)  # no sync: what a power cut leaves of it, the hashes do not accept
+            (partial / MANIFEST).write_text(json.dumps({"files": hashes, "identity": made}, sort_keys=True) + "\n")
+            for file in partial.iterdir():
+                file.chmod(file.stat().st_mode & ~0o222)
+            place.path.parent.mkdir(parents=True, exist_ok=True)
+            partial.chmod(place.path.parent.stat().st_mode & 0o777)
+            try:
+                partial.rename(place.path)
+            except OSError:
+                if not place.path.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def set_aside(self, found: Object) -> str:
+        """Move a damaged object out of the way; says where it is now."""
+        target = self.folder / "damaged" / f"{found.address}-{time.time_ns()}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            found.path.rename(target)
+        except FileNotFoundError:
+            return "somebody else set it aside"
+        except OSError as error:
+            return f"it cannot be set aside ({error.strerror})"
+        return f"set aside as {target}"
+
+    def damaged(self) -> Iterator[tuple[Object, DamagedError]]:
+        """Every object that fails its check."""
+        for found in self.objects():
+            try:
+                found.files()
+            except DamagedError as error:
+                yield found, error
+            except FileNotFoundError:
+                continue
+
+    def unused(self, kept: Set[tuple[str, str]], days: float) -> Iterator[Object]:
+        """Objects that nobody made or took for so many days, and whose (cell, code) is not among those kept."""
+        oldest = time.time() - 86400 * days
+        for found in self.objects():
+            try:
+                made = found.manifest()["identity"]
+                if found.used < oldest and (made["cell"], made["code"]) not in kept:
+                    yield found
+            except (DamagedError, FileNotFoundError):
+                continue
+
+    def remove(self, found: Object) -> None:
+        """Take an object away at once, then delete it: nobody sees half of it."""
+        (self.folder / "partial").mkdir(parents=True, exist_ok=True)
+        doomed = Path(tempfile.mkdtemp(dir=self.folder / "partial", prefix="removed-"))
+        found.path.rename(doomed / found.address)
+        shutil.rmtree(doomed)
+
+    def leftovers(self) -> list[Path]:
+        """Objects that were set aside, and partial ones of jobs that no longer run."""
+        oldest = time.time() - STALE_SECONDS
+        partial = [path for path in (self.folder / "partial").glob("*") if path.stat().st_mtime < oldest]
+        return [*partial, *(self.folder / "damaged").glob("*")]

@@ -1,0 +1,161 @@
+"""Jobs forked from one process that has loaded the libraries already: a job of a second should not import for three.
+
+A Snakefile that runs jobs on this machine starts `python -m muster.jobs.warm SOCKET` and puts the socket's path into the
+environment; `muster` then sends its command there instead of starting anew. The forked job gets the caller's arguments,
+environment, working directory, stdout and stderr, and dies with the caller; the server dies with whoever holds the
+other end of its stdin. Without a server, or with more than one thread a job, commands run as ever.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+VARIABLE = "MUSTER_WARM"
+COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "plot"})
+# What jobs load, in the order in which stages need it: `muster` names what it uses itself.
+LIBRARIES = (
+    "muster.cli.stages",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "scipy.optimize",
+    "muster.fitting",
+    "seaborn",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "muster.plots.style",
+    "statsmodels.regression.linear_model",
+    "torch",
+)
+
+
+def forward(argv: Sequence[str]) -> int | None:
+    """Let the server run a command; its exit status, or None when the caller has to run it itself."""
+    path = os.environ.get(VARIABLE)
+    if not path or not argv or argv[0] not in COMMANDS or os.environ.get("OMP_NUM_THREADS") != "1":
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        try:
+            server.connect(path)
+        except OSError:  # not ready yet, or gone
+            return None
+        job = json.dumps({"argv": list(argv), "env": dict(os.environ), "cwd": os.getcwd()}).encode()
+        socket.send_fds(server, [len(job).to_bytes(8, "big")], [1, 2])
+        server.sendall(job)
+        answer = server.recv(1)
+    if not answer:
+        print(f"muster {argv[0]}: the job was killed", file=sys.stderr)
+        return 137
+    return answer[0]
+
+
+def serve(path: Path) -> None:
+    """Load the libraries, then fork a job for each caller until stdin ends."""
+    from muster.registry import find_registry
+
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    list(find_registry("experiments"))  # imports what registers itself there
+    rehearse()
+    gc.freeze()  # collected objects would be copied into every job
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries jobs
+    with _listening(path) as listener, selectors.DefaultSelector() as ready:
+        ready.register(listener, selectors.EVENT_READ)
+        ready.register(sys.stdin, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                if key.fileobj is not listener:
+                    return
+                caller, _ = listener.accept()
+                if os.fork() == 0:
+                    listener.close()
+                    _job(caller)
+                caller.close()
+
+
+def rehearse() -> None:
+    """Draw a figure for nobody: fonts, tick labels and the grammar of formulas take a while the first time."""
+    from matplotlib.figure import Figure
+
+    from muster.plots import style
+
+    with tempfile.TemporaryDirectory() as folder, style.paper():
+        fig = Figure(layout="constrained")
+        fig.subplots().loglog([1, 8], [1, 8], base=2)
+        style.save(fig, Path(folder, "a.svg"), Path(folder, "a.png"))
+
+
+@contextlib.contextmanager
+def _listening(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(os.fspath(path))
+        try:
+            listener.listen(256)
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # the caller made it for the socket alone
+
+
+def _job(caller: socket.socket) -> None:
+    """Run the caller's command in this forked process, send its exit status, and end."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        head, files, _, _ = socket.recv_fds(caller, 8, 2)
+        job = json.loads(_receive(caller, int.from_bytes(head, "big")))
+        threading.Thread(target=_die_with, args=(caller,), daemon=True).start()
+        for number, file in enumerate([os.open(os.devnull, os.O_RDONLY), *files]):
+            os.dup2(file, number)
+            os.close(file)
+        os.environ.clear()
+        os.environ.update(job["env"])
+        os.chdir(job["cwd"])
+        status = _run(job["argv"])
+        caller.sendall(bytes([status]))
+    finally:
+        os._exit(status)
+
+
+def _run(argv: list[str]) -> int:
+    from muster.cli import main
+
+    try:
+        status = main(argv)
+    except SystemExit as exit:
+        status = exit.code if isinstance(exit.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def _receive(caller: socket.socket, length: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < length and (part := caller.recv(length - len(parts))):
+        parts += part
+    return bytes(parts)
+
+
+def _die_with(caller: socket.socket) -> None:
+    """End the job when its caller is gone: a killed job must not go on writing beside its successor."""
+    with contextlib.suppress(OSError):
+        caller.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

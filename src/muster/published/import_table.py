@@ -1,0 +1,146 @@
+"""The experiment `import`: one published table becomes the runs of one cell. No training; seconds.
+
+A table that is not there leaves an empty cell and the reason: its claims are then `not run`, and nothing else stops.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from muster.columns import COLUMNS
+from muster.config.load import nearest
+from muster.config.models import Name
+from muster.errors import MusterError
+from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Job, Outcome
+from muster.published.mapping import RUN, ColumnMapping, apply
+from muster.published.source import Obtained, Source, Unavailable, obtain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILL: dict[str, Any] = {"diverged": False, "steps": 0, "parameters": 0}  # what is not mapped; all else is unknown
+
+
+class Table(Source, ColumnMapping):
+    """A published table and how its rows become runs."""
+
+
+class ImportCell(Job):
+    """One table of a study; its key columns are `source` and `run`."""
+
+    key_axes: ClassVar[tuple[str, ...]] = ("source",)
+
+    source: Name = Field(description="The table of this cell: one of `sources`")
+    sources: dict[Name, Table] = Field(
+        description="Name → address, sha256, licence, file, reader, columns, filters, documented"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_table(cls, values: Any) -> Any:
+        """Only its own table is part of a cell: a change of another leaves it as it is."""
+        if isinstance(values, dict) and isinstance(values.get("sources"), dict) and "source" in values:
+            name, sources = values["source"], values["sources"]
+            if name not in sources:
+                raise MusterError("source", f"unknown source {name!r}", nearest(name, sources))
+            return {**values, "sources": {name: sources[name]}}
+        return values
+
+    @property
+    def table(self) -> Table:
+        return self.sources[self.source]
+
+
+def cost(cell: ImportCell) -> Cost:
+    """Reading a small file; a download is not counted."""
+    return Cost(0.0, 0.5, 3e8)
+
+
+def brings(cell: ImportCell) -> tuple[str, ...]:
+    """Columns of the run table beside the key columns."""
+    return tuple(name for name in cell.table.columns if name != RUN)
+
+
+def describe(cell: ImportCell) -> list[tuple[str, str]]:
+    """Where the table comes from and what is known about it."""
+    table = cell.table
+    return [
+        ("address", table.address or "none: a table of your own"),
+        ("licence", table.licence),
+        ("file", " or ".join(form.file for form in table.forms)),
+        ("columns", ", ".join(table.columns)),
+        ("filters", ", ".join(table.filters) or "none"),
+        *((name.replace("_", " "), text) for name, text in table.documented.model_dump().items()),
+    ]
+
+
+def run(cell: ImportCell, context: Context) -> Outcome:
+    """Find, verify, read and map the table. Raises MusterError for a table that does not fit its mapping."""
+    table = cell.table
+    try:
+        found = obtain(table, context.source_dirs, context.download_dir)
+    except Unavailable as error:
+        context.progress(f"{cell.source}: not available: {error}")
+        notes = {**_notes(cell), "file": table.file, "address": table.address or "", "unavailable": str(error)}
+        return _outcome(_complete({RUN: []}, cell), notes)
+    try:
+        rows = table_of(found)
+    except MusterError as error:
+        raise MusterError(f"{found.place}: {error.place}", error.found, error.remedy) from None
+    mapped = apply(table, rows, found.place)
+    context.progress(f"{cell.source}: {len(mapped.runs)} of {len(rows)} rows of {found.place}")
+    facts = {"file": found.form.file, "sha256": found.sha256, "rows": len(rows), "removed": mapped.removed}
+    return _outcome(_complete(mapped.runs, cell), {**_notes(cell), **facts})
+
+
+def _notes(cell: ImportCell) -> dict[str, Any]:
+    """What the study says of a table, for the record beside its runs."""
+    table = cell.table
+    return {"source": cell.source, "licence": table.licence, "documented": table.documented.model_dump()}
+
+
+def table_of(found: Obtained) -> "pd.DataFrame":
+    """The publisher's table, by the reader of the form that was found."""
+    from muster.published.readers import READERS
+
+    return READERS[found.form.reader](found.data, found.form.reader_options)
+
+
+def _complete(columns: "Mapping[str, Any] | pd.DataFrame", cell: ImportCell) -> "pd.DataFrame":
+    """A run table with every column of the schema, and those of the mapping even if there is no row."""
+    import pandas as pd
+
+    frame = pd.DataFrame(columns)
+    for name in brings(cell):
+        if name not in frame:
+            frame[name] = pd.Series(dtype=float)
+    for name in COLUMNS["runs"]:
+        if name not in frame:
+            frame[name] = FILL.get(name, math.nan)
+    frame["parameters"] = frame["parameters"].astype(float).round()
+    return frame.assign(**{RUN: frame[RUN].astype("str")})
+
+
+def _outcome(runs: "pd.DataFrame", notes: dict[str, Any]) -> Outcome:
+    import pandas as pd
+
+    curves, probes = (pd.DataFrame({name: [] for name in (RUN, *COLUMNS[kind])}) for kind in ("curves", "probes"))
+    return Outcome(runs, curves, probes, notes)
+
+
+EXPERIMENTS.register("import")(
+    Experiment(
+        summary="Run tables published by others, or your own: found or downloaded, verified, mapped",
+        stage="import",
+        cell=ImportCell,
+        cost=cost,
+        run=run,
+        code=("muster.published",),
+        stored=False,
+        run_keys=(RUN,),
+        brings=brings,
+        describe=describe,
+    )
+)

@@ -1,0 +1,1 @@
+"""Pure functions of numbers: no tables, no files, nothing of ours above."""

@@ -1,0 +1,124 @@
+"""Exponents from brackets: against least squares, a direct maximization, and the ways to have no answer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import optimize, stats
+
+from muster.config.models import FitConfig
+from muster.errors import MusterError
+from muster.fitting import ESTIMATORS
+from muster.statistics.censored import interval_plane
+
+DEPTHS, WIDTHS = [2, 4, 8, 16], [32, 64, 128, 256]
+
+
+def table(width_of_bracket=0.1, noise=0.05, seed=0, exponents=(-0.7, -0.4), seeds=2):
+    rng = np.random.default_rng(seed)
+    rows = [(depth, width, k) for depth in DEPTHS for width in WIDTHS for k in range(seeds)]
+    frame = pd.DataFrame(rows, columns=["depth", "width", "seed"])
+    y = 3 + exponents[0] * np.log2(frame["depth"]) + exponents[1] * np.log2(frame["width"])
+    y += noise * rng.standard_normal(len(frame))
+    low = np.floor(y / width_of_bracket) * width_of_bracket
+    return frame.assign(log2_lr_low=low, log2_lr_high=low + width_of_bracket, truth=y)
+
+
+def fit(rows, along="depth", **options):
+    config = FitConfig(
+        estimator="interval_exponents", response="log2_lr_low", along=along,
+        options={"upper": "log2_lr_high", **options},
+    )  # fmt: skip
+    return ESTIMATORS["interval_exponents"].function(rows, config)
+
+
+def row(found, parameter, variant="interval_censored"):
+    fits = found.fits
+    return fits[(fits["parameter"] == parameter) & (fits["variant"] == variant)].iloc[0]
+
+
+def test_it_maximizes_the_likelihood_of_the_brackets():
+    rows = table(width_of_bracket=0.2, noise=0.15)
+    found = fit(rows, variables=["depth", "width"])
+    design = np.column_stack([np.ones(len(rows)), np.log(rows["depth"]), np.log(rows["width"])])
+    low, high = (rows[name].to_numpy() * np.log(2) for name in ("log2_lr_low", "log2_lr_high"))
+
+    def minus(theta):
+        mean, sigma = design @ theta[:3], np.exp(theta[3])
+        return -np.log(stats.norm.cdf((high - mean) / sigma) - stats.norm.cdf((low - mean) / sigma)).sum()
+
+    start = [*np.linalg.lstsq(design, (low + high) / 2, rcond=None)[0], np.log(0.1)]
+    best = optimize.minimize(
+        minus, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 9000, "maxfev": 9000}
+    )
+    assert row(found, "depth")["estimate"] == pytest.approx(best.x[1], abs=1e-5)
+    assert row(found, "width")["estimate"] == pytest.approx(best.x[2], abs=1e-5)
+    assert row(found, "depth")["intercept"] == pytest.approx(best.x[0], abs=1e-4)
+    assert row(found, "difference")["estimate"] == pytest.approx(best.x[1] - best.x[2], abs=1e-5)
+
+
+def test_narrow_brackets_give_least_squares_with_its_t_interval():
+    rows = table(width_of_bracket=1e-4)
+    found = fit(rows, variables=["depth", "width"])
+    design = np.column_stack([np.ones(len(rows)), np.log(rows["depth"]), np.log(rows["width"])])
+    ols = sm.OLS(rows["truth"].to_numpy() * np.log(2), design).fit()
+    contrast = ols.t_test([0, 1, -1])
+    for variant in ("interval_censored", "midpoints"):
+        for name, index in (("depth", 1), ("width", 2)):
+            one = row(found, name, variant)
+            assert one["estimate"] == pytest.approx(ols.params[index], abs=1e-4)
+            assert one["se"] == pytest.approx(ols.bse[index], rel=1e-2)
+            assert one["dof"] == ols.df_resid
+        gap = row(found, "difference", variant)
+        assert gap["estimate"] == pytest.approx(contrast.effect[0], abs=1e-4)
+        assert gap["se"] == pytest.approx(contrast.sd[0][0], rel=1e-2)
+
+
+def test_open_brackets_enter_as_bounds():
+    rows = table(width_of_bracket=0.02)
+    censored = rows.assign(log2_lr_low=rows["log2_lr_low"].mask(rows["depth"] == 16, -np.inf))
+    slope = row(fit(censored), "exponent")
+    assert slope["note"] == "8 of 32 runs bounded on one side only"
+    design = np.column_stack([np.ones(len(rows)), np.log(rows["depth"])])
+    plane = interval_plane(design, censored["log2_lr_low"] * np.log(2), censored["log2_lr_high"] * np.log(2))
+    assert plane.beta[1] == slope["estimate"]
+    assert plane.dof == 24 - 2
+    kept = row(fit(rows[rows["depth"] < 16]), "exponent")
+    assert slope["estimate"] <= kept["estimate"]
+
+
+def test_a_line_through_all_brackets_has_no_likelihood_but_midpoints():
+    rows = table(width_of_bracket=1.0, noise=0.0, exponents=(-1.0, 0.0))
+    found = fit(rows)
+    assert row(found, "exponent")["status"] == "no_se"
+    assert row(found, "exponent", "midpoints")["estimate"] == pytest.approx(-1, abs=0.1)
+
+
+def test_the_optima_are_means_over_runs_with_their_scatter():
+    rows = table(seeds=5)
+    optima = fit(rows).optima
+    assert optima["x"].tolist() == DEPTHS
+    own = rows[rows["depth"] == 4]
+    middle = (own["log2_lr_low"] + own["log2_lr_high"]) / 2
+    assert optima["log2_lr_opt"][1] == pytest.approx(middle.mean())
+    half = stats.t.ppf(0.975, len(own) - 1) * middle.std(ddof=1) / np.sqrt(len(own))
+    assert optima["ci_high"][1] - optima["log2_lr_opt"][1] == pytest.approx(half)
+    alone = fit(rows[(rows["width"] == 32) & (rows["seed"] == 0)]).optima
+    assert (alone["ci_high"] - alone["ci_low"]).to_numpy() == pytest.approx(0.1)
+
+
+def test_what_cannot_be_fitted_says_so():
+    rows = table()
+    assert row(fit(rows[rows["depth"] == 2]), "exponent")["status"] == "collinear"
+    with pytest.raises(MusterError, match="upper"):
+        fit(rows.drop(columns="log2_lr_high"))
+    with pytest.raises(MusterError, match="variables"):
+        fit(rows, variables=["depth", "depth"])
+    assert ESTIMATORS["interval_exponents"].more(
+        FitConfig(
+            estimator="interval_exponents",
+            response="log2_lr_low",
+            along="depth",
+            options={"variables": ["depth", "width"]},
+        )
+    ) == ["depth", "width", "difference"]

@@ -1,0 +1,266 @@
+"""Estimators of laws: rows, statuses and errors; and the claim test of a published vector."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from muster.claims.tests import explain, p_value, verdict
+from muster.config.models import FitConfig
+from muster.errors import MusterError
+from muster.fitting.base import ESTIMATORS
+from muster.fitting.laws.estimate import law_estimator
+from muster.fitting.laws.table import design_problem, usable_rows
+from tests.unit.fitting.test_laws_solve import TRUTH, joint_table, offset_table
+
+
+def joint_runs(rows=60, noise=0.01, **columns):
+    x, y = joint_table(rows=rows, noise=noise)
+    table = {"parameters": x[0], "tokens": x[1], "loss": y, "run": [f"r{i}" for i in range(rows)], "diverged": False}
+    return pd.DataFrame({**table, **columns})
+
+
+def offset_runs(**arguments):
+    x, y = offset_table(**arguments)
+    return pd.DataFrame({"width": x[0], "loss": y, "run": np.arange(len(y))})
+
+
+def estimate(table, estimator="joint_law", along="parameters", by=(), **options):
+    options = {"replicates": 100, **options}
+    fit = FitConfig(estimator=estimator, response="loss", along=along, by=list(by), options=options)
+    return ESTIMATORS[estimator].function(table, fit).fits
+
+
+def one(table, parameter, **arguments):
+    return estimate(table, **arguments).set_index("parameter").loc[parameter]
+
+
+class TestRows:
+    def test_one_row_for_each_parameter_then_the_derived_ones(self):
+        fits = estimate(joint_runs())
+        assert list(fits["parameter"]) == [*ESTIMATORS["joint_law"].parameters]
+        assert list(fits["parameter"]) == ["alpha", "beta", "e", "a", "b", "compute_exponent", "tokens_exponent"]
+        assert (fits["status"] == "ok").all()
+        for name in ("alpha", "beta", "e"):
+            row = fits.set_index("parameter").loc[name]
+            assert row["ci_low"] < TRUTH[name] < row["ci_high"]
+            assert abs(row["estimate"] - TRUTH[name]) < 4 * row["se"]
+            assert row["dof"] == 55
+        assert (fits["n_runs"] == 60).all()
+        certificate = json.loads(fits["certificate"][0])
+        assert certificate["converged"]
+        assert certificate["starts_agreeing"] == certificate["starts"] > 16  # 16 cold ones, and those around the best
+
+    def test_derived_rows_follow_from_the_parameters(self):
+        fits = estimate(joint_runs()).set_index("parameter")["estimate"]
+        assert fits["compute_exponent"] == pytest.approx(fits["beta"] / (fits["alpha"] + fits["beta"]))
+        assert fits["tokens_exponent"] == pytest.approx(1 - fits["compute_exponent"])
+
+    def test_groups_are_fitted_by_themselves(self):
+        table = pd.concat([joint_runs(family="x"), joint_runs(family="y").assign(run=[f"s{i}" for i in range(60)])])
+        fits = estimate(table, by=["family"])
+        assert len(fits) == 14
+        assert fits["group"].nunique() == 2
+
+    def test_an_axis_of_any_name(self):
+        row = one(offset_runs(), "alpha", estimator="power_offset", along="width")
+        assert row["ci_low"] < 0.5 < row["ci_high"]
+        assert row["x_min"] == pytest.approx(10)
+
+    def test_columns_may_have_other_names(self):
+        renamed = joint_runs().rename(columns={"tokens": "seen"})
+        assert one(renamed, "beta", columns={"tokens": "seen"})["estimate"] == one(joint_runs(), "beta")["estimate"]
+
+    def test_a_fixed_parameter_has_no_error(self):
+        fits = estimate(joint_runs(), fixed={"e": 1.8}).set_index("parameter")
+        assert fits.loc["e", "estimate"] == pytest.approx(1.8)
+        assert fits.loc["e", "status"] == "no_se"
+        assert fits.loc["alpha", "status"] == "ok"
+
+    def test_clusters_set_the_degrees_of_freedom(self):
+        row = one(joint_runs(family=np.repeat(np.arange(12), 5)), "alpha", clusters="family")
+        assert row["dof"] == 11
+
+    def test_profile_of_squares_lies_around_the_estimate(self):
+        row = one(joint_runs(noise=0.003), "alpha", interval="profile", delta="squares")
+        assert row["ci_low"] < row["estimate"] < row["ci_high"]
+        assert json.loads(row["diagnostics"])["delta"] is None
+        half = (row["ci_high"] - row["ci_low"]) / 2
+        assert row["se"] == pytest.approx(half / 2.004, rel=1e-3)  # t(55)
+
+    def test_a_given_delta_is_used(self):
+        assert json.loads(one(joint_runs(), "e", delta=0.003)["diagnostics"])["delta"] == 0.003
+
+    def test_the_largest_losses_can_be_left_out_and_the_diagnostics_show_the_fit_with_them(self):
+        table = joint_runs()
+        table.loc[table["loss"].nlargest(3).index, "loss"] *= 1.3
+        dropped = one(table, "beta", drop_largest_losses=3)
+        assert dropped["n_runs"] == 57
+        everything = json.loads(dropped["diagnostics"])["all_rows"]["beta"]
+        delta = json.loads(dropped["diagnostics"])["delta"]
+        assert everything == pytest.approx(one(table, "beta", delta=delta)["estimate"], rel=1e-3)
+        assert abs(everything - dropped["estimate"]) > 1e-3
+
+    def test_influence_names_the_run_that_moves_a_parameter_most(self):
+        table = joint_runs(noise=0.002)
+        table.loc[17, "loss"] *= 1.2
+        full = one(table, "e", delta="squares")
+        found = json.loads(full["diagnostics"])["influence"]["e"]
+
+        def change(run):
+            return one(table[table["run"] != run], "e", delta="squares")["estimate"] - full["estimate"]
+
+        assert found["change"] == pytest.approx(change(found["without"]), rel=1e-4)
+        assert abs(found["change"]) >= 0.999 * max(abs(change("r17")), abs(change("r3")))
+
+    def test_held_out_rows_are_predicted(self):
+        table = joint_runs()
+        fits = estimate(table, hold_out={"column": "tokens", "quantile": 0.8}).set_index("parameter")
+        row = fits.loc["extrapolation_error"]
+        assert row["n_runs"] == 48
+        held = json.loads(row["diagnostics"])["held_out"]
+        assert held["rows"] == 12
+        assert held["error"] == pytest.approx(row["estimate"], rel=1e-5)
+        a, b, e, alpha, beta = (fits.loc[name, "estimate"] for name in ("a", "b", "e", "alpha", "beta"))
+        far = table[table["tokens"] > table["tokens"].quantile(0.8)]
+        predicted = e + a * far["parameters"] ** -alpha + b * far["tokens"] ** -beta
+        assert row["estimate"] == pytest.approx((predicted / far["loss"] - 1).abs().mean(), rel=1e-6)
+        above = estimate(table, hold_out={"column": "tokens", "above": float(table["tokens"].quantile(0.8))})
+        assert above.set_index("parameter").loc["extrapolation_error", "estimate"] == row["estimate"]
+
+
+class TestStatuses:
+    def test_rows_that_are_not_finite_or_diverged_are_counted(self):
+        table = joint_runs()
+        table.loc[0, "loss"], table.loc[1, "loss"], table.loc[2, "diverged"] = np.nan, np.inf, True
+        row = one(table, "alpha")
+        assert row["note"] == "3 rows left out (diverged or not finite)"
+        assert row["n_runs"] == 57
+
+    @pytest.mark.parametrize("rows", [2, 5])
+    def test_fewer_rows_than_a_law_needs(self, rows):
+        fits = estimate(joint_runs(rows=rows))
+        assert (fits["status"] == "too_few").all()
+        assert fits["estimate"].isna().all()
+
+    def test_few_designs_repeated_do_not_make_more(self):
+        table = pd.concat([joint_runs(rows=4)] * 5, ignore_index=True).assign(run=np.arange(20))
+        assert (estimate(table)["status"] == "too_few").all()
+
+    def test_constant_tokens_per_parameter_are_collinear(self):
+        table = joint_runs()
+        table["tokens"] = np.round(20 * table["parameters"], -3)
+        fits = estimate(table)
+        assert (fits["status"] == "collinear").all()
+        assert fits[["estimate", "se", "ci_low"]].isna().all(axis=None)
+
+    def test_a_variable_that_does_not_vary_is_collinear(self):
+        row = one(joint_runs().assign(tokens=1e9), "alpha")
+        assert (row["status"], row["note"]) == ("collinear", "tokens does not vary")
+
+    def test_nearly_collinear_logarithms_are_found_at_any_scale(self):
+        n = np.geomspace(1, 10, 9)
+        assert design_problem(np.stack([n, 1e9 * n**2]), ["n", "d"], 5)[0] == "collinear"
+        assert design_problem(np.stack([n, n[::-1] * (1 + 0.1 * (n > 4))]), ["n", "d"], 5) is None
+
+    def test_an_offset_whose_profile_is_flat_is_not_identified(self):
+        fits = estimate(offset_runs(e=0.0), estimator="power_offset", along="width").set_index("parameter")
+        row = fits.loc["e"]
+        assert row["status"] == "not_identified"
+        assert row["ci_low"] == 0
+        assert math.isnan(row["se"])
+        assert math.isfinite(row["ci_high"])
+
+    def test_a_bound_that_is_hit_leaves_nothing_identified(self):
+        table = offset_runs().assign(loss=lambda t: 20 * t["width"] ** -0.5 - 0.1)
+        fits = estimate(table, estimator="power_offset", along="width")
+        assert (fits["status"] == "not_identified").all()
+        assert fits["note"].str.contains("e ended at a bound").all()
+        assert fits["se"].isna().all()
+
+    def test_nothing_usable_is_too_few(self):
+        assert (estimate(joint_runs().assign(loss=np.nan))["status"] == "too_few").all()
+
+
+class TestErrors:
+    @pytest.mark.parametrize("value", [-1.0, 0.0])
+    def test_losses_that_are_not_positive(self, value):
+        table = joint_runs()
+        table.loc[4, "loss"] = value
+        with pytest.raises(MusterError, match=r"response: loss is (-1|0) in run r4\. Laws are fitted to logarithms"):
+            estimate(table)
+
+    def test_text_in_a_column(self):
+        with pytest.raises(MusterError, match="column 'tokens' is not numeric"):
+            estimate(joint_runs().assign(tokens="1B"))
+
+    def test_a_missing_column(self):
+        with pytest.raises(MusterError, match=r"options\.columns: the table has no column 'tokens'"):
+            estimate(joint_runs().drop(columns="tokens"))
+
+    def test_a_run_that_occurs_twice(self):
+        table = joint_runs()
+        with pytest.raises(MusterError, match="run r3 occurs more than once"):
+            estimate(pd.concat([table, table.iloc[[3]]]))
+        with pytest.raises(MusterError, match="occurs more than once"):
+            usable_rows(pd.concat([table, table.iloc[[3]]]).drop(columns="run"), ["tokens"], "loss")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"columns": {"size": "tokens"}}, "options.columns: joint_law has no 'size'"),
+            ({"fixed": {"gamma": 1.0}}, "options.fixed: joint_law has no 'gamma'"),
+            ({"delta": -1.0}, "options.delta: -1 is not positive"),
+            ({"clusters": "diverged", "interval": "profile"}, "options.interval: a profile takes rows as independent"),
+            ({"clusters": "family"}, "options.clusters: the table has no column 'family'"),
+            ({"hold_out": {"column": "flops", "above": 1}}, "options.hold_out.column: the table has no column 'flops'"),
+            ({"hold_out": {"column": "tokens"}}, "options.hold_out: Value error, give either `above` or `quantile`"),
+            ({"published": {"x": {"gamma": 1.0}}}, "options.published: unknown parameter 'gamma'"),
+            ({"replicate": 5}, "options.replicate"),
+        ],
+    )
+    def test_wrong_options(self, options, message):
+        with pytest.raises(MusterError) as error:
+            estimate(joint_runs(), **options)
+        assert str(error.value).startswith(message)
+
+    def test_an_unknown_law(self):
+        with pytest.raises(MusterError, match="unknown name 'no_law'"):
+            law_estimator("no_law", source="", assumes="", fails="")
+
+
+class TestVector:
+    """A published vector becomes a row `wald_<name>`, which the claim test `vector` decides."""
+
+    CRITICAL = 11.07  # χ²(5), 95 %
+
+    def row(self, values):
+        found = one(joint_runs(), "wald_paper", published={"paper": values})
+        row = {"test": "vector", "predicted": 0.0, "margin": self.CRITICAL, "p_holm": math.nan, "scale": "laptop"}
+        row |= {name: found[name] for name in ("estimate", "se", "dof", "ci_low", "ci_high", "n_cells")}
+        return row | {"p_value": p_value(row)}, found
+
+    def test_a_vector_far_away_is_refuted(self):
+        row, found = self.row({**TRUTH, "beta": 0.3})
+        assert found["status"] == "ok"
+        assert found["dof"] == 5
+        assert verdict(row) == "refuted"
+        assert "above its critical value 11.07" in explain(row)
+        record = json.loads(found["diagnostics"])["published"]["paper"]
+        assert record["finding"] == "optimizer"
+        assert record["p"] < 1e-6
+
+    def test_the_truth_is_not_supported_by_not_being_rejected(self):
+        row, _ = self.row(TRUTH)
+        assert row["estimate"] < self.CRITICAL
+        assert p_value(row) == 1
+        assert verdict(row) == "inconclusive"
+        assert "not above its critical value" in explain(row)
+
+    def test_without_an_estimate_nothing_is_decided(self):
+        row, _ = self.row(TRUTH)
+        row |= {"estimate": math.nan, "se": math.nan}
+        assert math.isnan(p_value(row))
+        assert verdict(row | {"p_value": math.nan}) == "inconclusive"

@@ -1,0 +1,290 @@
+"""Finished cells by content: what goes in comes out, or is named as damaged; several users do not harm each other."""
+
+import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from muster.cli import main
+from muster.columns import CELL_FILES
+from muster.config.models import Config
+from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder
+from muster.plan import name_cell
+from muster.sampling.matrix_product import MatrixProductCell
+from tests.workflow.studies import SAMPLED, write_config
+
+CELL = name_cell("matrix_product", MatrixProductCell(width=4, seed=0))
+
+
+def made(**changed: object) -> Identity:
+    return identity(CELL, "0123456789ab", None) | changed
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A cell's folder."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for i, name in enumerate(CELL_FILES):
+        (folder / name).write_bytes(os.urandom(500 + i))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, source: Path) -> Store:
+    """A store that holds the cell."""
+    filled = Store(tmp_path / "store with spaces")
+    filled.put(made(), source, lambda line: pytest.fail(line))
+    return filled
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def test_what_was_put_comes_out_byte_for_byte(store: Store, source: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    assert store.take(made(), tmp_path / "target", said.append)
+    assert content(tmp_path / "target") == content(source)
+    assert "taken from the store" in said[0]
+    assert not list((store.folder / "partial").iterdir())
+
+
+@pytest.mark.parametrize(
+    "other", [{"code": "ba9876543210"}, {"data": "0" * 64}, {"versions": {"numpy": "0"}}, {"job": {}}], ids=str
+)
+def test_other_settings_code_data_or_versions_are_another_cell(store: Store, tmp_path: Path, other: dict) -> None:
+    assert not store.take(made(**other), tmp_path / "target", lambda line: pytest.fail(line))
+    assert not (tmp_path / "target").exists()
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def forge(path: Path) -> None:
+    """The manifest of another cell, sound in itself."""
+    manifest = json.loads(path.with_name(MANIFEST).read_text())
+    manifest["identity"]["code"] = "another"
+    path.with_name(MANIFEST).write_text(json.dumps(manifest))
+
+
+def escape(path: Path) -> None:
+    """A manifest that names a file outside."""
+    manifest = json.loads(path.with_name(MANIFEST).read_text())
+    manifest["files"]["../../../escaped"] = manifest["files"].pop("cell.json")
+    path.with_name(MANIFEST).write_text(json.dumps(manifest))
+
+
+def link(path: Path) -> None:
+    outside = path.parents[3] / "outside"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+DAMAGES = {
+    "bit flipped": flip,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+    "a link to elsewhere": link,
+    "manifest of another cell": forge,
+    "manifest that leaves its folder": escape,
+    "manifest no JSON": lambda path: path.with_name(MANIFEST).write_text("{"),
+    "manifest nested without end": lambda path: path.with_name(MANIFEST).write_text("[" * 100_000),
+    "manifest flipped": lambda path: flip(path.with_name(MANIFEST)),
+}
+
+
+@pytest.mark.parametrize("name", CELL_FILES)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named_set_aside_and_never_taken(store: Store, tmp_path: Path, damage: str, name: str) -> None:
+    path = store.object(address(made())).path
+    path.chmod(0o755)
+    for file in path.iterdir():
+        file.chmod(0o644)
+    DAMAGES[damage](path / name)
+    said: list[str] = []
+    assert not store.take(made(), tmp_path / "target", said.append)
+    assert content(tmp_path / "target") == {}
+    assert str(path) in said[0]
+    assert "damaged" in said[0]
+    assert not path.exists()
+    assert len(list((store.folder / "damaged").iterdir())) == 1
+    assert not store.take(made(), tmp_path / "target", lambda line: pytest.fail(line))
+
+
+def test_a_cell_made_anew_takes_the_place_of_the_damaged_one(store: Store, source: Path, tmp_path: Path) -> None:
+    path = store.object(address(made())).path / "runs.parquet"
+    path.chmod(0o644)
+    flip(path)
+    store.take(made(), tmp_path / "target", lambda line: None)
+    store.put(made(), source, lambda line: pytest.fail(line))
+    assert store.take(made(), tmp_path / "target", lambda line: None)
+    assert content(tmp_path / "target") == content(source)
+
+
+def test_many_users_at_once_see_whole_objects_only(source: Path, tmp_path: Path) -> None:
+    shared = Store(tmp_path / "shared")
+    identities = [made(code=f"{i % 3:012d}") for i in range(60)]
+    start = threading.Barrier(8)
+    said: list[str] = []
+
+    def user(number: int) -> int:
+        start.wait()
+        hits = 0
+        for i, each in enumerate(identities):
+            target = tmp_path / f"user{number}-{i}"
+            if shared.take(each, target, lambda line: None if "taken" in line else said.append(line)):
+                assert content(target) == content(source)
+                hits += 1
+            else:
+                shared.put(each, source, said.append)
+        return hits
+
+    with ThreadPoolExecutor(8) as pool:
+        hits = list(pool.map(user, range(8)))
+    assert not said
+    assert sum(hits) >= 8 * 60 - 8 * 3
+    assert len(list(shared.objects())) == 3
+    assert not list(shared.damaged())
+    assert not list((shared.folder / "partial").iterdir())
+
+
+def test_an_object_that_appears_while_it_is_looked_for_is_absent_not_damaged(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Store(tmp_path / "shared")
+    opened = os.open
+
+    def others_finish_first(path: Path, flags: int, **where: int) -> int:
+        try:
+            return opened(path, flags, **where)
+        except FileNotFoundError:
+            monkeypatch.setattr("os.open", opened)
+            shared.put(made(), source, lambda line: pytest.fail(line))
+            raise
+
+    monkeypatch.setattr("os.open", others_finish_first)
+    assert not shared.take(made(), tmp_path / "target", lambda line: pytest.fail(line))
+    assert shared.take(made(), tmp_path / "target", lambda line: None)
+
+
+def test_objects_cannot_be_written_by_accident(store: Store) -> None:
+    assert all(file.stat().st_mode & 0o222 == 0 for file in store.object(address(made())).path.iterdir())
+
+
+def test_a_store_that_cannot_be_written_costs_a_line_and_nothing_else(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where the folder should be")
+    said: list[str] = []
+    Store(tmp_path / "file").put(made(), source, said.append)
+    assert len(said) == 1
+    assert "not kept in the store" in said[0]
+
+
+def test_a_put_that_fails_midway_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    (source / "runs.parquet").unlink()
+    said: list[str] = []
+    half = Store(tmp_path / "half")
+    half.put(made(), source, said.append)
+    assert said
+    assert not list(half.objects())
+    assert not list((half.folder / "partial").iterdir())
+
+
+def test_where_the_store_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUSTER_STORE", raising=False)
+    assert store_folder(Config(results="here")) == Path("here/store")
+    assert store_folder(Config(store="/shared")) == Path("/shared")
+    assert store_folder(Config(store=False)) is None
+    monkeypatch.setenv("MUSTER_STORE", "/from/environment")
+    assert store_folder(Config(store="/shared")) == Path("/from/environment")
+    monkeypatch.setenv("MUSTER_STORE", "")
+    assert store_folder(Config()) is None
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one planned study, outside Snakemake."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MUSTER_STORE", raising=False)
+    write_config(tmp_path, "scale: smoke\n", tiny_sample=SAMPLED)
+    return tmp_path
+
+
+def sample(project: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, bytes], str]:
+    assert main(["sample", "--cell", CELL.text]) == 0
+    return content(project / "results" / "runs" / CELL.key), capsys.readouterr().out
+
+
+def test_a_spurious_rerun_takes_the_cell_from_the_store(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, said = sample(project, capsys)
+    assert "taken from the store" not in said
+    (project / "results" / "runs" / CELL.key / "runs.parquet").unlink()
+    again, said = sample(project, capsys)
+    assert "taken from the store" in said
+    assert again == first
+    assert json.loads(first["provenance.json"])["versions"]["numpy"]
+
+
+def test_a_store_switched_off_keeps_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "config" / "config.yaml").write_text("scale: smoke\nstore: false\n")
+    sample(project, capsys)
+    assert not (project / "results" / "store").exists()
+    assert main(["store", "list"]) == 2
+    assert "switched off" in capsys.readouterr().err
+
+
+def test_list_verify_and_gc_say_what_they_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample(project, capsys)
+    (kept,) = Store(project / "results" / "store").objects()
+    assert main(["store", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert kept.address[:12] in listed
+    assert CELL.key in listed
+    assert main(["store", "verify"]) == 0
+    assert "0 damaged, 1 sound" in capsys.readouterr().out
+    (kept.path / "curves.parquet").chmod(0o644)
+    flip(kept.path / "curves.parquet")
+    assert main(["store", "verify"]) == 1
+    said = capsys.readouterr().out
+    assert f"{kept.path.relative_to(project)}/curves.parquet" in said
+    assert "1 damaged, 0 sound" in said
+    assert main(["store", "gc"]) == 0
+    assert "and 1 leftovers" in capsys.readouterr().out
+    assert not list((project / "results" / "store" / "damaged").iterdir())
+
+
+def test_gc_keeps_what_the_plan_wants_and_what_was_used_lately(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unplanned = name_cell("matrix_product", MatrixProductCell(width=5, seed=0))
+    from muster.plan import load_plan
+
+    planned = next(iter(load_plan(Path("config/config.yaml")).cells.values()))
+    for cell in (unplanned, planned):
+        assert main(["sample", "--cell", cell.text]) == 0
+    held = Store(project / "results" / "store")
+    assert main(["store", "gc"]) == 0
+    assert len(list(held.objects())) == 2
+    for kept in held.objects():
+        os.utime(kept.path / MANIFEST, (0, 0))
+    capsys.readouterr()
+    assert main(["store", "gc", "--dry-run"]) == 0
+    assert "would remove 1 unused" in capsys.readouterr().out
+    assert len(list(held.objects())) == 2
+    assert main(["store", "gc"]) == 0
+    (left,) = held.objects()
+    assert left.manifest()["identity"]["cell"] == planned.key
+
+
+def test_taking_a_cell_counts_as_use(store: Store, tmp_path: Path) -> None:
+    kept = store.object(address(made()))
+    os.utime(kept.path / MANIFEST, (0, 0))
+    store.take(made(), tmp_path / "target", lambda line: None)
+    assert kept.used > 1e9

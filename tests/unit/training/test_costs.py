@@ -1,0 +1,74 @@
+"""What a cell is reckoned to need: more when it is larger, and as much memory as its stacks hold at a time."""
+
+from pathlib import Path
+
+import pytest
+
+from muster.config.load import load_study, study_paths
+from muster.experiments import EXPERIMENTS, Cost
+from muster.training.stacks import STACK_BYTES, most_members
+from muster.training.train import TrainCell, cost
+
+ROOT = Path(__file__).parents[3]
+
+
+def cell(width: int, members: int = 8, **settings) -> TrainCell:
+    chosen = {"data": "mnist1d", "depth": 3, "steps": 1000, "seed": 0} | settings
+    return TrainCell(width=width, log2_lr=[-float(i) for i in range(members)], **chosen)
+
+
+@pytest.mark.parametrize("need", Cost._fields)
+def test_wider_cells_need_more(need):
+    needs = [getattr(cost(cell(width)), need) for width in (64, 256, 1024, 4096)]
+    assert needs == sorted(needs)
+    assert needs[-1] > 2 * needs[0]
+
+
+def test_memory_is_that_of_one_stack():
+    """Members beyond a stack wait: they cost time, not memory."""
+    few, many = cost(cell(4096, 2)), cost(cell(4096, 16))
+    assert many.memory_bytes == few.memory_bytes
+    assert many.seconds == pytest.approx(8 * few.seconds, rel=0.01)
+    assert cost(cell(64, 16)).memory_bytes > cost(cell(64, 2)).memory_bytes
+
+
+def test_a_stack_fits_its_device_or_holds_one_member():
+    assert most_members(10**9, 10**8, "cpu") == most_members(10**10, 10**8, "cuda") == 1
+    for device, size in STACK_BYTES.items():
+        count = most_members(10**4, 10**4, device)
+        assert 16 * 10**4 * count <= size < 16 * 10**4 * (count + 1)
+
+
+def test_deep_and_narrow_networks_stack_though_they_leave_the_cache():
+    assert most_members(10**6, 64 * 64, "cpu") == 32
+    assert most_members(10**6, 512 * 512, "cpu") == 1
+
+
+def test_a_gpu_is_reckoned_by_products_and_traffic():
+    """A wide cell by hand: 6 FLOP and 28 bytes a parameter, member, example and step; launches hardly count."""
+    wide = cell(8192, 1, batch_size=64)
+    parameters = 40 * 8192 + 2 * 8192**2 + 8192 * 10
+    by_hand = 1000 * parameters * (6 * 64 / 1e13 + 28 / 1e12)
+    assert cost(wide).gpu_seconds == pytest.approx(by_hand, rel=0.05)
+    assert cost(wide).gpu_seconds < cost(wide).seconds / 50
+
+
+def test_a_probe_that_costs_more_than_training_is_reckoned_by_reading():
+    """lr-batch-rmt-hessian's cell took 2.7 s of processor time, of which training is 0.3."""
+    settings = {"data": "digits", "depth": 2, "steps": 300, "probes": ["batch_hessian"]}
+    without, once, twice = (
+        cost(cell(32, 1, **settings, probe_steps=steps)) for steps in ([0], [0, 300], [0, 150, 300])
+    )
+    assert without == cost(cell(32, 1, **settings | {"probes": []}))
+    assert 2.7 / 2 < once.seconds < 2.7 * 2
+    for need in ("flops", "seconds", "gpu_seconds"):
+        low, middle, high = (getattr(each, need) for each in (without, once, twice))
+        assert high - middle == pytest.approx(middle - low)
+        assert middle > 2 * low
+
+
+def test_training_studies_have_a_scale_for_gpus():
+    studies = [load_study(path) for path in study_paths(ROOT / "config/config.yaml").values()]
+    training = [study for study in studies if EXPERIMENTS[study.experiment].stage == "train"]
+    assert training
+    assert not [study.study for study in training if "paper" not in study.scales]
