@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
-from muster.training import hessian
 from muster.training.costs import PROBE_COSTS
 from muster.training.hessian import batch_hessian, flatten, hessian_product, largest_eigenvalue, unflatten
+
+from muster.training import hessian
 from tests.unit.training.test_engine import cell, snapshot, trained
 
 RATES = [-3.0, -4.0]
