@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import Scaling, Tensor, scalings
 from tests.parity.reference import forward, train
 
@@ -62,7 +63,9 @@ def _losses(applied: dict[str, Scaling], optimizer: str) -> np.ndarray:
 
 
 def _scalings(name: str, optimizer: str, rule: str, **options: str) -> dict[str, Scaling]:
-    return scalings(name, optimizer, rule, TENSORS, width_ratio=RATIO, **{"epsilon_rule": "scaled", **options})
+    return scalings(
+        name, OPTIMIZERS[optimizer].update, rule, TENSORS, width_ratio=RATIO, **{"epsilon_rule": "scaled", **options}
+    )
 
 
 @pytest.mark.parametrize("optimizer", RATES)

@@ -16,7 +16,7 @@ def effective_table(
     width_ratio: float,
     lr: float = 1.0,
     *,
-    eps: float = 1.0,
+    eps: float | None = 1.0,
     weight_decay: float = 1.0,
     depth_ratio: float = 1.0,
     alpha: float | None = None,
@@ -28,7 +28,8 @@ def effective_table(
     factor that belongs to no tensor, which has a multiplier alone, and None elsewhere.
 
     effective_init_std is the standard deviation of multiplier·w, init_std that of w; learning_rate, epsilon and
-    weight_decay are `lr`, `eps` and `weight_decay` times the tensor's factors (the factors alone at the defaults).
+    weight_decay are `lr`, `eps` and `weight_decay` times the tensor's factors (the factors alone at the defaults);
+    eps None: the optimizer has none.
     a, b: multiplier ∝ n^(−a), init_std ∝ n^(−b); g: gradient ∝ n^(−g) at initialization; `*_exponent`: the `Power` (x,
     y) of n^x·L^y. Arguments and errors as in `scalings`.
     """
@@ -58,13 +59,13 @@ def effective_table(
                 "init_std": scaling.init_std,
                 "multiplier": scaling.multiplier,
                 "learning_rate": lr * scaling.lr,
-                "epsilon": eps * scaling.eps,
+                "epsilon": None if eps is None else eps * scaling.eps,
                 "weight_decay": weight_decay * scaling.weight_decay,
                 "a": table.row(tensor.role).a,
                 "b": table.row(tensor.role).b,
                 "g": table.gradient(tensor.role),
                 "lr_exponent": powers.lr,
-                "epsilon_exponent": powers.eps,
+                "epsilon_exponent": None if eps is None else powers.eps,
                 "weight_decay_exponent": powers.weight_decay,
             }
         )

@@ -205,8 +205,8 @@ PARAMETERIZATIONS.register("umup")(
             "embeddings: their rate ∝ n^(−½) was found by experiment; µP derives n^0",
             "gains, init_gain: factors of the forward multiplier, as std(w) is 1; the package has them in its "
             "activations and its multipliers α",
-            "gradients: the package rescales the backward pass, which Adam with ε = 0 does not see; only Adam's "
-            "rates are here",
+            "gradients: the package rescales the backward pass, which Adam with ε = 0 does not see; only rates "
+            "for such steps are here",
             "decay: the package's independent λ is our λ·η under constant_product",
         ),
         unit_rates={"input": -0.5, "embedding": -0.5, "hidden": -0.5, "readout": 0, "vector": 0, "fixed": 0},

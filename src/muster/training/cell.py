@@ -13,7 +13,7 @@ from muster.experiments import Cell
 from muster.models import SHAPES
 from muster.models.shapes.base import Shape
 from muster.optimizers import OPTIMIZERS
-from muster.parameterizations import PARAMETERIZATIONS, Tensor
+from muster.parameterizations import PARAMETERIZATIONS, Factor, Tensor
 from muster.registry import Registry
 from muster.settings import check, fields_of, known_names, with_defaults
 from muster.training.losses import LOSSES
@@ -195,6 +195,12 @@ class TrainCell(
 def dataset(cell: TrainCell) -> tuple[str, dict[str, Any]]:
     """Name and options of the data set that the cell trains on."""
     return cell.data, cell.data_options
+
+
+def factors(cell: TrainCell) -> list[Factor]:
+    """What else multiplies in a forward pass of the cell's network."""
+    shape = dimensions(cell.data, cell.data_options)
+    return SHAPES[cell.family].factors(cell, shape.features, shape.outputs)
 
 
 def tensors(cell: TrainCell) -> list[Tensor]:

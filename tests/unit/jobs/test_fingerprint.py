@@ -10,7 +10,7 @@ from muster.jobs import fingerprint as fingerprints
 from muster.jobs.fingerprint import cell_fingerprint, dataset_fingerprint, fingerprint, followed
 from muster.registry import Registry
 from muster.sampling.relu_chain import ReluChainCell
-from muster.training.train import TrainCell
+from muster.training.cell import TrainCell
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_planning_finds_the_code_without_importing_torch() -> None:
 
     code = (
         "import sys; from muster.jobs.fingerprint import cell_fingerprint; "
-        "from muster.training.train import TrainCell; "
+        "from muster.training.cell import TrainCell; "
         "cell_fingerprint('train', TrainCell(width=8, seed=0, steps=1, log2_lr=[-5], probes=['ntk'])); "
         "sys.exit('torch' in sys.modules)"
     )

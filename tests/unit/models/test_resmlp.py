@@ -10,8 +10,8 @@ from muster.data import dimensions
 from muster.experiments import Context
 from muster.models.shapes.resmlp import tensors
 from muster.parameterizations import branch_multiplier
+from muster.training.cell import TrainCell
 from muster.training.engine import Data, Stack
-from muster.training.train import TrainCell
 
 F64 = Context(dtype="float64")
 INPUTS, OUTPUTS = 7, 4

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from muster.experiments import Context
 from muster.training import engine
+from muster.training.cell import TrainCell
 from muster.training.clipping import clip_gradients
 from muster.training.engine import Data, Stack, train_stack
 from muster.training.losses import cross_entropy
-from muster.training.train import TrainCell
 
 F64 = Context(dtype="float64", progress=lambda line: None)
 CONTEXT, VOCABULARY = 8, 11

@@ -12,11 +12,13 @@ from muster.data import dimensions, load_dataset, write_dataset
 from muster.errors import MusterError
 from muster.experiments import Context
 from muster.training import checkpoint, device, engine, schedules
+from muster.training.cell import TrainCell
 from muster.training.engine import Batches, Data, Stack, stack_sizes, train, train_stack
 from muster.training.losses import LOSSES
-from muster.training.probes import Snapshot, alignment, coordinate_check, tangent_kernel
+from muster.training.probes.coordinates import alignment, coordinate_check
+from muster.training.probes.kernel import tangent_kernel
+from muster.training.snapshot import Snapshot
 from muster.training.stacks import STACK_BYTES
-from muster.training.train import TrainCell
 from tests.parity import reference
 
 F64 = Context(dtype="float64")

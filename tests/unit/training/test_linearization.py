@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from muster.training.linearization import blocks, chosen, distance, linearization, residual_growth
 
 from muster.errors import MusterError
+from muster.training.probes.linearization import blocks, chosen, distance, linearization, residual_growth
 from tests.unit.training.test_engine import cell, snapshot, trained
 
 RATES = [-3.0, -5.0]
