@@ -5,11 +5,11 @@ the cells that may choose it.
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from muster.registry import Registry
@@ -50,29 +50,27 @@ def fields_of(registry: Registry[Any]) -> Any:
     They stand in the order in which an entry lists its own, then by name: a new entry moves no column of another's
     table. The return type is Any so that it can be a base class.
     """
-    declared: dict[str, dict[str, FieldInfo]] = {}
+    infos = _infos(registry)
     order: dict[str, int] = {}
-    for entry, settings in _declared(registry):
-        for place, (name, info) in enumerate(settings.model_fields.items()):
-            declared.setdefault(name, {})[entry] = info
+    for entry in registry:
+        for place, name in enumerate(settings_of(registry[entry]).model_fields):
             order[name] = min(place, order.get(name, place))
     fields = {
-        name: (_either(declared[name]), Field(None, description=_meaning(declared[name])))
-        for name in sorted(declared, key=lambda name: (order[name], name))
+        name: (_either(infos[name]), Field(None, description=_meaning(infos[name])))
+        for name in sorted(infos, key=lambda name: (order[name], name))
     }
     return create_model(f"{registry.kind} settings", **fields)  # type: ignore[call-overload]
 
 
-def _declared(registry: Registry[Any]) -> Iterator[tuple[str, type[BaseModel]]]:
-    for entry in registry:
-        yield entry, settings_of(registry[entry])
-
-
 def _either(infos: Mapping[str, FieldInfo]) -> Any:
     """What any of the owners takes, or None."""
-    types = {repr((info.annotation, info.metadata)): info for info in infos.values()}
-    parts = [Annotated[(i.annotation, *i.metadata)] if i.metadata else i.annotation for i in types.values()]  # type: ignore[misc]
+    parts = [Annotated[(i.annotation, *i.metadata)] if i.metadata else i.annotation for i in _types(infos).values()]  # type: ignore[misc]
     return functools.reduce(operator.or_, parts) | None
+
+
+def _types(infos: Mapping[str, FieldInfo]) -> dict[str, FieldInfo]:
+    """One of the infos for each type and range of values that they allow."""
+    return {repr((info.annotation, info.metadata)): info for info in infos.values()}
 
 
 def _meaning(infos: Mapping[str, FieldInfo]) -> str:
@@ -89,9 +87,9 @@ def with_defaults(values: Mapping[str, Any], chosen: Mapping[str, Any], owners: 
     found = dict(values)
     for field, registry in owners.items():
         for name in known_names(chosen[field], registry):
-            for setting, info in settings_of(registry[name]).model_fields.items():
-                if info.default is not None and found.get(setting) is None:
-                    found[setting] = info.default
+            for setting, default in _defaults(registry, name).items():
+                if found.get(setting) is None:
+                    found[setting] = default
     return found
 
 
@@ -100,34 +98,59 @@ def check(cell: BaseModel, owners: Mapping[str, Registry[Any]]) -> None:
     for field, registry in owners.items():
         chosen = getattr(cell, field)
         names = known_names(chosen, registry)
-        for setting, readers in _readers(registry).items() if names else ():
-            if getattr(cell, setting) is not None and not set(names) & set(readers):
-                raise ValueError(f"{setting} is read by {' and '.join(readers)}, not by {field} {chosen!r}")
+        for setting in _unread(registry, tuple(names)) if names else ():
+            if getattr(cell, setting) is not None:
+                readers = " and ".join(_infos(registry)[setting])
+                raise ValueError(f"{setting} is read by {readers}, not by {field} {chosen!r}")
         for name in names:
-            _check_values(cell, settings_of(registry[name]), f"{field} {name!r}")
+            for setting in _narrower(registry, name):
+                _check_value(getattr(cell, setting), setting, settings_of(registry[name]), f"{field} {name!r}")
 
 
 def known_names(chosen: Any, registry: Registry[Any]) -> list[str]:
     """The names that a field chooses, one or a list, without those that nobody has registered."""
-    names = chosen if isinstance(chosen, list) else [chosen]
-    return [name for name in names if isinstance(name, str) and name in registry]
+    if isinstance(chosen, str):
+        return [chosen] if chosen in registry else []
+    return [name for name in chosen if name in registry] if isinstance(chosen, list) else []
 
 
-def _check_values(cell: BaseModel, settings: type[BaseModel], owner: str) -> None:
-    values = {name: value for name in settings.model_fields if (value := getattr(cell, name)) is not None}
+def _check_value(value: Any, setting: str, settings: type[BaseModel], owner: str) -> None:
+    info = settings.model_fields[setting]
     try:
-        settings.model_validate(values)
+        if value is not None:
+            TypeAdapter(Annotated[info.annotation, info]).validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        found = f"{first['loc'][0]} {first['input']!r} {first['msg'].removeprefix('Input ')}"
-        raise ValueError(f"{found}, for {owner}") from None
+        message = error.errors()[0]["msg"].removeprefix("Input ")
+        raise ValueError(f"{setting} {value!r} {message}, for {owner}") from None
+
+
+# What follows is asked anew for each of thousands of cells.
 
 
 @cache
-def _readers(registry: Registry[Any]) -> dict[str, list[str]]:
-    """Settings → the entries that read them."""
-    readers: dict[str, list[str]] = {}
-    for entry, settings in _declared(registry):
-        for name in settings.model_fields:
-            readers.setdefault(name, []).append(entry)
-    return readers
+def _infos(registry: Registry[Any]) -> dict[str, dict[str, FieldInfo]]:
+    """Settings → the entries that read them → what each declares."""
+    infos: dict[str, dict[str, FieldInfo]] = {}
+    for entry in registry:
+        for name, info in settings_of(registry[entry]).model_fields.items():
+            infos.setdefault(name, {})[entry] = info
+    return infos
+
+
+@cache
+def _defaults(registry: Registry[Any], entry: str) -> dict[str, Any]:
+    fields = settings_of(registry[entry]).model_fields.items()
+    return {name: info.default for name, info in fields if info.default is not None and not info.is_required()}
+
+
+@cache
+def _unread(registry: Registry[Any], chosen: tuple[str, ...]) -> list[str]:
+    """Settings of the registry's entries that the chosen ones do not read."""
+    return [name for name, readers in _infos(registry).items() if not set(chosen) & set(readers)]
+
+
+@cache
+def _narrower(registry: Registry[Any], entry: str) -> list[str]:
+    """Settings of which the entry may take less than another that reads them, too."""
+    read = [name for name, readers in _infos(registry).items() if entry in readers]
+    return [name for name in read if len(_types(_infos(registry)[name])) > 1]

@@ -4,6 +4,7 @@ An optimizer's hyperparameters stand with the optimizer, a family's settings wit
 in one flat cell. Planning imports this file, so it imports no torch.
 """
 
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -11,9 +12,10 @@ from pydantic import BaseModel, Field, model_validator
 from muster.data import DATASETS, dimensions
 from muster.experiments import Cell
 from muster.models import SHAPES
+from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.base import Shape
 from muster.optimizers import OPTIMIZERS
-from muster.parameterizations import PARAMETERIZATIONS, Factor, Tensor
+from muster.parameterizations import DECAY_RULES, EPSILON_RULES, PARAMETERIZATIONS, RULES, Factor, Tensor
 from muster.registry import Registry
 from muster.settings import check, fields_of, known_names, with_defaults
 from muster.training.losses import LOSSES
@@ -31,14 +33,19 @@ OWNERS: dict[str, Registry[Any]] = {
 }
 
 
+def _named(default: str, registry: Registry[Any], description: str) -> Any:
+    """A field whose value is a name in a registry; editors offer the names."""
+    return Field(default, description=description, json_schema_extra={"enum": list(registry)})
+
+
 class Network(BaseModel):
     """Size, initialization and learning rates of the network."""
 
-    parameterization: str = Field("sp", description="Table of exponents: `muster list parameterizations`")
+    parameterization: str = _named("sp", PARAMETERIZATIONS, "Table of exponents: `muster list parameterizations`")
     log2_lr: list[float] = Field(min_length=1, description="Members: log2 of the learning rate at the base shape")
 
-    family: str = Field("mlp", description="Family of networks: `muster list families`")
-    activation: str = Field("relu", description="`muster list activations`")
+    family: str = _named("mlp", SHAPES, "Family of networks: `muster list families`")
+    activation: str = _named("relu", ACTIVATIONS, "`muster list activations`")
     bias: bool = Field(False, description="Biases in every layer")
     norm: Literal["none", "layer", "rms"] = Field(
         "none", description="Normalization before each activation, of a transformer before each branch; rms there only"
@@ -57,7 +64,7 @@ class Network(BaseModel):
 class Examples(BaseModel):
     """Where the network's examples come from."""
 
-    data: str = Field("mnist1d", description="`muster list datasets`")
+    data: str = _named("mnist1d", DATASETS, "`muster list datasets`")
     data_options: dict[str, Any] = Field(default_factory=dict, description="Options of the data set")
 
 
@@ -67,7 +74,7 @@ class Objective(BaseModel):
     examples: int | None = Field(
         None, ge=2, description="Training examples, drawn from the data set's by the seed; all of them if absent"
     )
-    loss: str = Field("cross_entropy", description="Training loss: `muster list losses`")
+    loss: str = _named("cross_entropy", LOSSES, "Training loss: `muster list losses`")
 
 
 class Optimization(BaseModel):
@@ -75,16 +82,16 @@ class Optimization(BaseModel):
 
     clip: float | None = Field(None, gt=0, description="Largest norm of a member's gradient; longer ones are shortened")
 
-    optimizer: str = Field("adam", description="`muster list optimizers`")
-    rule: str = Field("full_alignment", description="Learning-rate rule: `muster list rules`")
-    epsilon_rule: str = Field(
-        "constant", description="`muster list epsilon_rules`; the parameterization's own if absent: `muster show`"
+    optimizer: str = _named("adam", OPTIMIZERS, "`muster list optimizers`")
+    rule: str = _named("full_alignment", RULES, "Learning-rate rule: `muster list rules`")
+    epsilon_rule: str = _named(
+        "constant", EPSILON_RULES, "`muster list epsilon_rules`; the parameterization's own if absent: `muster show`"
     )
     weight_decay: float = Field(
         0.0, description="λ at the base shape; what a negative one means, if anything, the optimizer says"
     )
-    decay_rule: str = Field(
-        "constant_product", description="`muster list decay_rules`; the parameterization's own if absent"
+    decay_rule: str = _named(
+        "constant_product", DECAY_RULES, "`muster list decay_rules`; the parameterization's own if absent"
     )
 
 
@@ -93,7 +100,7 @@ class Duration(BaseModel):
 
     batch_size: int = Field(64, ge=1, description="Examples a step; the whole training set if larger")
     steps: int = Field(ge=1, description="Optimizer steps")
-    schedule: str = Field("linear", description="`muster list schedules`")
+    schedule: str = _named("linear", SCHEDULES, "`muster list schedules`")
     warmup_fraction: float = Field(0.0, ge=0, lt=1, description="Linear warm-up")
     divergence_ratio: float = Field(3.0, gt=1, description="Diverged: loss above this multiple of the initial loss")
 
@@ -140,9 +147,7 @@ class TrainCell(
         """Defaults of what is chosen, and axes of the data written into its options."""
         if not isinstance(values, dict):
             return values
-        chosen = {
-            name: values.get(name, cls.model_fields[name].get_default(call_default_factory=True)) for name in OWNERS
-        }
+        chosen = {name: values.get(name, default) for name, default in _usual_choices().items()}
         found = with_defaults(values, chosen, OWNERS)
         if values.get("parameterization") in PARAMETERIZATIONS:
             table = PARAMETERIZATIONS[values["parameterization"]]
@@ -190,6 +195,12 @@ class TrainCell(
         for name in (name for name in self.probes if name in PROBES):
             for need in set(PROBES[name].needs) - set(shape.traits(self)):
                 raise ValueError(f"the probe {name} needs {need}, which this network of family {self.family!r} lacks")
+
+
+@cache
+def _usual_choices() -> dict[str, Any]:
+    """What a cell chooses that names nothing."""
+    return {name: TrainCell.model_fields[name].get_default(call_default_factory=True) for name in OWNERS}
 
 
 def dataset(cell: TrainCell) -> tuple[str, dict[str, Any]]:

@@ -90,15 +90,16 @@ def test_a_cell_depends_on_the_engine_and_on_what_it_chooses(monkeypatch: pytest
     modules = modules_of(monkeypatch, "train", train_cell(optimizer="adam", probes=["ntk"]))
     shared = {"training.engine", "training.losses", "training.schedules", "optimizers.base", "models.base"}
     tables = {"parameterizations.tables", "parameterizations.rules", "parameterizations.scaling"}
-    chosen = {"models.mlp", "models.activations", "optimizers.adam", "training.probes"}
+    chosen = {"models.mlp", "models.activations", "optimizers.adam", "training.probes.kernel"}
     assert {f"muster.{name}" for name in shared | tables | chosen} <= set(modules)
-    others = {"optimizers.sgd", "optimizers.adafactor", "training.experiment", "models", "optimizers", "training"}
+    others = {"optimizers.sgd", "optimizers.adafactor", "training.experiment", "training.cell", "models", "optimizers"}
     assert not {f"muster.{name}" for name in others} & set(modules)
     assert not [name for name in modules if name.startswith(("muster.data", "muster.fitting", "muster.plots"))]
 
 
 def test_probes_that_a_cell_does_not_take_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "muster.training.probes" not in modules_of(monkeypatch, "train", train_cell())
+    modules = modules_of(monkeypatch, "train", train_cell())
+    assert [name for name in modules if ".probes" in name] == ["muster.training.probes.base"]
 
 
 def test_cells_that_choose_alike_share_a_fingerprint_and_others_do_not() -> None:
@@ -134,7 +135,8 @@ def test_every_experiment_and_data_set_has_a_fingerprint_of_its_own() -> None:
 
 
 def test_a_registry_knows_the_module_of_entries_that_do_not() -> None:
-    registry: Registry[object] = Registry("thing", {"lazy": "no.such.module:Thing"})
+    registry: Registry[object] = Registry("thing")
+    registry.declare("lazy", "no.such.module:Thing")
     registry.register("number")(3)
     assert registry.module("lazy") == "no.such.module"
     assert registry.module("number") == __name__

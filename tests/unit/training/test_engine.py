@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from muster.data import dimensions, load_dataset, write_dataset
+from muster.data import load_dataset, write_dataset
 from muster.errors import MusterError
 from muster.experiments import Context
 from muster.training import checkpoint, device, engine, schedules
@@ -58,8 +59,8 @@ def trained(c: TrainCell, members: list[int] | None = None, context: Context = F
 @pytest.mark.parametrize("variant", [{}, {"bias": True, "activation": "tanh"}, {"activation": "gelu", "bias": True}])
 def test_stacked_equals_a_loop_of_torch_optim(optimizer, variant):
     decay = 0.0 if optimizer == "adafactor" else 0.1
-    epsilon = reference.ADAFACTOR_EPS[0] if optimizer == "adafactor" else 1e-8
-    c = cell(optimizer=optimizer, weight_decay=decay, epsilon=epsilon, warmup_fraction=0.2, **variant)
+    epsilon = {"epsilon": reference.ADAFACTOR_EPS[0]} if optimizer == "adafactor" else {}
+    c = cell(optimizer=optimizer, weight_decay=decay, warmup_fraction=0.2, **epsilon, **variant)
     stack = trained(c)
     fresh = Stack(c, [0], toy_data(), F64)
     start = fresh.initial([0])
@@ -249,7 +250,9 @@ def test_batches_are_a_function_of_seed_and_step_alone():
     ],
 )
 def test_schedules(name, expected):
-    assert schedules.factors(name, 8, 0.25, 0.5) == pytest.approx(expected)
+    settings = {"decay_fraction": 0.5} if name == "wsd" else {}
+    c = cell(schedule=name, steps=8, warmup_fraction=0.25, **settings)
+    assert schedules.factors(c) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("pair", [("sp", "ntp"), ("mup", "mfp")])
@@ -401,5 +404,5 @@ def test_examples_are_a_random_subset_of_the_seed(tmp_path):
 def test_features_set_the_dimension_of_the_data():
     c = cell(data="teacher", data_options={"train": 50, "outputs": 2}, features=5)
     assert c.data_options == {"train": 50, "outputs": 2, "features": 5}
-    with pytest.raises(MusterError, match="unknown option"):
-        dimensions(cell(data="digits", features=5).data, {"features": 5})
+    with pytest.raises(ValidationError, match="features is read by sparse_features and teacher, not by data 'digits'"):
+        cell(data="digits", features=5)
