@@ -5,7 +5,7 @@ the cells that may choose it.
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
@@ -60,6 +60,16 @@ def fields_of(registry: Registry[Any]) -> Any:
         for name in sorted(infos, key=lambda name: (order[name], name))
     }
     return create_model(f"{registry.kind} settings", **fields)  # type: ignore[call-overload]
+
+
+def check_disjoint(settings: Iterable[type[BaseModel]], *others: type[BaseModel]) -> None:
+    """Raises ValueError where a setting has the name of another kind's, or of a field in one of the other models."""
+    taken = {name: part for part in others for name in part.model_fields}
+    for part in settings:
+        for name in part.model_fields:
+            if name in taken:
+                raise ValueError(f"{name!r} of {part.__name__} is a field of {taken[name].__name__}, too: rename it")
+            taken[name] = part
 
 
 def _either(infos: Mapping[str, FieldInfo]) -> Any:

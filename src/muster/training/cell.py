@@ -17,7 +17,7 @@ from muster.models.shapes.base import Shape
 from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import DECAY_RULES, EPSILON_RULES, PARAMETERIZATIONS, RULES, Factor, Tensor
 from muster.registry import Registry
-from muster.settings import check, fields_of, known_names, with_defaults
+from muster.settings import check, check_disjoint, fields_of, known_names, with_defaults
 from muster.training.losses import LOSSES
 from muster.training.probes import PROBES
 from muster.training.schedules import SCHEDULES
@@ -119,9 +119,9 @@ class Measurements(BaseModel):
     probe_examples: int = Field(16, ge=1, description="Examples of the fixed batch that probes see")
 
 
-FAMILY_SETTINGS, DATA_AXES, LOSS_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS, PROBE_SETTINGS = (
-    fields_of(registry) for registry in OWNERS.values()
-)
+SETTINGS = [fields_of(registry) for registry in OWNERS.values()]
+check_disjoint(SETTINGS, Cell, Network, Examples, Objective, Optimization, Duration, Measurements)
+FAMILY_SETTINGS, DATA_AXES, LOSS_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS, PROBE_SETTINGS = SETTINGS
 
 
 class TrainCell(

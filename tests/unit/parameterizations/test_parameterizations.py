@@ -103,7 +103,7 @@ def test_the_table_covers_every_parameterization_optimizer_and_rule():
     assert len(list(_rates())) == 3 * 4 * 3 + 2 * 3
 
 
-@pytest.mark.parametrize(("twin", "optimizer"), [("momentum", "sgd"), ("adamw", "adam")])
+@pytest.mark.parametrize(("twin", "optimizer"), [("momentum", "sgd"), ("adamw", "adam"), ("lion", "adam")])
 @pytest.mark.parametrize("name", list(PARAMETERIZATIONS))
 def test_optimizers_of_one_kind_share_their_rates(name, twin, optimizer):
     for rule in RULES:
