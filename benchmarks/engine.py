@@ -26,8 +26,8 @@ from torch import nn
 
 from muster.experiments import Context
 from muster.models import SHAPES
+from muster.training.cell import TrainCell
 from muster.training.engine import Data, Stack, stack_sizes
-from muster.training.train import TrainCell
 
 MEMBERS, INPUTS, OUTPUTS, HIDDEN = 12, 40, 10, 3
 RESULTS = Path(__file__).parent / "results" / "engine.json"

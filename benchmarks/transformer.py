@@ -23,8 +23,8 @@ from torch import nn
 from torch.nn import functional
 
 from engine import gemm_rate, medians, ours
+from muster.training.cell import TrainCell
 from muster.training.engine import Data
-from muster.training.train import TrainCell
 
 MEMBERS, VOCABULARY, BLOCKS, HEAD_WIDTH = 8, 256, 2, 32
 RESULTS = Path(__file__).parent / "results" / "transformer.json"

@@ -15,29 +15,36 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """An ordered mapping of names to entries of one kind, filled with the decorator `register`.
 
-    An entry whose module imports torch is declared by its place instead (`Registry(kind, {"mlp": "module:Class"})`):
-    its name is known at once, its module is imported when the entry is first used. `modules` register their entries
-    when they are imported, of a package every module: at the first look into the registry, so that they may import what
-    imports the registry, and a further module of such a package is found without being named anywhere.
+    An entry whose module imports torch is declared by its place instead (`declare("mlp", "module:Class")`): its name is
+    known at once, its module is imported when the entry is first used. `modules` register their entries when they are
+    imported, of a package every module: at the first look into the registry, so that they may import what imports the
+    registry, and a further module of such a package is found without being named anywhere.
     """
 
-    def __init__(self, kind: str, places: dict[str, str] | None = None, modules: tuple[str, ...] = ()):
+    def __init__(self, kind: str, modules: tuple[str, ...] = ()):
         self.kind = kind
         self._awaited = modules
-        self._entries: dict[str, T | str] = dict(places or {})
-        self._modules = {name: place.split(":")[0] for name, place in self._entries.items() if isinstance(place, str)}
+        self._entries: dict[str, T | str] = {}
+        self._modules: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         module = sys._getframe(1).f_globals["__name__"]  # entries that are no functions or classes do not know theirs
 
         def add(entry: T) -> T:
-            if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._entries[name] = entry
-            self._modules[name] = module
+            self._add(name, entry, module)
             return entry
 
         return add
+
+    def declare(self, name: str, place: str) -> None:
+        """Register an entry by its place, `module:attribute`."""
+        self._add(name, place, place.split(":")[0])
+
+    def _add(self, name: str, entry: T | str, module: str) -> None:
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        self._entries[name] = entry
+        self._modules[name] = module
 
     def _import_modules(self) -> None:
         awaited, self._awaited = self._awaited, ()
@@ -89,13 +96,15 @@ REGISTRIES = {
     "experiments": ("muster.experiments", "EXPERIMENTS"),
     "parameterizations": ("muster.parameterizations", "PARAMETERIZATIONS"),
     "rules": ("muster.parameterizations", "RULES"),
+    "epsilon_rules": ("muster.parameterizations", "EPSILON_RULES"),
+    "decay_rules": ("muster.parameterizations", "DECAY_RULES"),
     "optimizers": ("muster.optimizers", "OPTIMIZERS"),
     "families": ("muster.models", "FAMILIES"),
     "activations": ("muster.models.activations", "ACTIVATIONS"),
     "datasets": ("muster.data", "DATASETS"),
     "schedules": ("muster.training.schedules", "SCHEDULES"),
     "losses": ("muster.training.losses", "LOSSES"),
-    "probes": ("muster.training", "PROBES"),
+    "probes": ("muster.training.probes", "PROBES"),
     "readers": ("muster.published.readers", "READERS"),
     "transforms": ("muster.published.mapping", "TRANSFORMS"),
     "estimators": ("muster.fitting.base", "ESTIMATORS"),
@@ -109,9 +118,12 @@ NAMED_FIELDS = {
     "family": "families",
     "optimizer": "optimizers",
     "rule": "rules",
+    "epsilon_rule": "epsilon_rules",
+    "decay_rule": "decay_rules",
     "parameterization": "parameterizations",
     "activation": "activations",
     "schedule": "schedules",
+    "loss": "losses",
     "probes": "probes",
 }
 

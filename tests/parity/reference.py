@@ -7,6 +7,7 @@ comments and shapes: B batch, I and O fan-in and fan-out.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import lion_pytorch
 import torch
 
 ADAFACTOR_EPS = (torch.finfo(torch.float64).eps, 1e-3)
@@ -58,8 +59,8 @@ def train(
 ) -> Trained:
     """Train an MLP from the given tensors, one step a batch, and leave those tensors as they were.
 
-    optimizer: sgd | momentum | adam | adamw | adafactor, each torch.optim's. Tensor i has learning rate
-    lr · schedule(step) · scalings[i].lr (steps counted from 0), likewise eps and weight_decay.
+    optimizer: sgd | momentum | adam | adamw | adafactor of torch.optim, lion of the package lion-pytorch. Tensor
+    i has learning rate lr · schedule(step) · scalings[i].lr (steps counted from 0), likewise eps and weight_decay.
     Adafactor's `eps` is torch's first one; `eps` of this function is Adam's alone.
     """
     weights = [w.clone().requires_grad_() for w in weights]
@@ -79,6 +80,7 @@ def train(
         "adam": lambda groups: torch.optim.Adam(groups, betas=betas, foreach=False),
         "adamw": lambda groups: torch.optim.AdamW(groups, betas=betas, foreach=False),
         "adafactor": lambda groups: torch.optim.Adafactor(groups, foreach=False),
+        "lion": lambda groups: lion_pytorch.Lion(groups),
     }[optimizer]
     stepper = make([group(*pair) for pair in zip([*weights, *biases], [*scalings, *bias_scalings], strict=True)])
     rates = [options["lr"] for options in stepper.param_groups]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import Scaling, Tensor, scalings
 from tests.parity.reference import forward, train
 
@@ -45,7 +46,9 @@ def _network(width: int) -> torch.nn.Sequential:
 
 
 def _scalings(name: str, optimizer: str, width: int, **options: str) -> dict[str, Scaling]:
-    return scalings(name, optimizer, "full_alignment", _tensors(width), width_ratio=width / BASE, **options)
+    return scalings(
+        name, OPTIMIZERS[optimizer].update, "full_alignment", _tensors(width), width_ratio=width / BASE, **options
+    )
 
 
 def _draw(applied: dict[str, Scaling], width: int, seed: int = 0) -> dict[str, torch.Tensor]:

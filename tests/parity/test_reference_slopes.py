@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import Tensor, scalings
 from tests.parity.reference import forward, train
 
@@ -42,7 +43,9 @@ def _movements(name: str, optimizer: str, rule: str, width: int, seed: int, step
         Tensor("b2", "vector", (width,), init="zeros"),
         Tensor("b3", "fixed", (OUTPUTS,), init="zeros"),
     ]
-    applied = list(scalings(name, optimizer, rule, tensors, width_ratio=width, epsilon_rule="scaled").values())
+    applied = list(
+        scalings(name, OPTIMIZERS[optimizer].update, rule, tensors, width_ratio=width, epsilon_rule="scaled").values()
+    )
     weights = [normal * scaling.init_std for normal, scaling in zip(normals, applied, strict=False)]
     biases = [torch.zeros(tensor.shape, dtype=torch.float64) for tensor in tensors[3:]]
     network = {"scalings": applied[:3], "bias_scalings": applied[3:], "activation": torch.tanh}

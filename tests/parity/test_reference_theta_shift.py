@@ -1,21 +1,22 @@
 """Reparametrizations train alike, in float64: w' = w·s with the forward multiplier, rate, ε and decay moved along.
 
 The symmetry is per layer (Yang & Hu 2021; Everett et al. 2024): with W = m·w fixed, w → s·w, m → m/s, the rate goes
-as s² for gradient descent, s for Adam, s⁰ for Adafactor; ε as 1/s; decay keeps rate·decay.
+as s² for gradient descent, s for Adam and Lion, s⁰ for Adafactor; ε as 1/s; decay keeps rate·decay.
 """
 
 import numpy as np
 import pytest
 import torch
 
+from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import Scaling, Tensor, scalings
 from tests.parity.reference import forward, train
 
 WIDTH, INPUTS, OUTPUTS, BATCH, STEPS = 48, 10, 5, 16, 10
 RATIO = 3.0
-RATES = {"sgd": 0.3, "momentum": 0.1, "adam": 0.02, "adamw": 0.02, "adafactor": 0.05}
-DECAY = {"sgd": 0.03, "momentum": 0.03, "adam": 0.0, "adamw": 0.5, "adafactor": 0.5}
-POWER = {"sgd": 2, "momentum": 2, "adam": 1, "adamw": 1, "adafactor": 0}
+RATES = {"sgd": 0.3, "momentum": 0.1, "adam": 0.02, "adamw": 0.02, "adafactor": 0.05, "lion": 0.003}
+DECAY = {"sgd": 0.03, "momentum": 0.03, "adam": 0.0, "adamw": 0.5, "adafactor": 0.5, "lion": 0.5}
+POWER = {"sgd": 2, "momentum": 2, "adam": 1, "adamw": 1, "adafactor": 0, "lion": 1}
 PER_LAYER = ["full_alignment", "no_alignment", "omega_out_1"]
 TWINS = [("sp", "ntp"), ("mup", "mfp"), ("mup", "mup_table3"), ("mup", "mup_table8")]
 
@@ -62,7 +63,9 @@ def _losses(applied: dict[str, Scaling], optimizer: str) -> np.ndarray:
 
 
 def _scalings(name: str, optimizer: str, rule: str, **options: str) -> dict[str, Scaling]:
-    return scalings(name, optimizer, rule, TENSORS, width_ratio=RATIO, **{"epsilon_rule": "scaled", **options})
+    return scalings(
+        name, OPTIMIZERS[optimizer].update, rule, TENSORS, width_ratio=RATIO, **{"epsilon_rule": "scaled", **options}
+    )
 
 
 @pytest.mark.parametrize("optimizer", RATES)

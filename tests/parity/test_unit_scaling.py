@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import Scaling, Tensor, scalings
 
 uu = pytest.importorskip("unit_scaling", reason="unit-scaling 0.3.5 is not installed")
@@ -34,7 +35,9 @@ def _parameters(width: int) -> dict[str, torch.nn.Parameter]:
 
 def _applied(width: int, optimizer: str) -> dict[str, Scaling]:
     tensors = list(_tensors(width).values())
-    return scalings("umup", optimizer, "full_alignment", tensors, width_ratio=1.0, depth_ratio=float(DEPTH))
+    return scalings(
+        "umup", OPTIMIZERS[optimizer].update, "full_alignment", tensors, width_ratio=1.0, depth_ratio=float(DEPTH)
+    )
 
 
 @pytest.mark.parametrize("width", [32, 48, 256])
@@ -64,7 +67,7 @@ def test_three_steps_of_adam_equal_the_packages(width):
         Tensor("1", "hidden", (width, width)),
         Tensor("2", "readout", (width, OUTPUTS)),
     ]
-    applied = scalings("umup", "adam", "full_alignment", tensors, width_ratio=1.0)
+    applied = scalings("umup", OPTIMIZERS["adam"].update, "full_alignment", tensors, width_ratio=1.0)
     network = torch.nn.Sequential(
         uu.Linear(INPUTS, width, bias=False),
         uu.Linear(width, width, bias=False),

@@ -9,8 +9,8 @@ from muster.data import write_dataset
 from muster.data.sparse_features import SparseFeaturesOptions, stream
 from muster.experiments import Context
 from muster.fitting.closed_forms.base import CLOSED_FORMS
+from muster.training.cell import TrainCell
 from muster.training.engine import train
-from muster.training.train import TrainCell
 from tests.statistical.test_regression_laws import decide, formula
 
 NAME = "unrepresented_variance"

@@ -142,6 +142,8 @@ def _show_parameterization(args: Namespace) -> None:
     from pydantic import ValidationError
 
     from muster.config.load import problems
+    from muster.models import SHAPES
+    from muster.optimizers import OPTIMIZERS
     from muster.parameterizations import (
         PARAMETERIZATIONS,
         branch_multiplier,
@@ -149,37 +151,44 @@ def _show_parameterization(args: Namespace) -> None:
         render_table,
         shape_ratios,
     )
-    from muster.training.train import TrainCell, tensors
+    from muster.training.cell import TrainCell, factors, tensors
 
     table = PARAMETERIZATIONS[args.name]
+    shape = SHAPES[args.family]
     named = ("optimizer", "rule", "width", "base_width", "depth", "base_depth", "data", "family", "norm", "bias",
-             "branch_exponent", "block_layers", "epsilon_rule", "decay_rule")  # fmt: skip
+             "branch_exponent", "block_layers", "epsilon_rule", "decay_rule", "weight_decay")  # fmt: skip
     given = {name: value for name in named if (value := getattr(args, name)) is not None}
-    settings = {"parameterization": args.name, "seed": 0, "steps": 1, "log2_lr": [0.0], **given}
+    given |= {"epsilon": args.eps} if args.eps is not None else {}
+    settings = {"parameterization": args.name, "seed": 0, "steps": 1, "log2_lr": [0.0], **shape.example, **given}
+    settings |= _assigned(args.set)
     try:
         cell = TrainCell.model_validate(settings)
     except ValidationError as error:
         raise problems(error, TrainCell, settings, Path("muster show parameterization"))[0] from None
     trained = tensors(cell)
     width_ratio, depth_ratio = shape_ratios(cell)
+    optimizer = OPTIMIZERS[cell.optimizer]
     rows = effective_table(
         args.name,
-        cell.optimizer,
+        optimizer.update,
         cell.rule,
         trained,
         width_ratio,
         args.lr,
-        eps=args.eps,
-        weight_decay=args.weight_decay,
+        eps=cell.epsilon,
+        weight_decay=cell.weight_decay,
         depth_ratio=depth_ratio,
         alpha=cell.branch_exponent,
         epsilon_rule=cell.epsilon_rule,
         decay_rule=cell.decay_rule,
+        factors=factors(cell),
     )
     print(table.summary)
     base = "no base shape" if table.unit else f"base {cell.base_width} × {cell.base_depth} (where it equals sp)"
     print(f"family {cell.family}, width {cell.width}, depth {cell.depth}, {base}")
     print(f"{cell.optimizer}, rule {cell.rule}, epsilon_rule {cell.epsilon_rule}, decay_rule {cell.decay_rule}")
+    update = optimizer.update
+    print(f"its steps ∝ lr·|gradient|^{update.gradient:g}·|w|^{update.weight:g}, its weight decay is {optimizer.decay}")
     if any(tensor.branch for tensor in trained):
         print(f"residual branches × {branch_multiplier(cell):.4g}")
     print(f"\n{render_table(rows)}")
@@ -187,6 +196,19 @@ def _show_parameterization(args: Namespace) -> None:
     print("n: width, L: depth, over the base shape" if not table.unit else "n: fan-in, L: depth, both absolute")
     for note in table.notes:
         print(f"- {note}")
+
+
+def _assigned(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings written as NAME=VALUE, a value as in YAML. Raises MusterError for another form."""
+    import yaml
+
+    found = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise MusterError("muster show parameterization --set", f"found {text!r}", "Write NAME=VALUE")
+        found[name] = yaml.safe_load(value)
+    return found
 
 
 def _show_dataset(args: Namespace) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 from muster import __version__
 from muster.errors import MusterError
 from muster.jobs.warm import forward
+from muster.registry import REGISTRIES
 
 SCALES = ("smoke", "laptop", "paper")
-KINDS = ("studies", "claims", "experiments", "parameterizations", "rules", "optimizers", "families", "activations",
-         "datasets", "schedules", "losses", "probes", "readers", "transforms", "estimators", "closed_forms",
-         "plots")  # fmt: skip
+KINDS = ("studies", "claims", *REGISTRIES)
 
 ABOUT = """\
 muster runs families of small networks, fits how their best hyperparameters and features scale with width and depth,
@@ -141,7 +140,8 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show config --scale smoke\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
         "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay\n"
-        "  muster show parameterization completep --family resmlp --depth 24 --norm layer",
+        "  muster show parameterization completep --family resmlp --depth 24 --norm layer\n"
+        "  muster show parameterization umup --family transformer --set heads=8 attention_scale=inverse",
     )  # fmt: skip
     show.add_argument("what", choices=("study", "claim", "estimator", "parameterization", "dataset", "config"))
     show.add_argument("name", nargs="?", help="its name (not for config)")
@@ -154,16 +154,19 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     table.add_argument("--depth", type=_positive, default=3, help="hidden layers, or residual blocks (default: 3)")
     table.add_argument("--base-depth", type=_positive, default=3, help="base depth (default: 3)")
     table.add_argument("--family", default="mlp", help="family of networks (default: mlp)")
-    table.add_argument("--norm", choices=("none", "layer"), default="none", help="layer normalization (default: none)")
+    table.add_argument("--norm", choices=("none", "layer", "rms"), help="normalization (default: the family's)")
     table.add_argument("--bias", action="store_true", help="with biases")
     table.add_argument("--block-layers", type=int, choices=(1, 2), help="layers of a residual block")
     table.add_argument("--branch-exponent", type=float, help="α of the branches' multiplier depth^(−α), if another")
     table.add_argument("--epsilon-rule", help="rule for ε (default: the parameterization's)")
     table.add_argument("--decay-rule", help="rule for weight decay (default: the parameterization's)")
-    table.add_argument("--data", default="mnist1d", help="data set that gives the outer shapes (default: mnist1d)")
+    table.add_argument("--data", help="data set that gives the outer shapes (default: one that the family takes)")
     table.add_argument("--lr", type=float, default=1.0, help="learning rate at the base shape (default: 1)")
-    table.add_argument("--eps", type=float, default=1e-8, help="ε at the base shape (default: 1e-8)")
+    table.add_argument("--eps", type=float, help="ε at the base shape (default: the optimizer's)")
     table.add_argument("--weight-decay", type=float, default=0.0, help="weight decay at the base shape (default: 0)")
+    table.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="any other setting of `experiment: train`"
+    )
 
     plan = _add(
         commands, "plan", "inspect:plan", "Say what a study would run: cells, members, FLOPs and time",

@@ -1,19 +1,8 @@
 """Data sets by name: `DATASETS`, and the functions that make, write, load and describe them.
 
-Adding one: a module with an `Options` model and a `build` function that registers a `Dataset`, imported below.
+Adding one: a module of this package with an `Options` model and a `build` function, which registers a `Dataset`.
 """
 
-from muster.data import (
-    digits,
-    fashion_mnist,
-    hf_text,
-    mnist1d,
-    modular_addition,
-    python_text,
-    sparse_features,
-    teacher,
-    text_file,
-)
 from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Raw, validate
 from muster.data.prepared import dataset_key, describe, dimensions, load_dataset, load_manifest, prepare, write_dataset
 
@@ -26,19 +15,10 @@ __all__ = [
     "Raw",
     "dataset_key",
     "describe",
-    "digits",
     "dimensions",
-    "fashion_mnist",
-    "hf_text",
     "load_dataset",
     "load_manifest",
-    "mnist1d",
-    "modular_addition",
     "prepare",
-    "python_text",
-    "sparse_features",
-    "teacher",
-    "text_file",
     "validate",
     "write_dataset",
 ]

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from muster.errors import MusterError
 from muster.registry import Registry
+from muster.settings import Settings
 
 Task = Literal["classification", "regression", "next_token"]
 Stream = Callable[[Any, np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
@@ -63,6 +65,7 @@ class Raw:
 class Dataset:
     """A registered data set.
 
+    axes: options that a cell may be given beside `data_options`, so that a grid can vary them.
     local: options that say where bytes lie, not which bytes; they stay out of the key and the manifest.
     standardise: whether inputs, and targets of a regression, are shifted and scaled to mean 0 and variance 1.
     stream: (options, generator, count) → fresh inputs and targets, for a distribution that training need not sample
@@ -75,6 +78,7 @@ class Dataset:
     build: Callable[[Any], Raw]
     licence: str
     source: str
+    axes: tuple[str, ...] = ()
     local: frozenset[str] = field(default=frozenset())
     standardise: bool = True
     stream: Stream | None = None
@@ -83,8 +87,23 @@ class Dataset:
     def __doc__(self) -> str:  # type: ignore[override]
         return self.summary
 
+    @property
+    def settings(self) -> type[BaseModel]:
+        """The axes as settings of a cell, absent unless it gives them."""
+        return _axes(self.options, self.axes)
 
-DATASETS: Registry[Dataset] = Registry("data set")
+
+@cache
+def _axes(options: type[Options], names: tuple[str, ...]) -> type[BaseModel]:
+    fields = {}
+    for name in names:
+        info = options.model_fields[name]
+        meaning = f"{info.description}: option `{name}`, as an axis"
+        fields[name] = (Annotated[info.annotation, *info.metadata] | None, Field(None, description=meaning))
+    return create_model("Axes", __base__=Settings, **fields)  # type: ignore[call-overload]
+
+
+DATASETS: Registry[Dataset] = Registry("data set", modules=("muster.data",))
 
 
 def validate(name: str, options: dict[str, Any] | None) -> Options:

@@ -58,5 +58,6 @@ DATASETS.register("hf_text")(
         build=build,
         licence="that of the data set: see its card on the hub",
         source="the Hugging Face hub: the data set named in data_options.dataset",
+        axes=("context",),
     )
 )

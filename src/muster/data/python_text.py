@@ -36,5 +36,6 @@ DATASETS.register("python_text")(
         build=build,
         licence="PSF-2.0",
         source="the .py files of the running Python's standard library, without tests and installed packages",
+        axes=("context",),
     )
 )

@@ -82,6 +82,7 @@ DATASETS.register("sparse_features")(
         build=build,
         licence="MIT (muster's own code)",
         source="generated",
+        axes=("features", "decay"),
         standardise=False,
         stream=stream,
     )

@@ -74,5 +74,6 @@ DATASETS.register("teacher")(
         build=build,
         licence="MIT (muster's own code)",
         source="generated",
+        axes=("features",),
     )
 )

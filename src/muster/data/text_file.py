@@ -58,5 +58,6 @@ DATASETS.register("text_file")(
         build=build,
         licence="that of the file",
         source="the file named in data_options.path",
+        axes=("context",),
     )
 )

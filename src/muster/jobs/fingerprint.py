@@ -33,6 +33,7 @@ NOT_FOLLOWED = (
     "muster.fitting",
     "muster.plan",
     "muster.registry",
+    "muster.settings",
     "muster.tables",
 )
 

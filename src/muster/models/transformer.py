@@ -14,10 +14,9 @@ from torch.nn import functional
 
 from muster.models.base import Site
 from muster.models.mlp import Weights
-from muster.models.shapes.transformer import layout, tensors
+from muster.models.shapes.transformer import attention_scale, layout, tensors, tied_multiplier
 from muster.models.transformer_workspace import HAND_WRITTEN, NORM_EPSILON, Workspace, lookup
-from muster.parameterizations.depth import branch_multiplier, shape_ratios
-from muster.parameterizations.tables import PARAMETERIZATIONS
+from muster.parameterizations.depth import branch_multiplier
 
 ROTARY_BASE = 10000.0
 LONGEST_BY_HAND = 256  # positions; the hand-written pass keeps every attention weight
@@ -57,13 +56,9 @@ class Transformer:
         self.norm, self.bias, self.gains = cell.norm, cell.bias, bool(cell.gains)
         self.qk_norm, self.tied = bool(cell.qk_norm), bool(cell.tied)
         self.rotary = cell.positions == "rotary"
-        exponent = -1.0 if cell.attention_scale == "inverse" else -0.5
-        self.attention_scale = self.layout.head_width**exponent
+        self.attention_scale = attention_scale(cell, self.layout).value
         self.branch_multiplier = branch_multiplier(cell)
-        # Tied weights as a readout start with the standard deviation that an own readout would have.
-        ratio = shape_ratios(cell)[0]
-        decline = ratio ** -PARAMETERIZATIONS[cell.parameterization].readout_scale
-        self.tied_multiplier = cell.readout_gain * decline / math.sqrt(cell.width / ratio)
+        self.tied_multiplier = tied_multiplier(cell, self.layout).value
         self.tensors = tensors(cell, in_features, out_features)
 
     def sites(self, w: Weights, multiplier: Mapping[str, float], x_ExBxT: Tensor) -> list[Site]:

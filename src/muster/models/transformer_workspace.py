@@ -5,15 +5,13 @@ its result or the matrix that follows, h·diag(g) W = h (diag(g) W), whichever i
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from muster.models.mlp import LossGradient, Weights
-
-if TYPE_CHECKING:
-    from muster.models.transformer import Transformer
+from muster.models.shapes.transformer import Layout
 
 NORM_EPSILON = 1e-5
 _aten = torch.ops.aten
@@ -75,10 +73,22 @@ class Read(NamedTuple):
     matrix: Tensor
 
 
+class Network(Protocol):
+    """What of a transformer decides its forward pass, beside its weights."""
+
+    layout: Layout
+    blocks: range
+    gains: bool
+    tied: bool
+    attention_scale: float
+    branch_multiplier: float
+    tied_multiplier: float
+
+
 class Workspace:
     """Buffers of one stack. The stream has one after every branch, its gradient a single one, updated in place."""
 
-    def __init__(self, model: "Transformer", w: Weights, multiplier: Mapping[str, float], batch: int):
+    def __init__(self, model: Network, w: Weights, multiplier: Mapping[str, float], batch: int):
         self.model, self.multiplier = model, multiplier
         size, like = model.layout, w["token"]
         self.unit = HAND_WRITTEN[size.feedforward]

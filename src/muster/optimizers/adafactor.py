@@ -1,15 +1,29 @@
 """Adafactor: factored second moments and steps relative to the weights' own size."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from pydantic import Field
 
+from muster.optimizers import OPTIMIZERS
 from muster.optimizers.base import Optimizer
+from muster.parameterizations.tables import Update
+from muster.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SMALLEST_SCALE = 1e-3  # ε₂ of Shazeer & Stern 2018, Algorithm 4, and torch's default
 
 
+class AdafactorSettings(Settings):
+    """The hyperparameters of Adafactor."""
+
+    epsilon: float = Field(1e-15, ge=0, description="ε₁ at the base shape, the least root of the second moment")
+    adafactor_clip: float = Field(1.0, gt=0, description="Update clipping threshold d")
+
+
+@OPTIMIZERS.register("adafactor")
 class Adafactor(Optimizer):
     """Adafactor (Shazeer & Stern 2018, Algorithm 4), relative step min(lr, 1/√t): `torch.optim.Adafactor`.
 
@@ -17,7 +31,9 @@ class Adafactor(Optimizer):
     wide networks and so breaks the scale invariance that the exponent tables assume; ours is 1e-15.
     """
 
-    default_epsilon = 1e-15
+    update = Update(gradient=0, weight=1)
+    settings = AdafactorSettings
+    decay = "decoupled"
 
     def __init__(self, weights, hyper, cell):
         super().__init__(weights, hyper, cell)
@@ -26,14 +42,14 @@ class Adafactor(Optimizer):
                 self.state[f"row.{name}"] = w.new_zeros(*w.shape[:2], 1)
                 self.state[f"col.{name}"] = w.new_zeros(len(w), 1, w.shape[2])
             else:
-                self.state[f"var.{name}"] = torch.zeros_like(w)
+                self.state[f"var.{name}"] = w.new_zeros(w.shape)
 
     def bind(self) -> None:
         self._lr = {name: self.per_member(self.hyper[name].lr, w) for name, w in self.weights.items()}
         self._eps = {name: self.per_member(self.hyper[name].eps, w) for name, w in self.weights.items()}
         self._decay = {name: self.per_member(self.hyper[name].weight_decay, w) for name, w in self.weights.items()}
 
-    def step(self, gradients: Mapping[str, Tensor], schedule: float) -> None:
+    def step(self, gradients: Mapping[str, "Tensor"], schedule: float) -> None:
         self.step_count += 1
         forget = self.step_count ** (-0.8)
         for name, w in self.weights.items():

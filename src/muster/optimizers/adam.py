@@ -5,26 +5,46 @@ One fused call per member and distinct set of numbers reads and writes each arra
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from pydantic import Field
 
+from muster.optimizers import OPTIMIZERS
 from muster.optimizers.base import Optimizer
+from muster.parameterizations.tables import Update
+from muster.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
+class AdamSettings(Settings):
+    """The hyperparameters of Adam and AdamW."""
+
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of the second moment")
+    epsilon: float = Field(1e-8, ge=0, description="ε at the base shape, added to the root of the second moment")
+
+
+@OPTIMIZERS.register("adam")
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015) with coupled weight decay: `torch.optim.Adam`."""
 
-    default_epsilon = 1e-8
-    kernel = staticmethod(torch._fused_adam_)
+    update = Update(gradient=0, weight=0)
+    settings = AdamSettings
+    decay = "coupled"
+    kernel = "_fused_adam_"  # of torch
 
     def __init__(self, weights, hyper, cell):
         super().__init__(weights, hyper, cell)
         for moment in ("m", "v"):
-            self.state |= {f"{moment}.{name}": torch.zeros_like(w) for name, w in weights.items()}
+            self.state |= {f"{moment}.{name}": w.new_zeros(w.shape) for name, w in weights.items()}
 
     def bind(self) -> None:
+        import torch
+
         first = next(iter(self.weights.values()))
+        self._kernel = getattr(torch, self.kernel)
         self._step = torch.zeros((), dtype=torch.float32, device=first.device)
         groups: dict[tuple, list[tuple[str, int]]] = {}
         for name in self.weights:
@@ -45,14 +65,14 @@ class Adam(Optimizer):
         self._views: dict[int, list[Tensor]] = {}
         self._gradients: Mapping[str, Tensor] | None = None
 
-    def step(self, gradients: Mapping[str, Tensor], schedule: float) -> None:
+    def step(self, gradients: Mapping[str, "Tensor"], schedule: float) -> None:
         self.step_count += 1
         self._step.fill_(self.step_count)
         if gradients is not self._gradients:
             self._views = {i: [gradients[n][e] for n, e in group[2]] for i, group in enumerate(self._groups)}
             self._gradients = gradients
         for i, ((lr, eps, decay), w, _, m, v, steps) in enumerate(self._groups):
-            self.kernel(
+            self._kernel(
                 w,
                 self._views[i],
                 m,
@@ -68,11 +88,12 @@ class Adam(Optimizer):
                 maximize=False,
             )
 
-    def second_moment(self, name: str) -> Tensor:
+    def second_moment(self, name: str) -> "Tensor":
         """Bias-corrected v̂ of a weight tensor, [E, ...]; needs at least one step."""
         return self.state[f"v.{name}"] / (1 - self.cell.beta2**self.step_count)
 
 
+@OPTIMIZERS.register("adamw")
 class AdamW(Adam):
     """Adam with decoupled weight decay, coupled to the learning rate: `torch.optim.AdamW`.
 
@@ -80,7 +101,9 @@ class AdamW(Adam):
     w_i ← w_i + ηλ (1 − 1/‖w_i‖) w_i (Liu, Liu & Gore 2025, with their code); vectors are left alone.
     """
 
-    kernel = staticmethod(torch._fused_adamw_)
+    decay = "decoupled"
+    negative_decay = True
+    kernel = "_fused_adamw_"
 
     def bind(self) -> None:
         super().bind()
@@ -90,7 +113,9 @@ class AdamW(Adam):
             if min((h := self.hyper[name]).weight_decay) < 0 and w.dim() == 3
         ]
 
-    def step(self, gradients: Mapping[str, Tensor], schedule: float) -> None:
+    def step(self, gradients: Mapping[str, "Tensor"], schedule: float) -> None:
+        import torch
+
         for w, rate in self._growing:
             norm = w.norm(dim=2, keepdim=True).clamp_(min=torch.finfo(w.dtype).tiny)
             w.mul_(1 + rate * schedule * (1 - 1 / norm))

@@ -1,10 +1,18 @@
-"""What the engine asks of an optimizer."""
+"""What an optimizer declares, and what the engine asks of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from pydantic import BaseModel
+
+from muster.parameterizations.tables import Update
+from muster.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Decay = Literal["coupled", "decoupled"]
 
 
 @dataclass
@@ -17,11 +25,19 @@ class Hyper:
 
 
 class Optimizer:
-    """Updates stacked weights {name: [E, ...]} in place. All state is stacked: members can be dropped and resumed."""
+    """Updates stacked weights {name: [E, ...]} in place. All state is stacked: members can be dropped and resumed.
 
-    default_epsilon = 0.0
+    update: how its step scales, from which every parameterization has its rates. settings: its hyperparameters; one
+    named `epsilon` is scaled by a cell's epsilon_rule. decay: coupled, λw is added to the gradient; decoupled, w
+    shrinks by ηλw beside the step. negative_decay: whether λ below 0 means something, and what is in its docstring.
+    """
 
-    def __init__(self, weights: Mapping[str, Tensor], hyper: Mapping[str, Hyper], cell):
+    update: ClassVar[Update]
+    settings: ClassVar[type[BaseModel]] = Settings
+    decay: ClassVar[Decay]
+    negative_decay: ClassVar[bool] = False
+
+    def __init__(self, weights: Mapping[str, "Tensor"], hyper: Mapping[str, Hyper], cell: Any):
         self.weights, self.hyper, self.cell = weights, hyper, cell
         self.state: dict[str, Tensor] = {}
         self.step_count = 0
@@ -29,9 +45,9 @@ class Optimizer:
     def bind(self) -> None:
         """Called whenever tensors were replaced: build what depends on their storage."""
 
-    def step(self, gradients: Mapping[str, Tensor], schedule: float) -> None:
+    def step(self, gradients: Mapping[str, "Tensor"], schedule: float) -> None:
         raise NotImplementedError(type(self).__name__)
 
-    def per_member(self, numbers: list[float], like: Tensor) -> Tensor:
+    def per_member(self, numbers: list[float], like: "Tensor") -> "Tensor":
         """[E, 1, ...] so that it broadcasts against a stacked tensor."""
-        return torch.tensor(numbers, dtype=like.dtype, device=like.device).view(-1, *[1] * (like.dim() - 1))
+        return like.new_tensor(numbers).view(-1, *[1] * (like.dim() - 1))

@@ -1,14 +1,15 @@
-"""Parameterizations as tables of exponents per role and optimizer, relative to a base shape.
+"""Parameterizations as tables of exponents per role, relative to a base shape.
 
 `scalings` gives an engine the numbers for each tensor; `effective_table` and `render_table` show them to the user.
-Names live in the registries PARAMETERIZATIONS, RULES, EPSILON_RULES, DECAY_RULES, ROLES and UPDATES (optimizers).
+Names live in the registries PARAMETERIZATIONS, RULES, EPSILON_RULES, DECAY_RULES and ROLES; how an optimizer's step
+scales is its own `Update`.
 """
 
 from muster.parameterizations.depth import branch_multiplier, shape_ratios
 from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, RULES
-from muster.parameterizations.scaling import Exponents, Scaling, Tensor, exponents, scalings
+from muster.parameterizations.scaling import Exponents, Factor, Scaling, Tensor, exponents, scalings
 from muster.parameterizations.show import effective_table, render_table
-from muster.parameterizations.tables import AB, PARAMETERIZATIONS, ROLES, UPDATES, Parameterization, Power, Role, Update
+from muster.parameterizations.tables import AB, PARAMETERIZATIONS, ROLES, Parameterization, Power, Role, Update
 
 __all__ = [
     "AB",
@@ -17,8 +18,8 @@ __all__ = [
     "PARAMETERIZATIONS",
     "ROLES",
     "RULES",
-    "UPDATES",
     "Exponents",
+    "Factor",
     "Parameterization",
     "Power",
     "Role",

@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 from muster.errors import MusterError
 from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, ONE_RATE, RULES, branch_rate
-from muster.parameterizations.tables import PARAMETERIZATIONS, ROLES, UPDATES, Parameterization, Power
+from muster.parameterizations.tables import PARAMETERIZATIONS, ROLES, Parameterization, Power, Update
 
 # What the initial entries are before they are scaled; `zeros` have no scale.
 _INITS = {"normal": 1.0, "ones": 1.0, "zeros": 0.0}
-# Unit scaling's rates hold for steps that do not see the gradient's size.
-_UNIT_OPTIMIZERS = ("adam", "adamw")
 
 
 class Tensor(NamedTuple):
@@ -44,6 +42,19 @@ class Tensor(NamedTuple):
         return self.shape[-1] if self.role == "embedding" else self.fan_in
 
 
+class Factor(NamedTuple):
+    """A factor of the forward pass that belongs to no tensor: `value` is ∝ n^(−a) in the width n.
+
+    shape: of what it multiplies, as far as width decides it.
+    """
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    value: float
+    a: float
+
+
 class Scaling(NamedTuple):
     """Numbers for one tensor: W = multiplier · w enters the forward pass, w is trained.
 
@@ -70,7 +81,7 @@ class Exponents(NamedTuple):
 
 def exponents(
     table: Parameterization,
-    optimizer: str,
+    update: Update,
     rule: str,
     role: str,
     *,
@@ -82,7 +93,6 @@ def exponents(
     """Exponents of one role, inside a residual branch or not; arguments and errors as in `scalings`."""
     row = table.row(role)
     standard_b = 0.0 if table.unit else 0.5 * ROLES[role].wide_fan_in
-    update = UPDATES[optimizer]
     chosen = table.branch_exponent if alpha is None else alpha
     follows_depth = branch and chosen is not None and rule not in ONE_RATE
     rate = Power(RULES[rule](table, update, role), branch_rate(update, chosen or 0.0) if follows_depth else 0.0)
@@ -97,7 +107,7 @@ def exponents(
 
 def scalings(
     parameterization: str,
-    optimizer: str,
+    update: Update,
     rule: str,
     tensors: Sequence[Tensor],
     *,
@@ -109,25 +119,25 @@ def scalings(
 ) -> dict[str, Scaling]:
     """The scaling of each tensor, by name, relative to a base shape where every parameterization is the standard one.
 
-    width_ratio = width/base_width and depth_ratio = depth/base_depth, both positive; `shape_ratios` has them for a
-    cell. alpha: exponent of the multiplier depth^(−alpha) of residual branches, the parameterization's own if None;
-    tensors with `branch` get the rates that go with it. Formulas: `stable_rate`, `branch_rate` and the other rules on
-    the exponents in PARAMETERIZATIONS (Everett et al. 2024, Table 1; Yang, Hu et al. 2022, Tables 3, 8 and 9; Dey et
-    al. 2025, Table 1). Unit scaling (umup) has no base shape and reads widths off the tensors.
-    `constant_product` makes decay, too, the same in every form of one parameterization for sgd, momentum, adamw and
-    adafactor; not for adam, whose L2 penalty passes through the normalization of the gradient.
+    update: how the optimizer's step scales. width_ratio = width/base_width and depth_ratio = depth/base_depth, both
+    positive; `shape_ratios` has them for a cell. alpha: exponent of the multiplier depth^(−alpha) of residual branches,
+    the parameterization's own if None; tensors with `branch` get the rates that go with it. Formulas: `stable_rate`,
+    `branch_rate` and the other rules on the exponents in PARAMETERIZATIONS (Everett et al. 2024, Table 1; Yang, Hu et
+    al. 2022, Tables 3, 8 and 9; Dey et al. 2025, Table 1). Unit scaling (umup) has no base shape and reads widths off
+    the tensors. `constant_product` makes decay, too, the same in every form of one parameterization; not for adam,
+    whose L2 penalty passes through the normalization of the gradient.
 
     Raises MusterError for an unknown name, role or init, a ratio or dimension that is not positive, repeated names, and
-    an optimizer or rule for which unit scaling has no rates.
+    an update or rule for which unit scaling has no rates.
     """
     table = PARAMETERIZATIONS[parameterization]
     _check(tensors, width_ratio, depth_ratio)
     if table.unit:
-        _check_unit(parameterization, optimizer, rule)
+        _check_unit(parameterization, update, rule)
     rules = {"epsilon_rule": epsilon_rule, "decay_rule": decay_rule}
     result = {}
     for tensor in tensors:
-        powers = exponents(table, optimizer, rule, tensor.role, branch=tensor.branch, alpha=alpha, **rules)
+        powers = exponents(table, update, rule, tensor.role, branch=tensor.branch, alpha=alpha, **rules)
         size = tensor.unit_size if table.unit else width_ratio
         factors = Scaling(*(power.at(size, depth_ratio) for power in powers))
         standard = _INITS[tensor.init] * tensor.gain / math.sqrt(tensor.fan_in)
@@ -143,10 +153,10 @@ def scalings(
     return result
 
 
-def _check_unit(parameterization: str, optimizer: str, rule: str) -> None:
-    if optimizer in UPDATES and optimizer not in _UNIT_OPTIMIZERS:
-        remedy = f"Optimizers with rates: {', '.join(_UNIT_OPTIMIZERS)}"
-        raise MusterError("optimizer", f"{parameterization} has no rates for {optimizer}", remedy)
+def _check_unit(parameterization: str, update: Update, rule: str) -> None:
+    if not update.scale_free:
+        found = f"{parameterization} has no rates for steps ∝ |gradient|^{update.gradient:g}·|w|^{update.weight:g}"
+        raise MusterError("optimizer", found, "Choose one whose steps see neither size, such as adam")
     if rule == "global":
         remedy = "Choose full_alignment for its own rates, or constant"
         raise MusterError("rule", f"{parameterization} has no base shape to which one rate could be relative", remedy)

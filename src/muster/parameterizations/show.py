@@ -4,36 +4,39 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from muster.parameterizations.scaling import Tensor, exponents, scalings
-from muster.parameterizations.tables import PARAMETERIZATIONS
+from muster.parameterizations.scaling import Factor, Tensor, exponents, scalings
+from muster.parameterizations.tables import PARAMETERIZATIONS, Update
 
 
 def effective_table(
     parameterization: str,
-    optimizer: str,
+    update: Update,
     rule: str,
     tensors: Sequence[Tensor],
     width_ratio: float,
     lr: float = 1.0,
     *,
-    eps: float = 1.0,
+    eps: float | None = 1.0,
     weight_decay: float = 1.0,
     depth_ratio: float = 1.0,
     alpha: float | None = None,
     epsilon_rule: str = "constant",
     decay_rule: str = "constant_product",
+    factors: Sequence[Factor] = (),
 ) -> list[dict[str, Any]]:
-    """One row a tensor: what is applied to it, and the exponents of the width and depth ratios behind it.
+    """One row a tensor: what is applied to it, and the exponents of the width and depth ratios behind it; then one a
+    factor that belongs to no tensor, which has a multiplier alone, and None elsewhere.
 
     effective_init_std is the standard deviation of multiplier·w, init_std that of w; learning_rate, epsilon and
-    weight_decay are `lr`, `eps` and `weight_decay` times the tensor's factors (the factors alone at the defaults).
+    weight_decay are `lr`, `eps` and `weight_decay` times the tensor's factors (the factors alone at the defaults);
+    eps None: the optimizer has none.
     a, b: multiplier ∝ n^(−a), init_std ∝ n^(−b); g: gradient ∝ n^(−g) at initialization; `*_exponent`: the `Power` (x,
     y) of n^x·L^y. Arguments and errors as in `scalings`.
     """
     rules = {"epsilon_rule": epsilon_rule, "decay_rule": decay_rule}
     applied = scalings(
         parameterization,
-        optimizer,
+        update,
         rule,
         tensors,
         width_ratio=width_ratio,
@@ -42,10 +45,10 @@ def effective_table(
         **rules,
     )
     table = PARAMETERIZATIONS[parameterization]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for tensor in tensors:
         scaling = applied[tensor.name]
-        powers = exponents(table, optimizer, rule, tensor.role, branch=tensor.branch, alpha=alpha, **rules)
+        powers = exponents(table, update, rule, tensor.role, branch=tensor.branch, alpha=alpha, **rules)
         rows.append(
             {
                 "tensor": tensor.name,
@@ -56,17 +59,28 @@ def effective_table(
                 "init_std": scaling.init_std,
                 "multiplier": scaling.multiplier,
                 "learning_rate": lr * scaling.lr,
-                "epsilon": eps * scaling.eps,
+                "epsilon": None if eps is None else eps * scaling.eps,
                 "weight_decay": weight_decay * scaling.weight_decay,
                 "a": table.row(tensor.role).a,
                 "b": table.row(tensor.role).b,
                 "g": table.gradient(tensor.role),
                 "lr_exponent": powers.lr,
-                "epsilon_exponent": powers.eps,
+                "epsilon_exponent": None if eps is None else powers.eps,
                 "weight_decay_exponent": powers.weight_decay,
             }
         )
-    return rows
+    return rows + [_factor_row(factor) for factor in factors]
+
+
+def _factor_row(factor: Factor) -> dict[str, Any]:
+    known = {
+        "tensor": factor.name,
+        "role": factor.role,
+        "shape": factor.shape,
+        "multiplier": factor.value,
+        "a": factor.a,
+    }
+    return dict.fromkeys(_HEADINGS) | known
 
 
 _HEADINGS = {
@@ -104,6 +118,8 @@ def render_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _text(column: str, value: Any) -> str:
+    if value is None:
+        return "–"
     if column in ("tensor", "role"):
         return str(value)
     if column == "branch":

@@ -1,4 +1,4 @@
-"""Parameterizations, roles and optimizers as data: exponents of the width ratio, from which every rule is computed.
+"""Parameterizations and roles as data: exponents of the width ratio, from which every rule is computed.
 
 Convention (Yang & Hu 2021, Tensor Programs IV, abc-parameterization): a tensor enters the forward pass as
 W = n^(−a)·w, its trainable w is drawn with standard deviation n^(−b), and its learning rate is η·n^(−c).
@@ -36,11 +36,16 @@ class Role(Entry):
 
 
 @dataclass(frozen=True)
-class Update(Entry):
+class Update:
     """How one step of an optimizer scales: |Δw| ∝ η · |gradient|^gradient · |w|^weight."""
 
     gradient: float
     weight: float
+
+    @property
+    def scale_free(self) -> bool:
+        """Whether a step sees the size of neither gradient nor weight, as unit scaling's rates take for granted."""
+        return self.gradient == 0 and self.weight == 0
 
 
 class Power(NamedTuple):
@@ -67,8 +72,8 @@ class Parameterization(Entry):
     branch_exponent: α of the residual branches' multiplier depth^(−α), which also sets the rates inside branches; None
     where depth changes nothing. epsilon_rule, decay_rule: what a cell takes that names none. notes: where the source
     differs from its authors' code, or leaves a choice. unit_rates: unit scaling, which knows no base shape: n is each
-    tensor's own fan-in (an embedding's width) and depth is counted from 1; these exponents of Adam's rate per role then
-    stand for every rule.
+    tensor's own fan-in (an embedding's width) and depth is counted from 1; these exponents of the rate per role,
+    of optimizers like Adam, then stand for every rule.
     """
 
     rows: Mapping[str, AB]
@@ -114,7 +119,6 @@ class Parameterization(Entry):
 
 
 ROLES: Registry[Role] = Registry("role")
-UPDATES: Registry[Update] = Registry("optimizer")
 PARAMETERIZATIONS: Registry[Parameterization] = Registry("parameterization")
 
 for _name, _role in {
@@ -126,15 +130,6 @@ for _name, _role in {
     "fixed": Role("Tensors no dimension of which grows: the readout's bias", wide_fan_in=False, below_readout=False),
 }.items():
     ROLES.register(_name)(_role)
-
-for _name, _update in {
-    "sgd": Update("Gradient descent", gradient=1, weight=0),
-    "momentum": Update("Gradient descent with heavy-ball momentum", gradient=1, weight=0),
-    "adam": Update("Adam: steps free of the gradient's scale", gradient=0, weight=0),
-    "adamw": Update("Adam with decoupled weight decay", gradient=0, weight=0),
-    "adafactor": Update("Adafactor: factored second moments, steps relative to RMS(w)", gradient=0, weight=1),
-}.items():
-    UPDATES.register(_name)(_update)
 
 # Rows input, hidden, readout, as in Everett et al. 2024, Table 1; the three forms of µP as in Yang, Hu et al. 2022,
 # Tables 9, 3 and 8.
@@ -210,8 +205,8 @@ PARAMETERIZATIONS.register("umup")(
             "embeddings: their rate ∝ n^(−½) was found by experiment; µP derives n^0",
             "gains, init_gain: factors of the forward multiplier, as std(w) is 1; the package has them in its "
             "activations and its multipliers α",
-            "gradients: the package rescales the backward pass, which Adam with ε = 0 does not see; only Adam's "
-            "rates are here",
+            "gradients: the package rescales the backward pass, which Adam with ε = 0 does not see; only rates "
+            "for such steps are here",
             "decay: the package's independent λ is our λ·η under constant_product",
         ),
         unit_rates={"input": -0.5, "embedding": -0.5, "hidden": -0.5, "readout": 0, "vector": 0, "fixed": 0},

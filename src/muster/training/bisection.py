@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,26 +19,24 @@ import torch
 from muster.data import load_dataset
 from muster.experiments import Context, Outcome
 from muster.models.graphs import graph_of, path_rate
+from muster.training.cell import TrainCell
+from muster.training.curvature import flatten, largest_eigenvalue, piecewise_product
 from muster.training.device import DTYPES, resolve
 from muster.training.engine import Data, Stack, train
-from muster.training.hessian import flatten, largest_eigenvalue, piecewise_product
-from muster.training.train import TrainCell
-
-if TYPE_CHECKING:
-    from muster.training.stability import StabilityCell
+from muster.training.stability_cell import StabilityCell
 
 
-def stable(found: Outcome, cell: "StabilityCell") -> list[bool]:
+def stable(found: Outcome, cell: StabilityCell) -> list[bool]:
     """Whether each run of a round, in the order of its rates, did not diverge."""
     return (~found.runs["diverged"].astype(bool)).tolist()
 
 
-def learned(found: Outcome, cell: "StabilityCell") -> list[bool]:
+def learned(found: Outcome, cell: StabilityCell) -> list[bool]:
     """Whether each run ended below `loss_below`; a diverged one has no loss."""
     return (found.runs["final_train_loss"] < cell.loss_below).tolist()
 
 
-def accurate(found: Outcome, cell: "StabilityCell") -> list[bool]:
+def accurate(found: Outcome, cell: StabilityCell) -> list[bool]:
     """Whether each run got `accuracy` of the training examples right at one of its probe steps."""
     probes = found.probes[found.probes["probe"] == "train_accuracy"]
     best = probes.groupby("log2_lr")["value"].max()
@@ -75,7 +72,7 @@ def reversals(met: Sequence[bool]) -> int:
     return sum(not before and after for before, after in itertools.pairwise(met))
 
 
-def bracket(cell: "StabilityCell", context: Context) -> Outcome:
+def bracket(cell: StabilityCell, context: Context) -> Outcome:
     """One run row: log2_lr_low and log2_lr_high around the largest rate, infinite on a side without a bound.
 
     Losses are the last that the run at log2_lr_low showed: it may meet `accuracy` and diverge afterwards. A cell none
@@ -129,7 +126,7 @@ def bracket(cell: "StabilityCell", context: Context) -> Outcome:
 
 
 @torch.no_grad()
-def sharpness(cell: "StabilityCell", context: Context) -> float:
+def sharpness(cell: StabilityCell, context: Context) -> float:
     """Largest Hessian eigenvalue of the mean loss over the first training examples, at initialization."""
     assert context.data_dir is not None  # the rounds before have read it
     device = resolve(context.device)

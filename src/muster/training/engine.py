@@ -27,15 +27,17 @@ from muster.optimizers import OPTIMIZERS
 from muster.optimizers.base import Hyper, Optimizer
 from muster.parameterizations.depth import shape_ratios
 from muster.parameterizations.scaling import scalings
-from muster.training import PROBES, checkpoint, schedules
+from muster.settings import given
+from muster.training import checkpoint, schedules
 from muster.training.clipping import clip_gradients
 from muster.training.device import DTYPES, autocast, resolve
 from muster.training.losses import LOSSES
+from muster.training.probes import PROBES
 from muster.training.snapshot import Snapshot
 from muster.training.stacks import most_members
 
 if TYPE_CHECKING:
-    from muster.training.train import TrainCell
+    from muster.training.cell import TrainCell
 
 CHECK_EVERY = 16  # steps between looks at the loss for divergence
 EVALUATION_SLICE = 512  # outputs evaluated at once, of one member
@@ -135,15 +137,15 @@ class Stack:
         self.dtype = DTYPES[context.dtype]
         self.device = data.x.device
         self.loss = LOSSES[cell.loss]
-        self.training_loss = partial(self.loss, z_loss=cell.z_loss) if cell.z_loss else self.loss
+        self.training_loss = partial(self.loss, **given(self.loss, cell))
         self.batches = Batches(data, cell.seed, cell.batch_size)
-        self.schedule = schedules.factors(cell.schedule, cell.steps, cell.warmup_fraction, cell.decay_fraction)
+        self.schedule = schedules.factors(cell)
         self.model: Any = FAMILIES[cell.family](cell, data.x.shape[1], data.outputs)
         optimizer: type[Optimizer] = OPTIMIZERS[cell.optimizer]
         width_ratio, depth_ratio = shape_ratios(cell)
         self.scaling = scalings(
             cell.parameterization,
-            cell.optimizer,
+            optimizer.update,
             cell.rule,
             self.model.tensors,
             width_ratio=width_ratio,
@@ -153,7 +155,7 @@ class Stack:
             decay_rule=cell.decay_rule,
         )
         self.multiplier = {name: s.multiplier for name, s in self.scaling.items()}
-        epsilon = optimizer.default_epsilon if cell.epsilon is None else cell.epsilon
+        epsilon = cell.epsilon or 0.0  # None where the optimizer has none
         self.weights = self.initial(self.members)
         hyper = {
             name: Hyper(

@@ -10,7 +10,7 @@ from muster.jobs import fingerprint as fingerprints
 from muster.jobs.fingerprint import cell_fingerprint, dataset_fingerprint, fingerprint, followed
 from muster.registry import Registry
 from muster.sampling.relu_chain import ReluChainCell
-from muster.training.train import TrainCell
+from muster.training.cell import TrainCell
 
 
 @pytest.fixture
@@ -90,15 +90,16 @@ def test_a_cell_depends_on_the_engine_and_on_what_it_chooses(monkeypatch: pytest
     modules = modules_of(monkeypatch, "train", train_cell(optimizer="adam", probes=["ntk"]))
     shared = {"training.engine", "training.losses", "training.schedules", "optimizers.base", "models.base"}
     tables = {"parameterizations.tables", "parameterizations.rules", "parameterizations.scaling"}
-    chosen = {"models.mlp", "models.activations", "optimizers.adam", "training.probes"}
+    chosen = {"models.mlp", "models.activations", "optimizers.adam", "training.probes.kernel"}
     assert {f"muster.{name}" for name in shared | tables | chosen} <= set(modules)
-    others = {"optimizers.sgd", "optimizers.adafactor", "training.train", "models", "optimizers", "training"}
+    others = {"optimizers.sgd", "optimizers.adafactor", "training.train", "training.cell", "models", "optimizers"}
     assert not {f"muster.{name}" for name in others} & set(modules)
     assert not [name for name in modules if name.startswith(("muster.data", "muster.fitting", "muster.plots"))]
 
 
 def test_probes_that_a_cell_does_not_take_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "muster.training.probes" not in modules_of(monkeypatch, "train", train_cell())
+    modules = modules_of(monkeypatch, "train", train_cell())
+    assert [name for name in modules if ".probes" in name] == ["muster.training.probes.base"]
 
 
 def test_cells_that_choose_alike_share_a_fingerprint_and_others_do_not() -> None:
@@ -118,7 +119,7 @@ def test_planning_finds_the_code_without_importing_torch() -> None:
 
     code = (
         "import sys; from muster.jobs.fingerprint import cell_fingerprint; "
-        "from muster.training.train import TrainCell; "
+        "from muster.training.cell import TrainCell; "
         "cell_fingerprint('train', TrainCell(width=8, seed=0, steps=1, log2_lr=[-5], probes=['ntk'])); "
         "sys.exit('torch' in sys.modules)"
     )
@@ -134,7 +135,8 @@ def test_every_experiment_and_data_set_has_a_fingerprint_of_its_own() -> None:
 
 
 def test_a_registry_knows_the_module_of_entries_that_do_not() -> None:
-    registry: Registry[object] = Registry("thing", {"lazy": "no.such.module:Thing"})
+    registry: Registry[object] = Registry("thing")
+    registry.declare("lazy", "no.such.module:Thing")
     registry.register("number")(3)
     assert registry.module("lazy") == "no.such.module"
     assert registry.module("number") == __name__

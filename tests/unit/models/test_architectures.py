@@ -11,9 +11,11 @@ from muster.experiments import Context
 from muster.models.convnet import Convnet
 from muster.models.dag_mlp import DagMlp
 from muster.models.graphs import chain, path_lengths, path_rate, random_graph
+from muster.optimizers import OPTIMIZERS
 from muster.parameterizations.scaling import scalings
+from muster.training.cell import TrainCell, tensors
 from muster.training.engine import Data, Stack
-from muster.training.train import TrainCell, cost, tensors
+from muster.training.train import cost
 
 INPUTS, OUTPUTS, BATCH = 11, 4, 16
 RATES = [-8.0, -6.0, -4.0]
@@ -79,7 +81,7 @@ def test_a_full_graph_has_every_edge_and_graphs_follow_their_seed():
 
 def numbers(c, names):
     scaling = scalings(
-        c.parameterization, c.optimizer, c.rule, tensors_of(c), width_ratio=c.width / c.base_width,
+        c.parameterization, OPTIMIZERS[c.optimizer].update, c.rule, tensors_of(c), width_ratio=c.width / c.base_width,
         depth_ratio=c.depth / c.base_depth,
     )  # fmt: skip
     return [scaling[name] for name in names]

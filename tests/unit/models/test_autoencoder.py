@@ -9,9 +9,9 @@ from muster.data import Arrays, dataset_key, prepare
 from muster.data.sparse_features import LARGEST, SparseFeaturesOptions, probabilities, stratified, stream
 from muster.errors import MusterError
 from muster.experiments import Context
-from muster.training import representation
+from muster.training.cell import TrainCell
 from muster.training.engine import Batches, Data, Stack
-from muster.training.train import TrainCell
+from muster.training.probes import representation
 
 F64 = Context(dtype="float64")
 SPARSE = {"train": 64, "heldout": 96, "features": 12, "decay": 1.5}

@@ -10,8 +10,8 @@ from muster.data import dimensions
 from muster.experiments import Context
 from muster.models.shapes.resmlp import tensors
 from muster.parameterizations import branch_multiplier
+from muster.training.cell import TrainCell
 from muster.training.engine import Data, Stack
-from muster.training.train import TrainCell
 
 F64 = Context(dtype="float64")
 INPUTS, OUTPUTS = 7, 4
@@ -114,7 +114,6 @@ def test_stacked_equals_a_loop_of_torch_optim(optimizer, variant):
     c = cell(
         optimizer=optimizer,
         weight_decay=0.0 if optimizer == "adafactor" else 0.1,
-        epsilon=1e-15 if optimizer == "adafactor" else 1e-8,
         parameterization="depth_mup",
         **variant,
     )
@@ -223,14 +222,15 @@ def test_shifted_parameterizations_give_the_same_run(optimizer, alpha):
 
 def _movement(optimizer: str, alpha: float, depth: int, rule: str, seed: int) -> float:
     """log RMS of the change of the last stream state in one step of the blocks' weights; a loss linear in f."""
+    epsilon = {"epsilon": 1e-16} if optimizer == "adam" else {}
     c = cell(
         optimizer=optimizer, parameterization="mup", branch_exponent=alpha, depth=depth, base_depth=1, width=128,
         base_width=128, init_gain=0.5, activation="tanh", log2_lr=[-12.0], seed=seed,
-        epsilon=1e-16, rule=rule, schedule="constant",
+        rule=rule, schedule="constant", **epsilon,
     )  # fmt: skip
     stack = Stack(c, [0], toy_data(), F64)
     direction = torch.from_numpy(np.random.default_rng(seed).standard_normal((16, OUTPUTS)))
-    stack.loss = lambda f, y: ((f * direction).mean((1, 2)), direction.expand_as(f) / direction.numel())
+    stack.training_loss = lambda f, y: ((f * direction).mean((1, 2)), direction.expand_as(f) / direction.numel())
     x = stack.stacked(stack.data.x[:16])
     readout = f"w{depth + 2}"
     with torch.no_grad():  # one readout for all depths: its draw alone would move the numbers by ten per cent

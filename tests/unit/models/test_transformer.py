@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from muster.experiments import Context
 from muster.training import engine
+from muster.training.cell import TrainCell
 from muster.training.clipping import clip_gradients
 from muster.training.engine import Data, Stack, train_stack
 from muster.training.losses import cross_entropy
-from muster.training.train import TrainCell
 
 F64 = Context(dtype="float64", progress=lambda line: None)
 CONTEXT, VOCABULARY = 8, 11
@@ -308,12 +308,12 @@ def test_evaluation_is_the_mean_over_tokens_without_z_loss(monkeypatch):
         ({"norm": "none"}, "normalizes before each branch"),
         ({"positions": "rotary", "head_width": 3}, "is odd"),
         ({"tied": True, "readout_gain": 0.0}, "would be 0 for ever"),
-        ({"tied": True, "probes": ["alignment"]}, "not with tied"),
-        ({"probes": ["ntk"]}, "one a position"),
+        ({"tied": True, "probes": ["alignment"]}, "needs a matrix of its own in every product"),
+        ({"probes": ["ntk"]}, "needs one output an example"),
         ({"norm": "rms", "family": "resmlp", "head_width": None, "data": "mnist1d", "data_options": {}}, "norm 'rms'"),
         ({"data_options": {"encoding": "bits"}}, "reads tokens"),
         ({"family": "mlp", "data": "mnist1d", "data_options": {}}, "is read by transformer"),
-        ({"loss": "squared_error", "z_loss": 0.1}, "part of the cross-entropy"),
+        ({"loss": "squared_error", "z_loss": 0.1}, "z_loss is read by cross_entropy, not by loss 'squared_error'"),
     ],
 )
 def test_settings_that_make_no_transformer_are_refused(changes, found):

@@ -6,9 +6,11 @@ import pytest
 
 from muster.cli import main
 from muster.errors import MusterError
-from muster.parameterizations import PARAMETERIZATIONS, UPDATES, Tensor, branch_multiplier, scalings, shape_ratios
-from muster.training.train import TrainCell, tensors
+from muster.optimizers import OPTIMIZERS
+from muster.parameterizations import PARAMETERIZATIONS, Tensor, branch_multiplier, scalings, shape_ratios
+from muster.training.cell import TrainCell, tensors
 
+UPDATES = {name: OPTIMIZERS[name].update for name in OPTIMIZERS}
 M_N, M_L = 4.0, 8.0
 NETWORK = [
     Tensor("embedding", "embedding", (50, 256)),
@@ -23,7 +25,7 @@ NETWORK = [
 def applied(name, optimizer="adamw", rule="full_alignment", **options):
     table = PARAMETERIZATIONS[name]
     rules = {"epsilon_rule": table.epsilon_rule, "decay_rule": table.decay_rule}
-    return scalings(name, optimizer, rule, NETWORK, width_ratio=M_N, depth_ratio=M_L, **(rules | options))
+    return scalings(name, UPDATES[optimizer], rule, NETWORK, width_ratio=M_N, depth_ratio=M_L, **(rules | options))
 
 
 def cell(**changes) -> TrainCell:
@@ -62,7 +64,7 @@ def test_the_code_of_completep_scales_epsilon_everywhere():
 
 
 def test_completep_is_mup_but_for_epsilon():
-    mup = scalings("mup_table8", "adamw", "full_alignment", NETWORK, width_ratio=M_N, depth_ratio=M_L)
+    mup = scalings("mup_table8", UPDATES["adamw"], "full_alignment", NETWORK, width_ratio=M_N, depth_ratio=M_L)
     ours = applied("completep", epsilon_rule="constant", decay_rule="constant_product")
     assert ours == mup
     assert all(s._replace(eps=1.0) == mup[name] for name, s in applied("completep").items())
@@ -78,7 +80,7 @@ def test_completep_is_mup_but_for_epsilon():
 def test_rates_inside_branches(optimizer, alpha, power):
     """L^(2α − 1) for SGD, L^(α − 1) for Adam, in every form that has a depth rule and for any α that is asked for."""
     for name in ("depth_mup", "completep", "dmft", "mup", "sp"):
-        base = scalings(name, optimizer, "full_alignment", NETWORK, width_ratio=M_N)
+        base = scalings(name, UPDATES[optimizer], "full_alignment", NETWORK, width_ratio=M_N)
         deep = applied(name, optimizer, alpha=alpha)
         ratios = {key: deep[key].lr / base[key].lr for key in deep}
         inside = {key for key in ratios if next(t for t in NETWORK if t.name == key).branch}
@@ -91,7 +93,7 @@ def test_rates_inside_branches(optimizer, alpha, power):
 )
 def test_depth_changes_nothing_without_a_rule(name):
     for optimizer in UPDATES:
-        flat = scalings(name, optimizer, "full_alignment", NETWORK, width_ratio=M_N, epsilon_rule="scaled")
+        flat = scalings(name, UPDATES[optimizer], "full_alignment", NETWORK, width_ratio=M_N, epsilon_rule="scaled")
         assert applied(name, optimizer, epsilon_rule="scaled") == flat
     assert PARAMETERIZATIONS[name].alpha == 0
 
@@ -105,8 +107,8 @@ def test_rules_of_one_rate_keep_one_rate(rule):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_at_the_base_shape_depth_rules_are_standard(name, optimizer):
     settings = {"epsilon_rule": "completep", "decay_rule": "completep"}
-    sp = scalings("sp", optimizer, "full_alignment", NETWORK, width_ratio=1.0)
-    assert scalings(name, optimizer, "full_alignment", NETWORK, width_ratio=1.0, **settings) == sp
+    sp = scalings("sp", UPDATES[optimizer], "full_alignment", NETWORK, width_ratio=1.0)
+    assert scalings(name, UPDATES[optimizer], "full_alignment", NETWORK, width_ratio=1.0, **settings) == sp
     assert branch_multiplier(cell(parameterization=name, depth=8, base_depth=8)) == 1
 
 
@@ -137,11 +139,11 @@ def test_embeddings_scale_as_input_weights_with_fan_in_one():
         if not table.unit:
             assert table.row("embedding") == table.row("input")
     assert Tensor("e", "embedding", (50, 256)).fan_in == 1
-    assert scalings("sp", "adam", "full_alignment", NETWORK, width_ratio=4.0)["embedding"].init_std == 1
+    assert scalings("sp", UPDATES["adam"], "full_alignment", NETWORK, width_ratio=4.0)["embedding"].init_std == 1
 
 
 def test_unit_scaling_reads_sizes_off_the_tensors():
-    found = scalings("umup", "adam", "full_alignment", NETWORK, width_ratio=1e9, depth_ratio=16.0)
+    found = scalings("umup", UPDATES["adam"], "full_alignment", NETWORK, width_ratio=1e9, depth_ratio=16.0)
     assert {key: tuple(value) for key, value in found.items()} == {
         "embedding": (1, 1, 1 / 16, 1, 16),
         "norm": (1, 1, 1 / 4, 1, 4),
@@ -154,15 +156,15 @@ def test_unit_scaling_reads_sizes_off_the_tensors():
 
 def test_unit_scaling_turns_gains_into_multipliers():
     weights = [Tensor("w", "hidden", (64, 64), gain=3.0), Tensor("f", "readout", (64, 2), gain=0.0)]
-    found = scalings("umup", "adam", "full_alignment", weights, width_ratio=1.0)
+    found = scalings("umup", UPDATES["adam"], "full_alignment", weights, width_ratio=1.0)
     assert tuple(found["w"]) == (1, 3 / 8, 1 / 8, 1, 8)
     assert tuple(found["f"])[:2] == (0, 1 / 64)
-    assert scalings("umup", "adam", "constant", weights, width_ratio=1.0)["w"].lr == 1
+    assert scalings("umup", UPDATES["adam"], "constant", weights, width_ratio=1.0)["w"].lr == 1
 
 
 @pytest.mark.parametrize(
     ("optimizer", "rule", "message"),
-    [("sgd", "full_alignment", "umup has no rates for sgd"), ("adam", "global", "no base shape")],
+    [("sgd", "full_alignment", "umup has no rates for steps ∝"), ("adam", "global", "no base shape")],
 )
 def test_unit_scaling_names_what_it_has_not(optimizer, rule, message):
     with pytest.raises(MusterError, match=message):

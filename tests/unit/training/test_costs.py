@@ -6,8 +6,9 @@ import pytest
 
 from muster.config.load import load_study, study_paths
 from muster.experiments import EXPERIMENTS, Cost
+from muster.training.cell import TrainCell
 from muster.training.stacks import STACK_BYTES, most_members
-from muster.training.train import TrainCell, cost
+from muster.training.train import cost
 
 ROOT = Path(__file__).parents[3]
 

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from muster.training import hessian
-from muster.training.costs import PROBE_COSTS
-from muster.training.hessian import batch_hessian, flatten, hessian_product, largest_eigenvalue, unflatten
+from muster.training import curvature
+from muster.training.curvature import flatten, hessian_product, largest_eigenvalue, unflatten
+from muster.training.probes import PROBES, hessian
+from muster.training.probes.hessian import batch_hessian
 from tests.unit.training.test_engine import cell, snapshot, trained
 
 RATES = [-3.0, -4.0]
@@ -87,9 +88,9 @@ def test_the_declared_cost_is_what_a_reading_takes(monkeypatch):
         return count
 
     s = state(steps=20)
-    monkeypatch.setattr(hessian, "hessian_product", counting)
+    monkeypatch.setattr(curvature, "hessian_product", counting)
     list(batch_hessian(s))
-    assert PROBE_COSTS["batch_hessian"](len(s.train[0]))._asdict() == pytest.approx(counted, rel=0.5)
+    assert PROBES["batch_hessian"].cost(len(s.train[0]))._asdict() == pytest.approx(counted, rel=0.5)
 
 
 def test_the_theory_is_second_order_perturbation_theory(monkeypatch):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from muster.errors import MusterError
-from muster.training.linearization import blocks, chosen, distance, linearization, residual_growth
+from muster.training.probes.linearization import blocks, chosen, distance, linearization, residual_growth
 from tests.unit.training.test_engine import cell, snapshot, trained
 
 RATES = [-3.0, -5.0]
@@ -138,5 +138,6 @@ def test_a_stream_without_a_depth_rule_doubles_its_variance_with_every_block():
 
 
 def test_a_family_without_a_stream_is_refused():
-    with pytest.raises(MusterError, match="no residual stream"):
-        list(residual_growth(state()))
+    found = "the probe residual_growth needs a residual stream, which this network of family 'mlp' lacks"
+    with pytest.raises(ValidationError, match=found):
+        cell(probes=["residual_growth"])

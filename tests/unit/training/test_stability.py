@@ -15,7 +15,7 @@ from muster.experiments import EXPERIMENTS, Context
 from muster.training import bisection
 from muster.training.bisection import below_first_failure, bracket, interior, reversals, up_to_last_success
 from muster.training.engine import Data
-from muster.training.stability import StabilityCell
+from muster.training.stability_cell import StabilityCell
 
 OPTIONS = {"train": 64, "heldout": 16, "features": 6, "outputs": 2, "teacher_depth": 0}
 SILENT = Context(dtype="float64", progress=lambda text: None)

@@ -1,4 +1,4 @@
 """The tensors that each family trains, declared without torch: planning counts them, the network is built from them.
 
-One module a family, of the same name as that of its network, with a `SHAPE` (see `base`).
+One module a family, which registers its `Shape` and the place of its network.
 """

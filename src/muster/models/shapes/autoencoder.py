@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from muster.models import register_family
 from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
 
@@ -16,4 +17,8 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
     ]
 
 
-SHAPE = Shape(tensors)
+register_family(
+    "autoencoder",
+    "muster.models.autoencoder:Autoencoder",
+    Shape(tensors, traits=lambda cell: ("one output an example",), example={"data": "sparse_features"}),
+)

@@ -2,12 +2,23 @@
 
 from typing import Any
 
+from pydantic import Field
+
+from muster.models import register_family
 from muster.models.activations import ACTIVATIONS
 from muster.models.graphs import chain, path_rate
 from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
+from muster.settings import Settings
 
 DEFAULT_KERNEL = 3
+
+
+class ConvnetSettings(Settings):
+    """Settings that a convolutional network alone reads."""
+
+    kernel_size: int | None = Field(None, ge=1, description="positions that a unit sees; 3 if absent")
+    architecture_rate: bool | None = Field(None, description="learning rates carry its own rule, 1/kernel_size")
 
 
 def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
@@ -28,4 +39,4 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
     return [*found, Tensor(f"w{cell.depth + 1}", "readout", readout, "normal", gain, rate=rate)]
 
 
-SHAPE = Shape(tensors, settings=("kernel_size", "architecture_rate"))
+register_family("convnet", "muster.models.convnet:Convnet", Shape(tensors, settings=ConvnetSettings))

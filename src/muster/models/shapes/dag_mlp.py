@@ -2,10 +2,23 @@
 
 from typing import Any
 
+from pydantic import Field
+
+from muster.models import register_family
 from muster.models.activations import ACTIVATIONS
 from muster.models.graphs import graph_of, path_rate
 from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
+from muster.settings import Settings
+
+
+class DagMlpSettings(Settings):
+    """Settings that a network on a graph alone reads."""
+
+    edge_density: float | None = Field(
+        None, ge=0, le=1, description="share of the pairs of hidden layers that are joined; a chain if absent"
+    )
+    architecture_rate: bool | None = Field(None, description="learning rates carry its own rule, (Σ_paths L³)^−½")
 
 
 def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
@@ -27,4 +40,4 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
     return [*found, Tensor("w_out", "readout", readout, "normal", cell.readout_gain * cell.init_gain, rate=rate)]
 
 
-SHAPE = Shape(tensors, settings=("edge_density", "architecture_rate"))
+register_family("dag_mlp", "muster.models.dag_mlp:DagMlp", Shape(tensors, settings=DagMlpSettings))

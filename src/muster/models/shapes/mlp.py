@@ -2,9 +2,19 @@
 
 from typing import Any
 
+from pydantic import Field
+
+from muster.models import register_family
 from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.base import Shape
 from muster.parameterizations.scaling import Tensor
+from muster.settings import Settings
+
+
+class MlpSettings(Settings):
+    """The setting that a multi-layer perceptron alone reads."""
+
+    input_rate: float | None = Field(None, gt=0, description="factor on the learning rate of the input layer")
 
 
 def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
@@ -25,4 +35,4 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
     return found
 
 
-SHAPE = Shape(tensors, settings=("input_rate",), norms=("layer",), biases=True)
+register_family("mlp", "muster.models.mlp:Mlp", Shape(tensors, settings=MlpSettings, norms=("layer",), biases=True))

@@ -1,10 +1,20 @@
 """Tensors of `muster.models.resmlp`."""
 
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
+
+from muster.models import register_family
 from muster.models.activations import ACTIVATIONS
-from muster.models.shapes.base import Shape
+from muster.models.shapes.base import RESIDUAL, Shape
 from muster.parameterizations.scaling import Tensor
+from muster.settings import Settings
+
+
+class ResMlpSettings(Settings):
+    """The setting that a residual perceptron alone reads."""
+
+    block_layers: Literal[1, 2] | None = Field(None, description="layers of a residual block; 1 if absent")
 
 
 def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
@@ -36,4 +46,8 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
     return found + norm(last, branch=False) + matrix(last, "readout", (cell.width, out_features), cell.readout_gain)
 
 
-SHAPE = Shape(tensors, settings=("block_layers",), norms=("layer",), biases=True)
+register_family(
+    "resmlp",
+    "muster.models.resmlp:ResMlp",
+    Shape(tensors, settings=ResMlpSettings, norms=("layer",), biases=True, traits=lambda cell: RESIDUAL),
+)

@@ -1,14 +1,39 @@
 """Tensors of `muster.models.transformer`, and the settings of a cell that decide them."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from muster.models.shapes.base import Shape
-from muster.parameterizations.scaling import Tensor
+from pydantic import Field
+
+from muster.models import register_family
+from muster.models.shapes.base import Shape, Trait
+from muster.parameterizations.depth import shape_ratios
+from muster.parameterizations.scaling import Factor, Tensor
+from muster.parameterizations.tables import PARAMETERIZATIONS
+from muster.settings import Settings
 
 HEAD_WIDTH = 32  # where a cell names neither heads nor their width
 GATED = "swiglu"
-BY_EXAMPLE = {"ntk", "accuracy", "superposition", "batch_hessian", "linearization"}  # probes
+
+
+class TransformerSettings(Settings):
+    """Settings that a transformer alone reads."""
+
+    heads: int | None = Field(None, ge=1, description="attention heads, whose width follows")
+    head_width: int | None = Field(None, ge=1, description="width of a head, 32 if absent, as is `heads`")
+    positions: Literal["learned", "rotary"] | None = Field(
+        None, description="embedding of positions; learned if absent"
+    )
+    attention_scale: Literal["inverse", "inverse_sqrt"] | None = Field(
+        None, description="factor on q·k for heads of width d, 1/d or 1/√d; inverse_sqrt if absent"
+    )
+    qk_norm: bool | None = Field(None, description="normalize queries and keys of each head")
+    tied: bool | None = Field(None, description="the token embedding is the readout, too")
+    gains: bool | None = Field(None, description="normalizations have trainable gains")
+    feedforward: Literal["gelu", "relu", "relu2", "swiglu"] | None = Field(
+        None, description="nonlinearity between blocks' two matrices; gelu if absent"
+    )
 
 
 @dataclass(frozen=True)
@@ -52,12 +77,32 @@ def check(cell: Any) -> None:
         raise ValueError("a transformer normalizes before each branch: norm is layer or rms")
     if cell.tied and cell.readout_gain == 0:
         raise ValueError("readout_gain 0 with tied: the output would be 0 for ever")
-    tied = {"coordinate_check", "alignment"} & set(cell.probes) if cell.tied else set()
-    if tied:
-        raise ValueError(f"probes {sorted(tied)} need a matrix for every product: not with tied")
-    by_example = BY_EXAMPLE & set(cell.probes)
-    if by_example:
-        raise ValueError(f"probes {sorted(by_example)} take one output an example, a transformer has one a position")
+
+
+def traits(cell: Any) -> tuple[Trait, ...]:
+    """It has one output a position; with tied weights one matrix serves two products."""
+    return ("a residual stream",) if cell.tied else ("a residual stream", "a matrix of its own in every product")
+
+
+def attention_scale(cell: Any, size: Layout) -> Factor:
+    """On q·k: 1/√d for heads of width d, 1/d under `inverse` (Yang, Hu et al. 2022, Definition 4.1)."""
+    power = 1.0 if cell.attention_scale == "inverse" else 0.5
+    shape = (size.heads, size.head_width)
+    return Factor("q·k", "attention", shape, size.head_width**-power, power if cell.heads else 0.0)
+
+
+def tied_multiplier(cell: Any, size: Layout) -> Factor:
+    """On the token embedding where it is the readout: it then starts with the deviation of an own readout."""
+    ratio = shape_ratios(cell)[0]
+    decline = PARAMETERIZATIONS[cell.parameterization].readout_scale
+    value = cell.readout_gain * ratio**-decline / math.sqrt(cell.width / ratio)
+    return Factor("token", "readout", (cell.width, size.vocabulary), value, decline)
+
+
+def factors(cell: Any, in_features: int, out_features: int) -> list[Factor]:
+    """The scale of attention and, with tied weights, the multiplier of the token embedding as a readout."""
+    size = layout(cell, in_features, out_features)
+    return [attention_scale(cell, size), *([tied_multiplier(cell, size)] if cell.tied else [])]
 
 
 def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
@@ -94,11 +139,18 @@ def tensors(cell: Any, in_features: int, out_features: int) -> list[Tensor]:
     return found if cell.tied else found + matrix("readout", "readout", (d, out_features), cell.readout_gain, False)
 
 
-SHAPE = Shape(
-    tensors,
-    settings=("heads", "head_width", "positions", "attention_scale", "qk_norm", "tied", "gains", "feedforward"),
-    norms=("layer", "rms"),
-    biases=True,
-    tokens=True,
-    check=check,
+register_family(
+    "transformer",
+    "muster.models.transformer:Transformer",
+    Shape(
+        tensors,
+        factors,
+        settings=TransformerSettings,
+        norms=("layer", "rms"),
+        biases=True,
+        tokens=True,
+        traits=traits,
+        check=check,
+        example={"norm": "layer", "data": "python_text", "data_options": {"encoding": "tokens"}},
+    ),
 )

@@ -4,29 +4,32 @@ All in float64: the distance of a block from its linearization is a difference o
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from muster.training.probes import PROBES, Reading
+from muster.training.probes.base import probe, rms
 
-from muster.errors import MusterError
-from muster.training.probes import Reading, rms
-from muster.training.snapshot import Snapshot
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Weights = Mapping[str, Tensor]
+    from muster.training.snapshot import Snapshot
+
+Weights = Mapping[str, "Tensor"]
 
 MOST_BLOCKS = 8  # linearized: each costs a few passes through the whole network
 
 
-def double(weights: Weights) -> dict[str, Tensor]:
+def double(weights: Weights) -> dict[str, "Tensor"]:
     return {name: w.double() for name, w in weights.items()}
 
 
-def distance(function: Callable[[Weights], Tensor], w_0: Weights, w_t: Weights) -> Tensor:
+def distance(function: Callable[[Weights], "Tensor"], w_0: Weights, w_t: Weights) -> "Tensor":
     """‖f(w_t) − f_lin‖ / ‖f(w_t) − f(w_0)‖ with f_lin = f(w_0) + J·(w_t − w_0), one number a member: shape [E].
 
     function maps weights {name: [E, ...]} to [E, ...], each member's to its own. NaN where it does not change.
     """
+    import torch
+
     leaves = {name: w.detach().requires_grad_() for name, w in w_0.items()}
     with torch.enable_grad():
         f_0 = function(leaves)
@@ -54,7 +57,9 @@ def chosen(count: int) -> list[int]:
     return [1 + round(i * (count - 1) / (MOST_BLOCKS - 1)) for i in range(MOST_BLOCKS)]
 
 
-def linearization(s: Snapshot) -> Iterator[Reading]:
+@PROBES.register("linearization")
+@probe("one output an example")
+def linearization(s: "Snapshot") -> Iterator[Reading]:
     """Relative distance from linearization: of blocks (`block_linearization_distance`, layer b of 1 … L, eight of them
     where there are more) and of the whole network (`linearization_distance`, layer 0). Nothing at initialization.
 
@@ -72,10 +77,10 @@ def linearization(s: Snapshot) -> Iterator[Reading]:
         return
     w_0, w_t, x = double(s.w_0), double(s.w_t), s.x_ExBxI.double()
 
-    def output(weights: Weights) -> Tensor:
+    def output(weights: Weights) -> "Tensor":
         return s.model.sites(weights, s.multiplier, x)[-1].z_ExBxO
 
-    def end(weights: Weights) -> Tensor:
+    def end(weights: Weights) -> "Tensor":
         if hasattr(s.model, "stream"):
             return s.model.stream(weights, s.multiplier, x)[-1]
         return s.model.sites(weights, s.multiplier, x)[-1].h_ExBxI
@@ -87,18 +92,15 @@ def linearization(s: Snapshot) -> Iterator[Reading]:
         yield "block_linearization_distance", b, distance(lambda own: end({**w_0, **own}), at_0, at_t)
 
 
-def residual_growth(s: Snapshot) -> Iterator[Reading]:
+@PROBES.register("residual_growth")
+@probe("a residual stream")
+def residual_growth(s: "Snapshot") -> Iterator[Reading]:
     """The residual stream h_b after b = 0 … L blocks (`layer`): `residual_rms`, its root mean square, and after steps
     `residual_change_rms`, that of h_b(t) − h_b(0). Of its end h_L the same as layer 0 of `final_residual_rms` and
     `final_residual_change_rms`, so that networks of all depths share a layer.
 
     Without a rule of depth both grow with b (Yang et al. 2024, Tensor Programs VI; Dey et al. 2025, Section 4).
-
-    Raises MusterError for a family without a residual stream.
     """
-    if not hasattr(s.model, "stream"):
-        remedy = "Take a residual family, or the probe coordinate_check"
-        raise MusterError("probes", "residual_growth: this family has no residual stream", remedy)
     x = s.x_ExBxI.double() if s.x_ExBxI.is_floating_point() else s.x_ExBxI  # tokens stay integers
     streams = [s.model.stream(double(w), s.multiplier, x) for w in (s.w_0, s.w_t)]
     sizes = {"residual_rms": [rms(h) for h in streams[1]]}

@@ -1,25 +1,20 @@
-"""Probe of the curvature that mini-batches see: the largest Hessian eigenvalue of a batch against that of all data.
+"""Hessian–vector products and the largest eigenvalue of a Hessian.
 
-Hessian–vector products are central differences of gradients in float64, so that any loss and family serve; eigenvalues
+Products are central differences of gradients in float64, so that any loss and family serve; eigenvalues
 are Lanczos' (Golub & Van Loan, Matrix Computations, 10.1) with full reorthogonalization, all members side by side.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from muster.training.losses import Loss
-from muster.training.probes import Reading
-from muster.training.snapshot import Snapshot
 
 STEP = 1e-5  # of a central difference along a unit vector: truncation and rounding are both about 1e-10
 ITERATIONS = 40
 TOLERANCE = 1e-5  # relative change of the eigenvalue at which Lanczos stops
-BATCHES = 8  # drawn for every batch size
-SINGLES = 256  # single examples behind the noise of the Hessian
-SMALLEST = 4  # batch size
 
 Product = Callable[[Tensor], Tensor]
 
@@ -113,41 +108,3 @@ def largest_eigenvalue(product: Product, start_ExN: Tensor) -> tuple[Tensor, Ten
         if settled or len(basis) == min(ITERATIONS, start_ExN.shape[1]):
             return value, torch.einsum("ekn,ek->en", span, vectors[:, :, -1])
         basis.append(w / side[-1][:, None])
-
-
-def batch_hessian(s: Snapshot) -> Iterator[Reading]:
-    """Largest Hessian eigenvalue of batches of B examples (`layer` = B) and what theory adds to that of all data.
-
-    `hessian_top` (layer 0): λ of the whole training set, with unit eigenvector v. For B = 4, 8, … up to a quarter of
-    it, batches drawn with replacement: `batch_hessian_excess`, the mean of λ' − vᵀH_B v over batches, which is that of
-    λ' − λ without the first-order noise, a control variate of mean zero; and `batch_hessian_theory`, pσ²/(Bλ) with pσ²
-    = E‖P(h − H)v‖², h the Hessian of a single example and P the projector across v. That is second-order perturbation
-    theory for an eigenvalue far above all others, and the spiked model of Granziol, Zohren & Roberts (2020).
-    """
-    if s.step == 0:
-        return
-    weights = {name: w.double() for name, w in s.w_t.items()}
-    x, y = s.train[0].double(), s.train[1]
-    generator = torch.Generator().manual_seed(s.step)
-    start = torch.randn(flatten(weights).shape[1], generator=generator, dtype=torch.float64)
-
-    def draw(size: int) -> Product:
-        rows = torch.randint(len(x), (size,), generator=generator).to(x.device)
-        return hessian_product(s, weights, x[rows], y[rows])
-
-    full = hessian_product(s, weights, x, y)
-    top, v = largest_eigenvalue(full, start.to(x.device).expand(len(s.sites_t[0].h_ExBxI), -1))
-    yield "hessian_top", 0, top
-    mean = full(v)
-    noise = torch.zeros_like(top)
-    for _ in range(SINGLES):
-        difference = draw(1)(v) - mean
-        difference -= (difference * v).sum(1, keepdim=True) * v
-        noise += difference.square().sum(1) / SINGLES
-    size = SMALLEST
-    while 4 * size <= len(x):
-        products = [draw(size) for _ in range(BATCHES)]
-        excess = [largest_eigenvalue(product, v)[0] - (product(v) * v).sum(1) for product in products]
-        yield "batch_hessian_excess", size, torch.stack(excess).mean(0)
-        yield "batch_hessian_theory", size, noise / (size * top)
-        size *= 2

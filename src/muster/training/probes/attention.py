@@ -1,15 +1,18 @@
 """Probes of transformers: size of attention logits, drift of the output logits, loss by position in the sequence."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from muster.training.probes import PROBES, Reading
+from muster.training.probes.base import probe
 
-from muster.training.snapshot import Snapshot
+if TYPE_CHECKING:
+    from muster.training.snapshot import Snapshot
 
-Reading = tuple[str, int, Tensor]
 
-
-def attention_logits(s: Snapshot) -> Iterator[Reading]:
+@PROBES.register("attention_logits")
+@probe()
+def attention_logits(s: "Snapshot") -> Iterator[Reading]:
     """Largest scaled q·k of each block's heads over the probe batch: mean and maximum over heads (Wortsman et al. 2023,
     Section 3.1.1). Layers count blocks from 1.
     """
@@ -22,13 +25,17 @@ def attention_logits(s: Snapshot) -> Iterator[Reading]:
         yield "attention_logit_max", block, largest_ExH.amax(1)
 
 
-def output_drift(s: Snapshot) -> Iterator[Reading]:
+@PROBES.register("output_drift")
+@probe()
+def output_drift(s: "Snapshot") -> Iterator[Reading]:
     """Mean of log Z, Z = Σ_k exp(f_k), over the tokens of the probe batch: what z-loss holds near 0 (Wortsman et al.
     2023, Section 3.1.2)."""
     yield "mean_log_z", len(s.sites_t), s.sites_t[-1].z_ExBxO.logsumexp(-1).mean(1)
 
 
-def token_loss(s: Snapshot) -> Iterator[Reading]:
+@PROBES.register("token_loss")
+@probe()
+def token_loss(s: "Snapshot") -> Iterator[Reading]:
     """Mean −log p of the next token on the probe batch by position: groups 1, 2–3, 4–7, … named by their first.
 
     The layer of a reading is that position, counted from 1.
