@@ -5,8 +5,8 @@ from muster.registry import Registry
 
 _DECLARATIONS = "muster.models.shapes"
 
-SHAPES: Registry[Shape] = Registry("family", package=_DECLARATIONS)
-FAMILIES: Registry[type] = Registry("family", package=_DECLARATIONS)
+SHAPES: Registry[Shape] = Registry("family", modules=(_DECLARATIONS,))
+FAMILIES: Registry[type] = Registry("family", modules=(_DECLARATIONS,))
 
 
 def register_family(name: str, network: str, shape: Shape) -> None:

@@ -7,6 +7,6 @@ reads their declarations, stays fast.
 from muster.optimizers.base import Hyper, Optimizer
 from muster.registry import Registry
 
-OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer", package=__name__)
+OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer", modules=(__name__,))
 
 __all__ = ["OPTIMIZERS", "Hyper", "Optimizer"]

@@ -3,6 +3,6 @@
 from muster.registry import Registry
 from muster.training.probes.base import Probe, ProbeCost, Reading
 
-PROBES: Registry[Probe] = Registry("probe", package=__name__)
+PROBES: Registry[Probe] = Registry("probe", modules=(__name__,))
 
 __all__ = ["PROBES", "Probe", "ProbeCost", "Reading"]
