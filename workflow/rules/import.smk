@@ -15,7 +15,7 @@ rule import:
     localrule: True
     threads: 1
     resources:
-        sources=str(source_folders()[0]),
+        sources=str(source_folders(PLAN)[0]),
         mem_mb=cell_memory,
         runtime=cell_minutes,
     params:
