@@ -1,4 +1,4 @@
-"""What the Snakefile asks of a plan: paths, patterns of wildcards, resources, and what a job must still find as planned.
+"""What the Snakefile asks of a plan: paths, wildcard patterns, resources, and what a job must still find as planned.
 
 Nothing here knows Snakemake but `rule_function`, which says what Snakemake would otherwise look up for every job.
 """
@@ -66,7 +66,7 @@ def run_paths(plan: Plan, studies: Iterable[str]) -> list[str]:
 def lost_runs(plan: Plan) -> list[str]:
     """Cells that are not there though the tables made of them are: deleted, or failed on a rerun.
 
-    Snakemake looks no further than a table that stands, so `all` names these. Naming all cells would lengthen a dry run.
+    Snakemake looks no further than a table that stands, so `all` names these. Naming all would lengthen a dry run.
     """
     if plan.config.mode == "replay":
         return []
@@ -152,9 +152,11 @@ class Request(NamedTuple):
 
 
 def request(cell: PlannedCell, gpu: bool) -> Request:
-    """Memory, with room for Python, its libraries and a job's own Snakemake; four times the estimated time and ten minutes.
+    """What the first attempt at a cell asks for: the estimate, and room beside it.
 
-    Beside a GPU a cell needs room for CUDA's libraries, and for its checkpoint, half of what it holds on the device.
+    Memory has room for Python, its libraries and a job's own Snakemake; the time is four times the estimate and ten
+    minutes. Beside a GPU a cell needs room for CUDA's libraries, and for its checkpoint, half of what it holds
+    on the device.
     """
     cost = cell.cost
     if gpu and cost.gpu_seconds:
@@ -187,5 +189,5 @@ def planned_from(plan: Plan) -> str:
 
 
 def as_planned(kind: str, found: str, planned: Set[str]) -> str:
-    """What a plan found, unless it is that of a job whose submitter planned from something else: then what none finds."""
+    """What a plan found; in a job whose submitter planned from something else, a word that equals no plan's finding."""
     return found if not planned or f"{kind}:{found}" in planned else "edited"
