@@ -22,6 +22,5 @@ rule import:
         cell=cell_json,
         code=cell_code,
         state=source_state,
-        where=RESULTS_OPTION,
     shell:
-        "muster import --cell {params.cell:q} --planned {params.code} --sources {resources.sources:q} {params.where} > {log:q} 2>&1"
+        f"muster import --cell {{params.cell:q}} --planned {{params.code}} --sources {{resources.sources:q}} {RESULTS_OPTION} > {{log:q}} 2>&1"

@@ -36,6 +36,5 @@ for tier_name in TIERS:
         params:
             cell=cell_json,
             code=cell_code,
-            where=RESULTS_OPTION,
         shell:
-            "muster train --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"
+            f"muster train --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"
