@@ -32,7 +32,7 @@ def run(
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", "--profile", "profiles/kubernetes", *command],
             cwd=workflow.folder,
-            env=environment | {"KUBECONFIG": str(elsewhere / "kubeconfig")},
+            env=environment | {"KUBECONFIG": str(elsewhere / "kubeconfig"), "PWD": str(workflow.folder)},
             capture_output=True,
             text=True,
             timeout=600,

@@ -26,7 +26,9 @@ def lock(name: str) -> dict[str, str]:
 
 
 def wanted(requirements: list[str]) -> dict[str, str | None]:
-    pairs = [re.fullmatch(r"([A-Za-z0-9_.-]+)(?:==(.+))?", requirement) for requirement in requirements]
+    """Name → the version asked for, where it is exact."""
+    pairs = [re.fullmatch(r"([A-Za-z0-9_.-]+)(?:==(.+)|~=.+)?", requirement) for requirement in requirements]
+    assert all(pairs), f"of another form than NAME, NAME==VERSION, NAME~=VERSION: {requirements}"
     return {normal(pair[1]): pair[2] for pair in pairs if pair}
 
 
@@ -40,6 +42,15 @@ def test_every_dependency_is_locked_at_the_version_asked_for() -> None:
     for name, version in wanted(PROJECT["optional-dependencies"]["dev"]).items():
         assert version in (None, DEV[name])
     assert RUNTIME["torch"] == "2.13.0"
+
+
+def test_snakemake_is_bounded_to_the_locked_minor_version() -> None:
+    """`workflow/rules/common.smk` sets what no option of Snakemake sets, so another minor version is not let in."""
+    locked = RUNTIME["snakemake"]
+    (lower,) = re.findall(r'^min_version\("(.+)"\)$', (ROOT / "workflow/Snakefile").read_text(), re.MULTILINE)
+    assert lower == locked
+    assert f"snakemake~={locked}" in PROJECT["dependencies"]
+    assert locked.count(".") == 2, "~= leaves only the last part free"
 
 
 def test_the_development_lock_extends_the_runtime_lock() -> None:

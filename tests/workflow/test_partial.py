@@ -42,18 +42,19 @@ def test_other_learning_rates(restored: Workflow) -> None:
 @pytest.mark.parametrize(
     ("planned", "rule", "target", "log"),
     [
-        ("tiny-train another", "fit", "fits/tiny-train/fits.parquet", "fit/tiny-train.log"),
-        ("code another", "train", "runs/{cell}/runs.parquet", "{cell}.log"),
+        ("tiny-train:another", "fit", "fits/tiny-train/fits.parquet", "fit/tiny-train.log"),
+        ("code:another", "train", "runs/{cell}/runs.parquet", "{cell}.log"),
     ],
     ids=["study", "code"],
 )
-def test_a_job_refuses_what_its_submitter_did_not_plan_from(finished, planned, rule, target, log) -> None:
+def test_a_job_refuses_what_its_submitter_did_not_plan_from(finished, monkeypatch, planned, rule, target, log) -> None:
     """As a job on a cluster is started, which plans anew: told of the rule and of what was planned from."""
     results = finished.folder / "results"
     cell = f"train/{next((results / 'runs/train').iterdir()).name}"
     target = str(results / target.format(cell=cell)).removeprefix(f"{finished.folder}/")
-    (finished.folder / "planned").write_text(planned)
-    refused = finished.run(target, "--force", "--allowed-rules", rule, "--config", "planned=planned")
+    with monkeypatch.context() as job:
+        job.setenv("MUSTER_PLANNED", planned)
+        refused = finished.run(target, "--force", "--allowed-rules", rule)
     said = (results / "logs" / log.format(cell=cell)).read_text()
     again = finished.run()
     assert refused.returncode != 0

@@ -24,6 +24,5 @@ rule command:
     params:
         cell=cell_json,
         code=cell_code,
-        where=RESULTS_OPTION,
     shell:
-        "muster command --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"
+        f"muster command --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

@@ -15,13 +15,12 @@ rule import:
     localrule: True
     threads: 1
     resources:
-        sources=str(source_folders()[0]),
+        sources=str(source_folders(PLAN)[0]),
         mem_mb=cell_memory,
         runtime=cell_minutes,
     params:
         cell=cell_json,
         code=cell_code,
         state=source_state,
-        where=RESULTS_OPTION,
     shell:
-        "muster import --cell {params.cell:q} --planned {params.code} --sources {resources.sources:q} {params.where} > {log:q} 2>&1"
+        f"muster import --cell {{params.cell:q}} --planned {{params.code}} --sources {{resources.sources:q}} {RESULTS_OPTION} > {{log:q}} 2>&1"

@@ -3,7 +3,7 @@
 
 rule judge:
     input:
-        fits=fit_paths(),
+        fits=plan_rules.fit_paths(PLAN),
     output:
         csv=report(
             f"{RESULTS}/ledger/claims.csv",

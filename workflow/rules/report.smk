@@ -4,7 +4,7 @@
 rule report:
     input:
         rules.judge.output,
-        figure_paths(),
+        plan_rules.figure_paths(PLAN),
     output:
         f"{RESULTS}/report.html",
     log:

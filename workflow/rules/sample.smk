@@ -19,6 +19,5 @@ rule sample:
     params:
         cell=cell_json,
         code=cell_code,
-        where=RESULTS_OPTION,
     shell:
-        "muster sample --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"
+        f"muster sample --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

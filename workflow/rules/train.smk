@@ -13,7 +13,7 @@ long again. Wall time and peak memory stand in the cell's provenance.json, which
 named by `benchmark:` would.
 """
 
-for tier_name in train_tiers():
+for tier_name in TIERS:
 
     rule:
         name:
@@ -26,7 +26,7 @@ for tier_name in train_tiers():
             f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
         wildcard_constraints:
             experiment=one_of(PLAN.experiments("train")),
-            cell=tier_cells(tier_name),
+            cell=plan_rules.width_pattern(TIERS[tier_name]),
         threads: 1
         resources:
             device=PLAN.config.device,
@@ -36,6 +36,5 @@ for tier_name in train_tiers():
         params:
             cell=cell_json,
             code=cell_code,
-            where=RESULTS_OPTION,
         shell:
-            "muster train --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"
+            f"muster train --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

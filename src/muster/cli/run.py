@@ -52,7 +52,7 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 
 def snakemake(arguments: list[str]) -> int:
     """Run Snakemake of this Python in the current folder; returns its exit status."""
-    if not Path("Snakefile").exists():
+    if not any(Path(place).exists() for place in ("Snakefile", "workflow/Snakefile")):
         raise MusterError(str(Path.cwd()), "no Snakefile here", "Run muster from the project's folder")
     return subprocess.run([sys.executable, "-m", "snakemake", *arguments]).returncode
 

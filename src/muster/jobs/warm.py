@@ -13,7 +13,9 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from pathlib import Path
 Main = Callable[[list[str]], int]
 
 VARIABLE = "MUSTER_WARM"
+WORTHWHILE = 12  # jobs: each saves about two seconds, the server takes five to start
 COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "plot"})
 
 
@@ -43,6 +46,22 @@ def forward(argv: Sequence[str]) -> int | None:
         print(f"muster {argv[0]}: the job was killed", file=sys.stderr)
         return 137
     return answer[0]
+
+
+def start(jobs: int) -> subprocess.Popen[bytes] | None:
+    """Start the server for a run of so many jobs, if that pays, and name its socket in the environment.
+
+    It ends when this process does, however that happens, because it then loses its stdin: hold the result till then.
+    """
+    if sys.platform != "linux" or jobs < WORTHWHILE:
+        return None
+    path = os.path.join(tempfile.mkdtemp(prefix="muster-"), "jobs")
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "muster.cli.serve", path]
+    # Ctrl-C reaches Snakemake's whole group: the server must outlive the jobs that then end.
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}, start_new_session=True)
+    os.environ[VARIABLE] = path
+    return server
 
 
 def serve(path: Path, main: Main) -> None:
