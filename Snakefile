@@ -64,6 +64,11 @@ onstart:
         instruct_jobs()
 
 
+onsuccess:
+    if block := describe_missing(Path(RESULTS), PLAN.studies):
+        print(f"\n{block}", file=sys.stderr)
+
+
 # Seconds of work that a cluster would take longer to start, and what may need the network of a login node.
 localrules:
     all,

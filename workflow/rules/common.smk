@@ -21,6 +21,7 @@ from snakemake.resources import Resource, Resources
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster.jobs import warm
+from muster.availability import planned_state
 from muster.config.load import read_yaml
 from muster.errors import MusterError
 from muster.published.source import source_folder, state
@@ -43,6 +44,7 @@ from muster.plan import (
     specified,
 )
 from muster.jobs.store import store_folder
+from muster.tables.missing import describe_missing
 
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
 gc.set_threshold(500_000, 100, 100)
@@ -275,7 +277,7 @@ def cell_minutes(wildcards, attempt) -> int:
 
 
 def source_folders() -> list[Path]:
-    """Where copies of published tables are looked for: the user's folder, then that of `muster fetch`."""
+    """Where copies of published tables and data sets are looked for: the user's folder, then that of `muster fetch`."""
     own = source_folder(PLAN.config.sources)
     return [*([own] if own else []), Path(RESULTS, "sources")]
 
@@ -295,6 +297,10 @@ def dataset_options(wildcards) -> str:
 
 def dataset_code(wildcards) -> str:
     return dataset_fingerprint(PLAN.datasets[wildcards.dataset].name)
+
+
+def dataset_state(wildcards) -> str:
+    return planned_state(PLAN.datasets[wildcards.dataset], Path(RESULTS), tuple(source_folders()))
 
 
 def one_of(names) -> str:

@@ -1,6 +1,7 @@
 """Data sets by name: `DATASETS`, and the functions that make, write, load and describe them.
 
 Adding one: a module with an `Options` model and a `build` function that registers a `Dataset`, imported below.
+One whose bytes come from elsewhere has an `Origin` too.
 """
 
 from muster.data import (
@@ -14,8 +15,17 @@ from muster.data import (
     teacher,
     text_file,
 )
-from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Raw, validate
-from muster.data.prepared import dataset_key, describe, dimensions, load_dataset, load_manifest, prepare, write_dataset
+from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Origin, Places, Raw, validate
+from muster.data.prepared import (
+    dataset_key,
+    describe,
+    dimensions,
+    load_dataset,
+    load_manifest,
+    prepare,
+    state,
+    write_dataset,
+)
 
 __all__ = [
     "DATASETS",
@@ -23,6 +33,8 @@ __all__ = [
     "Dataset",
     "Dimensions",
     "Options",
+    "Origin",
+    "Places",
     "Raw",
     "dataset_key",
     "describe",
@@ -37,6 +49,7 @@ __all__ = [
     "prepare",
     "python_text",
     "sparse_features",
+    "state",
     "teacher",
     "text_file",
     "validate",
