@@ -1,5 +1,5 @@
-"""Every data set and every published table that a machine may lack, one at a time: the ledger is made, its claims say why
-and how to get them, and nothing else stops.
+"""Every data set and every published table that a machine may lack, one at a time: the ledger is made, its claims say
+why and how to get them, and nothing else stops.
 """
 
 import json
@@ -74,7 +74,8 @@ def on(name: str, options: str) -> str:
     """The tiny study on another data set."""
     old = "data: mnist1d, data_options: {train: 400, heldout: 100}"
     assert old in TINY
-    return TINY.replace(old, f"data: {name}, data_options: {options}")
+    study = TINY.replace(old, f"data: {name}, data_options: {options}")
+    return study.replace("[sp, mup]", "[mup]").replace("seeds: 2", "seeds: 1")
 
 
 def through_the_stages(*studies: str, lacking: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -92,10 +93,11 @@ def through_the_stages(*studies: str, lacking: tuple[str, ...] = ()) -> pd.DataF
         assert main(["collect", study]) == main(["fit", study]) == main(["specify", study]) == 0
     assert main(["judge", "--studies", *studies]) == 0
     for study in studies:
-        for figure in plan.studies[study].study.figures:
+        for figure in list(plan.studies[study].study.figures)[:1]:
             assert main(["plot", study, figure]) == 0
             drawn = Path(f"results/figures/{study}/{figure}.svg").read_text()
-            assert ("muster fetch --missing" in " ".join(re.findall(r"<!-- (.*?) -->", drawn))) == (study in lacking)
+            words = " ".join(re.findall(r"<!-- (.*?) -->", drawn))
+            assert ("says why, and how to get it" in words) == (study in lacking)
     return pd.read_csv("results/ledger/claims.csv").set_index("claim")
 
 
@@ -149,11 +151,9 @@ def test_each_study_of_published_tables_is_judged_without_them(name: str) -> Non
 def both(data_options: str, where: str = "{parameterization: mup, optimizer: adam, data: digits}") -> str:
     """The tiny study on two data sets, of which fashion_mnist is missing; its claim is about one of them."""
     study = on("digits", data_options).replace("data: digits, ", "").replace("depth: 2", "depth: 1")
-    study = study.replace("parameterization: [sp, mup],", "parameterization: [mup], data: [digits, fashion_mnist],")
+    study = study.replace("parameterization: [mup],", "parameterization: [mup], data: [digits, fashion_mnist],")
     study = study.replace("by: [parameterization, optimizer]", "by: [parameterization, optimizer, data]")
-    return study.replace("where: {parameterization: mup, optimizer: adam}", f"where: {where}").replace(
-        "seeds: 2", "seeds: 1"
-    )
+    return study.replace("where: {parameterization: mup, optimizer: adam}", f"where: {where}")
 
 
 def test_claims_about_cells_that_lack_nothing_are_decided() -> None:
@@ -239,7 +239,7 @@ def test_a_data_set_is_planned_anew_when_its_origin_appears_and_outlives_it() ->
     assert state() == "absent"
     assert "corpus.txt cannot be read" in made()["unavailable"]
     assert state() == "absent"
-    with pytest.raises(MusterError, match="not available, corpus.txt cannot be read"):
+    with pytest.raises(MusterError, match=r"not available, corpus\.txt cannot be read"):
         data.load_dataset(results / "data" / dataset.key)
     corpus.write_text("".join(f"{i} times {i} is {i * i}\n" for i in range(400)))
     there = state()
@@ -261,8 +261,12 @@ def test_the_state_changes_when_a_copy_appears(name: str, tmp_path: Path, monkey
         "python_text": {},
     }[name]
     before = data.state(name, options, (tmp_path,))
-    copy = {"fashion_mnist": "fashion-mnist/t10k-labels-idx1-ubyte.gz", "hf_text": "rows.jsonl", "text_file": "corpus.txt",
-            "python_text": "abc.py"}[name]  # fmt: skip
+    copy = {
+        "fashion_mnist": "fashion-mnist/t10k-labels-idx1-ubyte.gz",
+        "hf_text": "rows.jsonl",
+        "text_file": "corpus.txt",
+        "python_text": "abc.py",
+    }[name]
     monkeypatch.setattr(data.python_text.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
     (tmp_path / copy).parent.mkdir(exist_ok=True)
     (tmp_path / copy).write_text("there")

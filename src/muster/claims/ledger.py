@@ -35,10 +35,10 @@ def judge(
     order.
 
     fits: study name → fits table; a study without one gets `not run`. missing: study name → data sets and published
-    tables that could not be had; claims about cells that lack one get `not run` for that reason. Holm's step-down runs over all headline
-    claims of these studies; one that has no p-value counts as p = 1, so that the family is the one declared before the
-    run. Numbers are rounded to six digits first: the verdict is that of the row as it is written. Raises a MusterError
-    when two claims share a name.
+    tables that could not be had; claims about cells that lack one get `not run` for that reason. Holm's step-down runs
+    over all headline claims of these studies; one that has no p-value counts as p = 1, so that the family is the one
+    declared before the run. Numbers are rounded to six digits first: the verdict is that of the row as it is written.
+    Raises a MusterError when two claims share a name.
     """
     rows, headline = [], []
     seen: dict[str, str] = {}
@@ -48,11 +48,8 @@ def judge(
                 place = f"config/studies/{study.study}.yaml: claims.{claim.claim}"
                 raise MusterError(place, f"the name is taken by study {seen[claim.claim]!r}", "Name each claim once")
             seen[claim.claim] = study.study
-            lacking = [
-                part
-                for part in (missing or {}).get(study.study, ())
-                if part.concerns(study.fits[claim.fit], claim.where)
-            ]
+            of_study = (missing or {}).get(study.study, ())
+            lacking = [part for part in of_study if part.concerns(study.fits[claim.fit], claim.where)]
             rows.append(_measure(study, claim, None if lacking else fits.get(study.study), scale))
             if lacking:
                 rows[-1]["missing"] = explain_missing(lacking)

@@ -240,10 +240,10 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
     fetch = _add(
         commands, "fetch", "fetch:fetch", "Bring the data sets and published tables that studies need, and verify them",
-        "  muster fetch                               all that the studies need; says at the end what failed\n"
-        "  muster fetch fashion_mnist                 one data set\n"
+        "  muster fetch                       all that the studies need; says at the end what failed\n"
+        "  muster fetch fashion_mnist         one data set\n"
         "  muster fetch chinchilla-replication --sources ~/tables\n"
-        "  muster fetch --missing                     what the last run lacked, why, and how to get it; brings nothing\n\n"
+        "  muster fetch --missing             what the last run lacked, why, and how to get it; brings nothing\n\n"
         "What is brought has its published checksum, lies in the folder of sources, and is found there by every run:\n"
         "then run again, and only what lacked it is made. On a machine without a network, run this command on\n"
         "another, copy the folder, and name it: `sources:` in config/config.yaml, or MUSTER_SOURCES.\n\n"
