@@ -37,12 +37,12 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
 def without_data(planned: PlannedCell, manifest: dict[str, Any]) -> Outcome:
     """Tables without rows of a cell whose data set could not be had, noting what its manifest says."""
     members = dict.fromkeys(type(planned.cell).member_axes, "float64")
-    empty = (
+    runs, curves, probes = (
         pd.DataFrame({name: pd.Series(dtype="str" if dtype == "string" else dtype) for name, dtype in columns.items()})
         for columns in (members | COLUMNS[kind] for kind in KINDS)
     )
     why = {name: manifest[name] for name in ("unavailable", "remedy")}
-    return Outcome(*empty, {"lacks": f"data set {manifest['name']}", **why})
+    return Outcome(runs, curves, probes, {"lacks": f"data set {manifest['name']}", **why})
 
 
 def collect(plan: StudyPlan, results: Path) -> dict[Kind, pd.DataFrame]:
