@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report track test cluster drill lint bench readme lock clean
+.PHONY: help reproduce smoke report track test bare cluster drill lint bench readme lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +40,9 @@ cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm and Ku
 
 reproduce: $(VENV)/.runtime ## run every study of config/config.yaml; ledger, figures and report
 	$(BIN)/snakemake --cores $(CORES)
-	$(BIN)/snakemake --cores 1 report
+	$(BIN)/snakemake --cores 1 --no-hooks report
+	@echo
+	@$(BIN)/muster fetch --missing
 	@echo
 	@echo "ledger   results/ledger/LEDGER.md (and claims.csv, claims.json)"
 	@echo "figures  results/figures/"
@@ -67,6 +69,9 @@ test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
 	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
+
+bare: ## the tests of a machine without a network and Debian's data sets
+	.ci/bare
 
 drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills

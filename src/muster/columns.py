@@ -22,6 +22,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 CELL_FILES = ("cell.json", "provenance.json", "probes.parquet", "curves.parquet", "runs.parquet")
 
 SOURCES_FILE = "sources.json"  # beside the tables of a study that imports them
+MISSING_FILE = "missing.json"  # beside the tables of a study that lacks data sets or published tables
 
 # Columns that, with the study's keys, tell the rows of a table apart.
 ROW_KEYS: dict[str, tuple[str, ...]] = {"runs": (), "curves": ("step",), "probes": ("step", "probe", "layer")}

@@ -30,3 +30,10 @@ class DamagedError(MusterError):
 
     def __reduce__(self):
         return type(self), (self.place, self.found, *self.paths)
+
+
+class Unavailable(Exception):
+    """Data that are neither on this machine nor within its reach: no mistake of a study's, so nothing else stops.
+
+    The message is the reason, one clause.
+    """

@@ -15,12 +15,14 @@ from shlex import quote
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster.jobs import plan_rules, warm
+from muster.jobs.availability import planned_state
 from muster.config.load import read_yaml
 from muster.published.source import state
 from muster.jobs.fingerprint import dataset_fingerprint, stage_fingerprint
 from muster.plan import Plan, PlannedCell, canonical, dataset_of, digest, ledger_settings, plan_from, specified
 from muster.jobs.plan_rules import find_cell, find_figure, one_of, rule_function, source_folders
 from muster.jobs.store import store_folder
+from muster.tables.missing import describe_missing
 
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
 gc.set_threshold(500_000, 100, 100)
@@ -191,3 +193,8 @@ def dataset_options(wildcards) -> str:
 @rule_function
 def dataset_code(wildcards) -> str:
     return dataset_fingerprint(PLAN.datasets[wildcards.dataset].name)
+
+
+@rule_function
+def dataset_state(wildcards) -> str:
+    return planned_state(PLAN.datasets[wildcards.dataset], Path(RESULTS), tuple(source_folders(PLAN)))

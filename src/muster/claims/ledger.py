@@ -13,6 +13,7 @@ from muster.config.models import ClaimConfig, StudyConfig
 from muster.errors import MusterError
 from muster.files import write_text
 from muster.fitting.base import group_key
+from muster.tables.missing import Missing, explain_missing
 
 COLUMNS = (
     "claim", "study", "slug", "paper", "statement", "source", "provenance", "test", "predicted", "margin", "estimate",
@@ -28,16 +29,16 @@ def judge(
     studies: Sequence[StudyConfig],
     fits: Mapping[str, pd.DataFrame],
     scale: str,
-    unavailable: Mapping[str, str] | None = None,
+    missing: Mapping[str, Sequence[Missing]] | None = None,
 ) -> pd.DataFrame:
     """Hold every claim of the studies against its fit: the ledger, with the columns COLUMNS, claims in the studies'
     order.
 
-    fits: study name → fits table; a study without one gets `not run`. unavailable: study name → why published tables of
-    it are missing; its claims without any run get `not run` for that reason. Holm's step-down runs over all headline
-    claims of these studies; one that has no p-value counts as p = 1, so that the family is the one declared before the
-    run. Numbers are rounded to six digits first: the verdict is that of the row as it is written. Raises a MusterError
-    when two claims share a name.
+    fits: study name → fits table; a study without one gets `not run`. missing: study name → data sets and published
+    tables that could not be had; claims about cells that lack one get `not run` for that reason. Holm's step-down runs
+    over all headline claims of these studies; one that has no p-value counts as p = 1, so that the family is the one
+    declared before the run. Numbers are rounded to six digits first: the verdict is that of the row as it is written.
+    Raises a MusterError when two claims share a name.
     """
     rows, headline = [], []
     seen: dict[str, str] = {}
@@ -47,16 +48,18 @@ def judge(
                 place = f"config/studies/{study.study}.yaml: claims.{claim.claim}"
                 raise MusterError(place, f"the name is taken by study {seen[claim.claim]!r}", "Name each claim once")
             seen[claim.claim] = study.study
-            rows.append(_measure(study, claim, fits.get(study.study), scale))
-            if not rows[-1]["n_cells"] and unavailable and study.study in unavailable:
-                rows[-1]["missing"] = unavailable[study.study]
+            of_study = (missing or {}).get(study.study, ())
+            lacking = [part for part in of_study if part.concerns(study.fits[claim.fit], claim.where)]
+            rows.append(_measure(study, claim, None if lacking else fits.get(study.study), scale))
+            if lacking:
+                rows[-1]["missing"] = explain_missing(lacking)
             headline.append(claim.headline)
     _adjust(rows, headline)
     for row in rows:
-        missing = row.pop("missing")
+        undecided = row.pop("missing")
         row["p_holm"] = _six_digits(row["p_holm"])
         row["verdict"] = verdict(row)
-        row["reason"] = missing if missing and row["verdict"] != "not judged" else explain(row)
+        row["reason"] = undecided if undecided and row["verdict"] != "not judged" else explain(row)
         if row["provenance"] == "unconfirmed":
             row["reason"] += f"; {TO_CONFIRM}"
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))

@@ -112,7 +112,7 @@ def _not_negative(text: str) -> float:
 
 
 def _sources(command: argparse.ArgumentParser) -> None:
-    help_ = "folder of published tables (default: MUSTER_SOURCES, config.yaml, <results>/sources)"
+    help_ = "folder of published tables and data sets (default: MUSTER_SOURCES, config.yaml, <results>/sources)"
     command.add_argument("--sources", type=Path, metavar="DIR", help=help_)
 
 
@@ -242,10 +242,18 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     report.add_argument("--settings", default="{}", metavar="JSON", help="fields of config.yaml to replace")
 
     fetch = _add(
-        commands, "fetch", "fetch:fetch", "Download the published tables that studies import, and verify them",
-        "  muster fetch\n  muster fetch chinchilla-replication --sources ~/tables",
+        commands, "fetch", "fetch:fetch", "Bring the data sets and published tables that studies need, and verify them",
+        "  muster fetch                       all that the studies need; says at the end what failed\n"
+        "  muster fetch fashion_mnist         one data set\n"
+        "  muster fetch chinchilla-replication --sources ~/tables\n"
+        "  muster fetch --missing             what the last run lacked, why, and how to get it; brings nothing\n\n"
+        "What is brought has its published checksum, lies in the folder of sources, and is found there by every run:\n"
+        "then run again, and only what lacked it is made. On a machine without a network, run this command on\n"
+        "another, copy the folder, and name it: `sources:` in config/config.yaml, or MUSTER_SOURCES.\n\n"
+        "The exit status is 1 if something that was asked for by name failed, else 0.",
     )  # fmt: skip
-    fetch.add_argument("studies", nargs="*", metavar="STUDY", help="studies (default: all that import tables)")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="studies or data sets (default: all that is needed)")
+    fetch.add_argument("--missing", action="store_true", help="say what the last run lacked, and how to get it")
     _sources(fetch)
     _results(fetch)
 
@@ -331,6 +339,8 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     data.add_argument("name", help="a registered data set")
     data.add_argument("--options", default="{}", metavar="JSON", help="its options")
     data.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of everything made")
+    data.add_argument("--state", default="", help=argparse.SUPPRESS)
+    _sources(data)
     for stage, what in (
         ("train", "train one cell: all its members side by side"),
         ("sample", "sample one cell"),

@@ -53,8 +53,8 @@ def settle(args: Namespace) -> Namespace:
 
 @stage
 def make_data(args: Namespace) -> None:
-    """Make one data set in its folder below results/data."""
-    from muster.data import dataset_key, write_dataset
+    """Make one data set in its folder below results/data; one that cannot be had leaves a manifest that says why."""
+    from muster.data import Places, dataset_key, write_dataset
     from muster.jobs.fingerprint import dataset_fingerprint
 
     try:
@@ -62,9 +62,19 @@ def make_data(args: Namespace) -> None:
     except ValueError as error:
         raise MusterError("--options", f"not JSON ({error})", """Write them as '{"train": 1000}'""") from None
     folder = args.results / "data" / dataset_key(args.name, options)
-    with recorded(args.results, f"data/{folder.name}", dataset_fingerprint(args.name), options):
-        write_dataset(args.name, options, folder)
+    places = Places(_source_folders(args), args.results / "sources" / "downloaded")
+    settings = {"options": options, "state": args.state}
+    with recorded(args.results, f"data/{folder.name}", dataset_fingerprint(args.name), settings):
+        manifest = write_dataset(args.name, options, folder, places)
+    if "unavailable" in manifest:
+        print(f"{args.name} is not available, {manifest['unavailable']}: {manifest['remedy']}")
     print(folder)
+
+
+def _source_folders(args: Namespace) -> tuple[Path, ...]:
+    """Where copies of published tables and data sets are looked for: the user's folder, then that of `muster fetch`."""
+    own = getattr(args, "sources", None) or source_folder(None)
+    return (*([own] if own else []), args.results / "sources")
 
 
 @stage
@@ -75,7 +85,7 @@ def run_cell(args: Namespace) -> None:
     job fails, and is removed once the tables are written.
     """
     from muster.jobs.fingerprint import cell_fingerprint
-    from muster.tables.collect import write_cell
+    from muster.tables.collect import without_data, write_cell
 
     planned = _cell_of(settle(args))
     if planned.stage != args.command:
@@ -91,19 +101,25 @@ def run_cell(args: Namespace) -> None:
         dtype=planned.dtype,
         data_dir=_data_dir(planned, args.results),
         checkpoint_dir=checkpoints,
-        source_dirs=(*([own] if (own := getattr(args, "sources", None)) else []), args.results / "sources"),
+        source_dirs=_source_folders(args),
         download_dir=args.results / "sources" / "downloaded",
         fingerprint=code,
         progress=lambda line: print(line, flush=True),
     )
+    missing = _missing_data(context.data_dir)
     store, made = _store(args), identity(planned, code, context.data_dir)
-    if store and EXPERIMENTS[planned.experiment].stored and store.take(made, folder, context.progress):
+    stored = EXPERIMENTS[planned.experiment].stored and not missing
+    if store and stored and store.take(made, folder, context.progress):
         shutil.rmtree(checkpoints, ignore_errors=True)
         return
     start = time.perf_counter()
     try:
-        with one_gpu(planned.stage in GPU_STAGES and args.device != "cpu", context.progress):
-            outcome = EXPERIMENTS[planned.experiment].run(planned.cell, context)
+        if missing:
+            context.progress(f"no runs: {missing['name']} is not available, {missing['unavailable']}")
+            outcome = without_data(planned, missing)
+        else:
+            with one_gpu(planned.stage in GPU_STAGES and args.device != "cpu", context.progress):
+                outcome = EXPERIMENTS[planned.experiment].run(planned.cell, context)
     except DamagedError as error:
         raise DamagedError(f"{planned.key}, {error.place}", error.found, *error.paths) from None
     except MusterError as error:
@@ -116,7 +132,7 @@ def run_cell(args: Namespace) -> None:
         **made_by(code, time.perf_counter() - start, _device(planned.stage, args.device)),
     }
     write_cell(outcome, planned, folder, provenance | ({"notes": outcome.notes} if outcome.notes else {}))
-    if store and EXPERIMENTS[planned.experiment].stored:
+    if store and stored:
         store.put(made, folder, context.progress)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
@@ -161,18 +177,27 @@ def _data_dir(planned: PlannedCell, results: Path) -> Path | None:
     return folder
 
 
+def _missing_data(folder: Path | None) -> dict[str, Any] | None:
+    """The manifest of a data set that could not be had."""
+    from muster.data import load_manifest
+
+    manifest = load_manifest(folder) if folder else {}
+    return manifest if "unavailable" in manifest else None
+
+
 @stage
 def collect_study(args: Namespace) -> None:
     """Concatenate the cells of a study into its three tables."""
     from muster.jobs.fingerprint import stage_fingerprint
-    from muster.tables.collect import collect, collect_sources, write_tables
+    from muster.tables.collect import collect, collect_missing, collect_sources, write_tables
 
     plan = study_plan(settle(args))
     with recorded(
         args.results, f"tables/{plan.study.study}", stage_fingerprint("collect"), {**_scope(args), "cells": plan.digest}
     ):
         tables = collect(plan, args.results)
-        write_tables(tables, args.results / "tables" / plan.study.study, collect_sources(plan, args.results))
+        folder = args.results / "tables" / plan.study.study
+        write_tables(tables, folder, collect_sources(plan, args.results), collect_missing(plan, args.results))
 
 
 def _scope(args: Namespace) -> dict[str, Any]:
@@ -265,8 +290,8 @@ def judge_studies(args: Namespace) -> None:
     """
     from muster.claims.ledger import judge, write_ledger
     from muster.jobs.fingerprint import stage_fingerprint
-    from muster.tables.collect import unavailable
     from muster.tables.io import read_frame
+    from muster.tables.missing import read_missing
 
     settle(args)
     known = {name: load_study(path) for name, path in study_paths(args.config).items()}
@@ -278,7 +303,7 @@ def judge_studies(args: Namespace) -> None:
             raise MusterError(str(path), "no such fits", f"Make them with: muster fit {name} --scale {args.scale}")
         if name in args.studies or (path.exists() and _is_current(args, study, path.with_name("fits.json"))):
             fits[name] = read_frame(path)
-    missing = {name: reason for name in fits if (reason := unavailable(args.results, name))}
+    missing = {name: read_missing(args.results, name) for name in fits}
     with recorded(args.results, "ledger", stage_fingerprint("judge"), {**_scope(args), "studies": args.studies}):
         write_ledger(judge(list(known.values()), fits, args.scale, missing), args.results / "ledger")
 
@@ -308,8 +333,9 @@ def _figure(args: Namespace) -> "Figure":
     import pandas as pd
 
     from muster.claims.ledger import read_ledger
-    from muster.plots import PlotData, overview, render
+    from muster.plots import PlotData, overview, render, render_missing
     from muster.tables.io import read_frame
+    from muster.tables.missing import read_missing
 
     if args.study == "overview":
         known = [load_study(path) for path in study_paths(args.config).values()]
@@ -332,4 +358,7 @@ def _figure(args: Namespace) -> "Figure":
         specification=specification,
         claims=ledger,
     )
+    missing = read_missing(args.results, study.study)
+    if missing and spec is not None and data.runs.empty and data.curves.empty and data.probes.empty:
+        return render_missing(data, [lacking.what for lacking in missing])
     return render(args.figure, data)

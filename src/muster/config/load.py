@@ -120,7 +120,8 @@ def load_study(path: Path) -> StudyConfig:
 def chosen_studies(config: Config, known: Iterable[str], path: Path = CONFIG_PATH) -> dict[str, bool]:
     """Names of the studies to run, groups resolved, in the order of first mention → whether named by themselves.
 
-    Raises MusterError for a name that is neither a study nor a group, and for a group of unknown members.
+    Those of `exclude` are left out of groups. Raises MusterError for a name that is neither a study nor a group, for a
+    group or an exclusion of unknown members, and if nothing is left.
     """
     known = list(known)
     chosen: dict[str, bool] = {}
@@ -131,14 +132,21 @@ def chosen_studies(config: Config, known: Iterable[str], path: Path = CONFIG_PAT
                 raise MusterError(
                     place(path, ("groups", group, i)), f"unknown study {member!r}", nearest(member, known)
                 )
+    for i, name in enumerate(config.exclude):
+        if name not in known:
+            raise MusterError(place(path, ("exclude", i)), f"unknown study {name!r}", nearest(name, known))
     for i, name in enumerate(config.studies):
         if name in known:
             chosen[name] = True
         elif name in config.groups or name == "all":
             for member in config.groups.get(name, known):
-                chosen.setdefault(member, False)
+                if member not in config.exclude:
+                    chosen.setdefault(member, False)
         else:
             raise MusterError(place(path, ("studies", i)), f"unknown study or group {name!r}", nearest(name, names))
+    if not chosen and config.exclude:
+        found = f"nothing is left of {', '.join(config.studies)}"
+        raise MusterError(place(path, ("exclude",)), found, "Exclude fewer studies, or name one in `studies`")
     return chosen
 
 

@@ -138,6 +138,9 @@ class Config(Section):
     scale: Scale = Field("laptop", description="Preset of every study's grid")
     studies: list[Slug] = Field(default=["all"], min_length=1, description="Studies or groups, `all` for every file")
     groups: dict[Slug, list[Slug]] = Field(default_factory=dict, description="Named groups of studies")
+    exclude: list[Slug] = Field(
+        default_factory=list, description="Studies left out of `all` and of groups; one named by itself is run"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda when present, else cpu")
     dtype: Literal["float32", "float64", "bfloat16"] = Field("float32", description="bfloat16 means autocast")
     mode: Literal["full", "replay"] = Field("full", description="replay: fits and figures from frozen tables only")
@@ -149,5 +152,7 @@ class Config(Section):
         "the variable MUSTER_STORE replaces it",
     )
     sources: str | None = Field(
-        None, description="Folder of published tables that you have already; the variable MUSTER_SOURCES replaces it"
+        None,
+        description="Folder of published tables and data sets that you have already; the variable MUSTER_SOURCES "
+        "replaces it",
     )

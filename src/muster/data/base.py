@@ -1,13 +1,16 @@
 """What a data set is: validated options, arrays, and the facts that its manifest records."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from muster.download import DEADLINE, TIMEOUT
 from muster.errors import MusterError
 from muster.registry import Registry
 from muster.settings import Settings
@@ -61,11 +64,49 @@ class Raw:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+class Places(NamedTuple):
+    """Where bytes from elsewhere are looked for, and where downloads stay.
+
+    folders: of the user and of `muster fetch`, the first that holds them is taken. kept: folder that downloads are
+    written to and read from, if any. timeout: seconds without an answer. deadline: seconds for a whole download.
+    """
+
+    folders: tuple[Path, ...] = ()
+    kept: Path | None = None
+    timeout: float = TIMEOUT
+    deadline: float = DEADLINE
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        return (*self.folders, *((self.kept,) if self.kept else ()))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Bytes that a data set takes from elsewhere, so that a machine may lack them.
+
+    obtain: (options, places) → what `build` makes the arrays of; raises Unavailable with the reason. state: (options,
+    folders) → what lies on this machine, in a word that changes when a copy appears or changes; asks no network.
+    by_hand: (options, folder of sources) → what to do without `muster fetch`, in the imperative. command: what brings
+    them where there is a network; empty where they are the user's own.
+    """
+
+    obtain: Callable[[Any, Places], Any]
+    state: Callable[[Any, tuple[Path, ...]], str]
+    by_hand: Callable[[Any, Path], str]
+    command: str = ""
+
+    def remedy(self, options: "Options", folder: Path) -> str:
+        """Both ways to get them."""
+        return ", or ".join(filter(None, [self.command, self.by_hand(options, folder)]))
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A registered data set.
 
     axes: options that a cell may be given beside `data_options`, so that a grid can vary them.
+    build: options → arrays; where there is an origin, options and what was obtained of it.
     local: options that say where bytes lie, not which bytes; they stay out of the key and the manifest.
     standardise: whether inputs, and targets of a regression, are shifted and scaled to mean 0 and variance 1.
     stream: (options, generator, count) → fresh inputs and targets, for a distribution that training need not sample
@@ -75,10 +116,11 @@ class Dataset:
     summary: str
     options: type[Options]
     dimensions: Callable[[Any], Dimensions]
-    build: Callable[[Any], Raw]
+    build: Callable[..., Raw]
     licence: str
     source: str
     axes: tuple[str, ...] = ()
+    origin: Origin | None = None
     local: frozenset[str] = field(default=frozenset())
     standardise: bool = True
     stream: Stream | None = None
@@ -126,3 +168,12 @@ def check_size(field_name: str, wanted: int, available: int, name: str) -> None:
     if wanted > available:
         place = f"data_options.{field_name}"
         raise MusterError(place, f"{wanted} examples asked of {name}", f"It holds {available}: ask for at most that")
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """`absent`, or 12 hexadecimal digits of names, sizes and modification times of the files that are there."""
+    found = [(path, path.stat()) for path in paths if path.is_file()]
+    if not found:
+        return "absent"
+    text = "\n".join(f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path, stat in found)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

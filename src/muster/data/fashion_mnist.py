@@ -2,17 +2,19 @@
 
 import gzip
 import hashlib
-import http.client
-import urllib.request
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 from pydantic import Field
 
-from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Raw, check_size
-from muster.errors import MusterError
+from muster.data.base import DATASETS, Arrays, Dataset, Dimensions, Options, Origin, Places, Raw, stamp
+from muster.download import download
+from muster.errors import Unavailable
+from muster.files import write_bytes
 
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")
@@ -20,7 +22,7 @@ ADDRESSES = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
 )
-TIMEOUT_SECONDS = 60
+FOLDER = "fashion-mnist"  # below a folder of sources
 SIDE = 28
 SIZES = {"train": 60000, "t10k": 10000}
 # Checksums of the uncompressed bytes: Debian compresses the same bytes anew, so its .gz differ from the official ones.
@@ -35,73 +37,94 @@ SHA256 = {
 class FashionOptions(Options):
     """Options of `fashion_mnist`."""
 
-    train: int = Field(60000, ge=10, description="Training images, of 60000")
-    heldout: int = Field(10000, ge=1, description="Held-out images, of the official 10000 test images")
+    train: int = Field(60000, ge=10, le=SIZES["train"], description="Training images, of 60000")
+    heldout: int = Field(
+        10000, ge=1, le=SIZES["t10k"], description="Held-out images, of the official 10000 test images"
+    )
     pool: Literal[1, 2, 4, 7] = Field(1, description="Average-pooling factor of the 28×28 images; 2 gives 14×14")
-    path: str | None = Field(None, description="Folder that holds the four official .gz files")
+    path: str | None = Field(None, description="Folder that holds the four official .gz files, looked at first")
 
 
-def _from_folder(folder: Path, name: str) -> bytes:
+def _folders(options: FashionOptions, folders: Iterable[Path]) -> list[Path]:
+    own = [Path(options.path).expanduser()] if options.path else []
+    return [*own, *(folder / FOLDER for folder in folders), PACKAGE_DIRECTORY]
+
+
+def obtain(options: FashionOptions, places: Places) -> dict[str, bytes]:
+    """The four official files, uncompressed, by name; each is taken where its bytes have the published checksum."""
+    return {name: _obtain_file(name, _folders(options, places.all), places) for name in SHA256}
+
+
+def _obtain_file(name: str, folders: list[Path], places: Places) -> bytes:
+    problems = []
+    for path in (folder / name for folder in folders):
+        if not path.is_file():
+            continue
+        try:
+            return _uncompressed(path.read_bytes(), name)
+        except (OSError, Unavailable) as error:
+            problems.append(f"{path} is refused: {error}")
+    refused: dict[str, list[str]] = {}
+    for address in ADDRESSES:
+        try:
+            compressed = download(f"{address}/{name}", timeout=places.timeout, deadline=places.deadline)
+            content = _uncompressed(compressed, name)
+        except Unavailable as error:
+            refused.setdefault(str(error), []).append(str(urlsplit(address).hostname))
+            continue
+        if places.kept:
+            write_bytes(places.kept / FOLDER / name, compressed)
+        return content
+    problems = problems or [f"no {name} on this machine"]
+    raise Unavailable("; ".join([*problems, *(f"{why} ({', '.join(hosts)})" for why, hosts in refused.items())]))
+
+
+def _uncompressed(compressed: bytes, name: str) -> bytes:
+    """Raises Unavailable unless it is the published file, whatever its compression."""
     try:
-        content = gzip.decompress((folder / name).read_bytes())
+        content = gzip.decompress(compressed)
     except (OSError, EOFError, zlib.error) as error:
-        raise MusterError(str(folder / name), f"unreadable ({error})", _remedy()) from None
-    _check(content, name, str(folder / name))
+        raise Unavailable(f"not readable as gzip ({error})") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256[name]:
+        raise Unavailable(f"its uncompressed bytes have checksum {found[:12]}…, expected {SHA256[name][:12]}…")
     return content
 
 
-def _download(name: str) -> bytes:
-    failures = []
-    for address in ADDRESSES:
-        try:
-            with urllib.request.urlopen(f"{address}/{name}", timeout=TIMEOUT_SECONDS) as response:
-                content = gzip.decompress(response.read())
-        except (OSError, EOFError, zlib.error, http.client.HTTPException) as error:
-            failures.append(f"{address}: {error}")
-            continue
-        _check(content, name, f"{address}/{name}")
-        return content
-    raise MusterError("data fashion_mnist", f"not on this machine, and no download ({'; '.join(failures)})", _remedy())
+def state(options: FashionOptions, folders: tuple[Path, ...]) -> str:
+    """Changes when a file appears in one of the folders, or changes there."""
+    return stamp(folder / name for folder in _folders(options, folders) for name in SHA256)
 
 
-def _remedy() -> str:
+def by_hand(options: FashionOptions, folder: Path) -> str:
+    """The package that holds the files, and where they may be put."""
     return (
-        f"Either install Debian's package (apt-get install {PACKAGE}), or put the four .gz files of "
-        "https://github.com/zalandoresearch/fashion-mnist into a folder and name it in data_options.path"
+        f"install Debian's package (apt-get install {PACKAGE}), or put the four .gz files of "
+        f"https://github.com/zalandoresearch/fashion-mnist into {folder / FOLDER}"
     )
 
 
-def _check(content: bytes, name: str, place: str) -> None:
-    if hashlib.sha256(content).hexdigest() != SHA256[name]:
-        raise MusterError(place, "wrong sha256 of the uncompressed file", _remedy())
-
-
-def _fetch(options: FashionOptions, name: str) -> bytes:
-    if options.path is not None:
-        return _from_folder(Path(options.path), name)
-    if PACKAGE_DIRECTORY.is_dir():
-        return _from_folder(PACKAGE_DIRECTORY, name)
-    return _download(name)
-
-
-def _split(options: FashionOptions, part: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _split(
+    files: Mapping[str, bytes], part: str, count: int, pool: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """`count` images of one official split in random order: [count, (28/pool)²] grey levels 0 ... 255, and labels."""
     chosen = rng.permutation(SIZES[part])[:count]
-    images = np.frombuffer(_fetch(options, f"{part}-images-idx3-ubyte.gz"), np.uint8, offset=16)
-    labels = np.frombuffer(_fetch(options, f"{part}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
-    pooled_side = SIDE // options.pool
-    blocks = images.reshape(-1, pooled_side, options.pool, pooled_side, options.pool)[chosen]
+    images = np.frombuffer(files[f"{part}-images-idx3-ubyte.gz"], np.uint8, offset=16)
+    labels = np.frombuffer(files[f"{part}-labels-idx1-ubyte.gz"], np.uint8, offset=8)
+    pooled_side = SIDE // pool
+    blocks = images.reshape(-1, pooled_side, pool, pooled_side, pool)[chosen]
     pooled = blocks.mean(axis=(2, 4), dtype=np.float32)
     return pooled.reshape(count, pooled_side**2), labels[chosen].astype(np.int64)
 
 
-def build(options: FashionOptions) -> Raw:
-    """Training images from the official training set, held-out images from the official test set."""
-    check_size("train", options.train, SIZES["train"], "fashion_mnist")
-    check_size("heldout", options.heldout, SIZES["t10k"], "fashion_mnist")
+def build(options: FashionOptions, files: Mapping[str, bytes]) -> Raw:
+    """Training images from the official training set, held-out images from the official test set.
+
+    files: the four official files by name, uncompressed, in the IDX format.
+    """
     rng = np.random.default_rng(options.seed)
-    train = _split(options, "train", options.train, rng)
-    heldout = _split(options, "t10k", options.heldout, rng)
+    train = _split(files, "train", options.train, options.pool, rng)
+    heldout = _split(files, "t10k", options.heldout, options.pool, rng)
     return Raw(Arrays(*train, *heldout))
 
 
@@ -111,6 +134,7 @@ DATASETS.register("fashion_mnist")(
         options=FashionOptions,
         dimensions=lambda options: Dimensions((SIDE // options.pool) ** 2, 10, "classification"),
         build=build,
+        origin=Origin(obtain, state, by_hand, "run `muster fetch fashion_mnist`"),
         licence="MIT (Zalando SE)",
         source=f"Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747; Debian package {PACKAGE} or {ADDRESSES[0]}",
         local=frozenset({"path"}),

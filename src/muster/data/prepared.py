@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from muster.data.base import DATASETS, Arrays, Dimensions, validate
-from muster.errors import DamagedError, MusterError
+from muster.data.base import DATASETS, Arrays, Dimensions, Options, Places, Raw, validate
+from muster.errors import DamagedError, MusterError, Unavailable
 from muster.files import write_bytes, write_text
 
 DATA_FILE, MANIFEST_FILE = "data.npz", "manifest.json"
 STREAM_SAMPLE = 256  # fresh examples whose hash stands in the manifest
+NOWHERE = Places()
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: equal arrays give equal bytes
 
 
@@ -99,17 +100,48 @@ def _standardise(name: str, train: np.ndarray, heldout: np.ndarray) -> tuple[np.
     return train, heldout, {"mean": mean, "std": std}
 
 
-def prepare(name: str, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+def state(name: str, options: dict[str, Any] | None, folders: tuple[Path, ...]) -> str:
+    """What lies on this machine of a data set's origin; empty for one that needs none. Asks no network."""
+    origin = DATASETS[name].origin
+    return origin.state(validate(name, options), folders) if origin else ""
+
+
+def prepare(
+    name: str, options: dict[str, Any] | None = None, places: Places = NOWHERE
+) -> tuple[Arrays, dict[str, Any]]:
     """Make a data set in memory, with its manifest.
 
     Inputs (and regression targets) are float32 with mean 0 and variance 1 over all entries of the training split,
     unless the data set has units of its own; the held-out split is shifted and scaled by the training split's numbers.
     Labels and tokens are int64.
 
-    Raises MusterError on bad options, non-finite values, wrong shapes, or an example that stands in both splits.
+    Raises MusterError on bad options, non-finite values, wrong shapes, an example that stands in both splits, or if
+    its bytes cannot be had.
     """
+    chosen = validate(name, options)
+    try:
+        raw = _raw(name, chosen, places)
+    except Unavailable as error:
+        remedy = _remedy(name, chosen, places)
+        raise MusterError(f"data {name}", f"not available, {error}", remedy[0].upper() + remedy[1:]) from None
+    return _checked(name, options, raw)
+
+
+def _raw(name: str, chosen: Options, places: Places) -> Raw:
+    """Arrays as the data set builds them. Raises Unavailable if what it builds them of cannot be had."""
+    entry = DATASETS[name]
+    return entry.build(chosen, entry.origin.obtain(chosen, places)) if entry.origin else entry.build(chosen)
+
+
+def _remedy(name: str, chosen: Options, places: Places) -> str:
+    origin = DATASETS[name].origin
+    folder = places.folders[0] if places.folders else Path("results/sources")
+    return origin.remedy(chosen, folder) if origin else ""
+
+
+def _checked(name: str, options: dict[str, Any] | None, raw: Raw) -> tuple[Arrays, dict[str, Any]]:
     entry, chosen = DATASETS[name], validate(name, options)
-    raw, shape = entry.build(chosen), entry.dimensions(chosen)
+    shape = entry.dimensions(chosen)
     arrays = raw.arrays
     _check_finite(name, arrays)
     _check_shapes(name, arrays, shape)
@@ -146,22 +178,31 @@ def _fingerprint(array: np.ndarray) -> dict[str, Any]:
     return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest}
 
 
-def _npz_bytes(arrays: Arrays) -> bytes:
+def _npz_bytes(arrays: Arrays | None) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for part, array in arrays._asdict().items():
+        for part, array in (arrays._asdict() if arrays else {}).items():
             with archive.open(zipfile.ZipInfo(f"{part}.npy", ZIP_EPOCH), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     return buffer.getvalue()
 
 
-def write_dataset(name: str, options: dict[str, Any] | None, directory: Path) -> dict[str, Any]:
+def write_dataset(
+    name: str, options: dict[str, Any] | None, directory: Path, places: Places = NOWHERE
+) -> dict[str, Any]:
     """Make a data set and write data.npz (no pickle, deterministic bytes), then manifest.json; returns the manifest.
 
-    Each file is replaced atomically, the manifest last. Raises MusterError as `prepare` does, or if the folder cannot
-    be written.
+    Each file is replaced atomically, the manifest last. Where its bytes cannot be had, data.npz holds no array, and the
+    manifest says why (`unavailable`) and how to get them (`remedy`). Raises MusterError as `prepare` does otherwise, or
+    if the folder cannot be written.
     """
-    arrays, manifest = prepare(name, options)
+    chosen = validate(name, options)
+    arrays: Arrays | None = None
+    try:
+        arrays, manifest = _checked(name, options, _raw(name, chosen, places))
+    except Unavailable as error:
+        why = {"unavailable": str(error), "remedy": _remedy(name, chosen, places)}
+        manifest = {"name": name, "options": _identity(name, options), "arrays": {}, **why}
     write_bytes(directory / DATA_FILE, _npz_bytes(arrays))
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_text(directory / MANIFEST_FILE, text)
@@ -185,9 +226,12 @@ def load_manifest(directory: Path) -> dict[str, Any]:
 def load_dataset(directory: Path) -> Arrays:
     """Arrays of a written data set, after sizes, types and sha256 have been held against the manifest.
 
-    Raises DamagedError if a file is missing, unreadable, or differs from the manifest.
+    Raises DamagedError if a file is missing, unreadable, or differs from the manifest; MusterError for a data set that
+    could not be had.
     """
     manifest, path = load_manifest(directory), directory / DATA_FILE
+    if "unavailable" in manifest:
+        raise MusterError(str(directory), f"not available, {manifest['unavailable']}", f"Either {manifest['remedy']}")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = Arrays(*(archive[part] for part in Arrays._fields))

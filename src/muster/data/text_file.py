@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from muster.data.base import DATASETS, Dataset, Raw
+from muster.data.base import DATASETS, Dataset, Origin, Places, Raw, stamp
 from muster.data.text import TextOptions, split, text_dimensions
-from muster.errors import MusterError
+from muster.errors import MusterError, Unavailable
 
 PIECES = 100  # that a file is cut into, so that the held-out part comes from all over it
 
@@ -19,29 +19,47 @@ class TextFileOptions(TextOptions):
     sha256: str | None = Field(None, description="Of the file: another content is refused; any if absent")
 
 
-def read(options: TextFileOptions) -> bytes:
-    """The file. Raises MusterError if none is named, it cannot be read, is not UTF-8, or not what sha256 says."""
+def _named(options: TextFileOptions) -> str:
     if options.path is None:
         raise MusterError("data_options.path", "no file is named", "Name a file of UTF-8 text, e.g. path: corpus.txt")
-    place = f"data_options.path {options.path}"
+    return options.path
+
+
+def obtain(options: TextFileOptions, places: Places) -> bytes:
+    """The file. Raises MusterError if none is named or it is not UTF-8; Unavailable if it cannot be read, or is not
+    what sha256 says.
+    """
+    place = f"data_options.path {_named(options)}"
     try:
-        content = Path(options.path).read_bytes()
-        content.decode("utf-8")
+        content = Path(_named(options)).expanduser().read_bytes()
     except OSError as error:
-        raise MusterError(place, f"unreadable ({error})", "Name a file that exists and may be read") from None
+        raise Unavailable(f"{options.path} cannot be read ({error.strerror or error})") from None
+    found = hashlib.sha256(content).hexdigest()
+    if options.sha256 is not None and found != options.sha256.lower():
+        raise Unavailable(f"{options.path} has checksum {found[:12]}…, expected {options.sha256[:12]}…")
+    try:
+        content.decode("utf-8")
     except UnicodeDecodeError as error:
         remedy = "Convert it, e.g. with iconv -t utf-8"
         raise MusterError(place, f"not UTF-8 from byte {error.start} on", remedy) from None
-    found = hashlib.sha256(content).hexdigest()
-    if options.sha256 is not None and found != options.sha256.lower():
-        remedy = "Restore the file, or give data_options.sha256 its new value"
-        raise MusterError(place, f"its sha256 is {found}, not {options.sha256}", remedy)
     return content
 
 
-def build(options: TextFileOptions) -> Raw:
+def state(options: TextFileOptions, folders: tuple[Path, ...]) -> str:
+    """Changes when the file appears or changes."""
+    return stamp([Path(options.path).expanduser()] if options.path else [])
+
+
+def by_hand(options: TextFileOptions, folder: Path) -> str:
+    """The file is the user's own: only he knows another place of it."""
+    wanted, other = "", "name another place of it in data_options.path"
+    if options.sha256:
+        wanted, other = f" whose sha256 is {options.sha256}", f"{other}, or give data_options.sha256 its new value"
+    return f"put the file{wanted} at {_named(options)}, or {other}"
+
+
+def build(options: TextFileOptions, content: bytes) -> Raw:
     """Windows of bytes of the file's pieces, a tenth of which is held out."""
-    content = read(options)
     size = max(options.context + 1, -(-len(content) // PIECES))
     pieces = [content[start : start + size] for start in range(0, len(content), size)]
     if len(pieces) < 2:
@@ -56,6 +74,7 @@ DATASETS.register("text_file")(
         options=TextFileOptions,
         dimensions=text_dimensions,
         build=build,
+        origin=Origin(obtain, state, by_hand),
         licence="that of the file",
         source="the file named in data_options.path",
         axes=("context",),

@@ -9,6 +9,7 @@ checked against the plots without them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muster.errors import MusterError
@@ -54,6 +55,15 @@ def render(spec_name: str, data: PlotData) -> Figure:
         raise MusterError(f"{place}.{error.place}", error.found, error.remedy) from None
 
 
+def render_missing(data: PlotData, missing: Sequence[str]) -> Figure:
+    """A figure of a study whose data could not be had: it names them."""
+    from muster.plots import style
+
+    with style.paper():
+        reason = f"{', '.join(missing)} not available: `muster fetch --missing` says why, and how to get it"
+        return style.nothing(data, None, reason)
+
+
 __all__ = [
     "PLOTS",
     "Plot",
@@ -71,6 +81,7 @@ __all__ = [
     "overview",
     "probe_scaling",
     "render",
+    "render_missing",
     "save",
     "seed_scatter",
     "specification_curve",

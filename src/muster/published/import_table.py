@@ -12,10 +12,10 @@ from pydantic import Field, model_validator
 from muster.columns import COLUMNS
 from muster.config.load import nearest
 from muster.config.models import Name
-from muster.errors import MusterError
+from muster.errors import MusterError, Unavailable
 from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Job, Outcome
 from muster.published.mapping import RUN, ColumnMapping, apply
-from muster.published.source import Obtained, Source, Unavailable, obtain
+from muster.published.source import Obtained, Source, obtain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,8 @@ def run(cell: ImportCell, context: Context) -> Outcome:
         found = obtain(table, context.source_dirs, context.download_dir)
     except Unavailable as error:
         context.progress(f"{cell.source}: not available: {error}")
-        notes = {**_notes(cell), "file": table.file, "address": table.address or "", "unavailable": str(error)}
+        why = {"lacks": f"source {cell.source}", "unavailable": str(error)}
+        notes = {**_notes(cell), "file": table.file, "address": table.address or "", **why}
         return _outcome(_complete({RUN: []}, cell), notes)
     try:
         rows = table_of(found)

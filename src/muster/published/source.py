@@ -5,11 +5,7 @@ and with a limit on size. What arrives is kept below `<results>/sources`, never 
 not allow it.
 """
 
-import http.client
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
@@ -17,15 +13,12 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AfterValidator, Field, model_validator
 
 from muster.config.models import Name, Section
-from muster.errors import MusterError
+from muster.download import TIMEOUT, download
+from muster.errors import MusterError, Unavailable
 from muster.files import write_bytes
 from muster.published.readers import READERS
 
 SIZE_LIMIT = 64 * 2**20  # bytes; the largest table that a study names is 4 MB
-TIMEOUT = 10.0  # seconds without an answer, within a run
-SLOW_TIMEOUT = 60.0  # the same, when the user asked for the download
-DEADLINE = 60.0  # seconds for the whole download
-CHUNK = 2**16
 
 
 def _below(path: str) -> str:
@@ -104,10 +97,6 @@ class Obtained(NamedTuple):
     place: str
 
 
-class Unavailable(Exception):
-    """A source that is neither on disk nor reachable: no mistake of the study's, so nothing else stops."""
-
-
 def source_folder(configured: str | None) -> Path | None:
     """The user's own folder of published tables: MUSTER_SOURCES, else the one in config.yaml, if any."""
     named = os.environ.get("MUSTER_SOURCES") or configured
@@ -179,26 +168,3 @@ def _downloaded(source: Source, kept: Path | None, timeout: float) -> Obtained:
     if copy is not None:
         write_bytes(copy, data)
     return Obtained(data, source, found, str(source.address))
-
-
-def download(address: str, *, timeout: float = TIMEOUT, deadline: float = DEADLINE, limit: int = SIZE_LIMIT) -> bytes:
-    """The bytes at an address. Raises Unavailable if it does not answer in time, refuses, or sends too much."""
-    from muster import __version__
-
-    request = urllib.request.Request(address, headers={"User-Agent": f"muster/{__version__}"})
-    end = time.monotonic() + deadline
-    data = bytearray()
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            while chunk := answer.read(CHUNK):
-                data += chunk
-                if len(data) > limit:
-                    raise Unavailable(f"its address sends more than {limit / 2**20:g} MB")
-                if time.monotonic() > end:
-                    raise Unavailable(f"its address took longer than {deadline:g} s")
-    except urllib.error.HTTPError as error:
-        raise Unavailable(f"its address answers {error.code} {error.reason}") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        cause = getattr(error, "reason", error)
-        raise Unavailable(f"its address cannot be reached: {getattr(cause, 'strerror', None) or cause}") from None
-    return bytes(data)

@@ -1,6 +1,7 @@
 """One study's cells become its three frozen tables."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ from muster.experiments import Outcome
 from muster.files import write_text
 from muster.plan import PlannedCell, StudyPlan
 from muster.tables.io import check_table, check_unique, read_table, write_table
+from muster.tables.missing import Missing, write_missing
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -22,13 +24,25 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
     `runs.parquet` comes last, so that a folder that holds it is complete. Raises MusterError naming the cell if a table
     breaks the schema or its members are not those of the cell.
     """
-    tables = {kind: _check_cell(getattr(outcome, kind), kind, planned, str(folder)) for kind in KINDS}
+    lacking = "unavailable" in outcome.notes
+    tables = {kind: _check_cell(getattr(outcome, kind), kind, planned, str(folder), lacking) for kind in KINDS}
     for left in folder.glob(".*.parquet.*"):  # by a job that was killed while it wrote
         left.unlink(missing_ok=True)
     write_text(folder / "cell.json", json.dumps(json.loads(planned.text), indent=2, sort_keys=True) + "\n")
     write_text(folder / "provenance.json", json.dumps(provenance, indent=2, sort_keys=True) + "\n")
     for kind in reversed(KINDS):
         write_table(tables[kind], folder / f"{kind}.parquet", kind)
+
+
+def without_data(planned: PlannedCell, manifest: dict[str, Any]) -> Outcome:
+    """Tables without rows of a cell whose data set could not be had, noting what its manifest says."""
+    members = dict.fromkeys(type(planned.cell).member_axes, "float64")
+    runs, curves, probes = (
+        pd.DataFrame({name: pd.Series(dtype="str" if dtype == "string" else dtype) for name, dtype in columns.items()})
+        for columns in (members | COLUMNS[kind] for kind in KINDS)
+    )
+    why = {name: manifest[name] for name in ("unavailable", "remedy")}
+    return Outcome(runs, curves, probes, {"lacks": f"data set {manifest['name']}", **why})
 
 
 def collect(plan: StudyPlan, results: Path) -> dict[Kind, pd.DataFrame]:
@@ -44,7 +58,9 @@ def collect(plan: StudyPlan, results: Path) -> dict[Kind, pd.DataFrame]:
         for planned in plan.cells:
             path = results / "runs" / planned.key / f"{kind}.parquet"
             try:
-                part = _check_cell(_read(path, kind), kind, planned, str(path))
+                part = _read(path, kind)
+                lacking = kind == "runs" and part.empty and "unavailable" in _notes(planned, results)
+                part = _check_cell(part, kind, planned, str(path), lacking)
             except DamagedError as error:
                 damaged.setdefault(path.parent, error)
                 continue
@@ -78,32 +94,52 @@ def collect_sources(plan: StudyPlan, results: Path) -> dict[str, Any] | None:
         return None
     sources: dict[str, Any] = {}
     for planned in plan.cells:
-        path = results / "runs" / planned.key / "provenance.json"
-        try:
-            notes = json.loads(path.read_text(encoding="utf-8"))["notes"]
-        except (ValueError, KeyError) as error:
-            raise DamagedError(str(path), f"damaged ({error!r})", path.parent) from None
+        notes = _notes(planned, results)
+        if "source" not in notes:
+            folder = results / "runs" / planned.key
+            raise DamagedError(str(folder / "provenance.json"), "damaged (no source)", folder)
         sources[notes["source"]] = notes
     return sources
 
 
-def unavailable(results: Path, study: str) -> str:
-    """Why a study's published tables are missing, and the remedy; empty if none is, or if it has none."""
-    path = results / "tables" / study / SOURCES_FILE
-    if not path.exists():
-        return ""
-    missing = [notes for notes in json.loads(path.read_text(encoding="utf-8")).values() if "unavailable" in notes]
-    if not missing:
-        return ""
-    reasons = "; ".join(f"source {notes['source']} not available, {notes['unavailable']}" for notes in missing)
-    puts = " and ".join(
-        f"put {notes['address'] or 'your table'} at {results / 'sources' / notes['file']}" for notes in missing
-    )
-    return f"{reasons}: run `muster fetch {study}`, or {puts}, and then snakemake again"
+def collect_missing(plan: StudyPlan, results: Path) -> list[Missing]:
+    """The data sets and published tables that cells of a study could not have, from what these noted."""
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for planned in plan.cells:
+        if planned.stage == "import" or planned.dataset:
+            notes = _notes(planned, results)
+            if "unavailable" in notes:
+                missing = (notes["lacks"], notes["unavailable"], _remedy(notes, plan.study.study, results))
+                found.setdefault(missing, []).append(_axis_values(planned, plan))
+    return [Missing(*missing, cells) for missing, cells in found.items()]
 
 
-def write_tables(tables: dict[Kind, pd.DataFrame], folder: Path, sources: dict[str, Any] | None = None) -> None:
-    """Write a study's tables, and what is known about published ones."""
+def _remedy(notes: dict[str, Any], study: str, results: Path) -> str:
+    if "remedy" in notes:
+        return str(notes["remedy"])
+    place = results / "sources" / notes["file"]
+    if notes["address"]:
+        return f"run `muster fetch {study}`, or put {notes['address']} at {place}"
+    return f"put your table at {place}"
+
+
+def _notes(planned: PlannedCell, results: Path) -> dict[str, Any]:
+    """What a cell's experiment noted about how its tables came about."""
+    path = results / "runs" / planned.key / "provenance.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")).get("notes", {}))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DamagedError(str(path), f"damaged ({error!r})", path.parent) from None
+
+
+def write_tables(
+    tables: dict[Kind, pd.DataFrame],
+    folder: Path,
+    sources: dict[str, Any] | None = None,
+    missing: Sequence[Missing] = (),
+) -> None:
+    """Write a study's tables, what is known about published ones, and what they lack."""
+    write_missing(missing, folder)
     if sources is None:
         (folder / SOURCES_FILE).unlink(missing_ok=True)
     else:
@@ -112,9 +148,11 @@ def write_tables(tables: dict[Kind, pd.DataFrame], folder: Path, sources: dict[s
         write_table(frame, folder / f"{kind}.parquet", kind)
 
 
-def _check_cell(frame: pd.DataFrame, kind: Kind, planned: PlannedCell, place: str) -> pd.DataFrame:
+def _check_cell(
+    frame: pd.DataFrame, kind: Kind, planned: PlannedCell, place: str, lacking: bool = False
+) -> pd.DataFrame:
     axes = [*type(planned.cell).member_axes, *planned.run_keys]
-    if len(frame) == 0 and (kind != "runs" or planned.run_keys):
+    if frame.empty and (kind != "runs" or planned.run_keys or lacking):
         return frame
     missing = [axis for axis in axes if axis not in frame]
     if missing:
@@ -142,16 +180,19 @@ def _check_runs(frame: pd.DataFrame, planned: PlannedCell, place: str) -> None:
 
 
 def _with_keys(part: pd.DataFrame, planned: PlannedCell, plan: StudyPlan) -> pd.DataFrame:
-    cell = planned.cell
-    keys: dict[str, Any] = {"study": plan.study.study}
-    for axis in plan.cell_axes:
-        value = getattr(cell, axis)
-        keys[axis] = (
-            value if isinstance(value, (str, int, float)) or value is None else json.dumps(value, sort_keys=True)
-        )
+    keys = {"study": plan.study.study, **_axis_values(planned, plan)}
     own = [*plan.member_axes, *plan.run_keys]
     values = [name for name in part if name not in own]
     return pd.concat([pd.DataFrame(keys, index=part.index), part[[*own, *values]]], axis=1)
+
+
+def _axis_values(planned: PlannedCell, plan: StudyPlan) -> dict[str, Any]:
+    """The cell's key columns, apart from the study."""
+    values = {axis: getattr(planned.cell, axis) for axis in plan.cell_axes}
+    return {
+        axis: value if isinstance(value, (str, int, float)) or value is None else json.dumps(value, sort_keys=True)
+        for axis, value in values.items()
+    }
 
 
 def _columns(plan: StudyPlan, kind: Kind) -> list[str]:

@@ -11,7 +11,7 @@ from muster.config.load import load_config, load_study, place, read_yaml
 from muster.config.models import Range
 from muster.errors import MusterError
 from muster.plan import load_plan
-from tests.workflow.studies import TINY, write_config
+from tests.workflow.studies import SAMPLED, TINY, write_config
 
 STUDY = "config/studies/tiny-train.yaml"
 
@@ -87,6 +87,9 @@ def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
         ("scale: lptop", ["config.yaml:1 scale", "'laptop'"]),
         ("scale: laptop\nstudies: [tiny-trian]", ["config.yaml:2 studies[0]", "Did you mean 'tiny-train'"]),
         ("groups: {g: [nothing]}\nstudies: [g]", ["groups.g[0]", "unknown study 'nothing'"]),
+        ("exclude: [tiny-trian]", ["config.yaml:1 exclude[0]", "unknown study", "Did you mean 'tiny-train'"]),
+        ("exclude: tiny-train", ["config.yaml:1 exclude", "list"]),
+        ("scale: laptop\nexclude: [tiny-train]", ["config.yaml:2 exclude", "nothing is left of all", "name one in"]),
         ("scale: paper\nstudies: [tiny-train]", ["scales", "no scale 'paper'", "smoke, laptop"]),
         ("scale: paper", ["no study has the scale 'paper'"]),
         ("seeds: x", ["config.yaml:1 seeds", "'x'"]),
@@ -108,6 +111,23 @@ def test_overrides_replace_fields(tmp_path: Path) -> None:
     path = write_config(tmp_path, "scale: laptop\nseeds: 3\n", tiny_train=TINY)
     config = load_config(path, {"scale": "smoke"})
     assert (config.scale, config.seeds) == ("smoke", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "planned"),
+    [
+        ("exclude: [tiny-sample]", ["tiny-train"]),
+        ("groups: {both: [tiny-train, tiny-sample]}\nstudies: [both]\nexclude: [tiny-train]", ["tiny-sample"]),
+        ("studies: [all, tiny-sample]\nexclude: [tiny-sample]", ["tiny-train", "tiny-sample"]),
+        ("studies: [tiny-sample]\nexclude: [tiny-sample]", ["tiny-sample"]),
+    ],
+    ids=["all", "group", "all and by name", "by name"],
+)
+def test_excluded_studies_are_left_out_unless_named_by_themselves(
+    text: str, planned: list[str], tmp_path: Path
+) -> None:
+    path = write_config(tmp_path, f"scale: smoke\n{text}\n", tiny_train=TINY, tiny_sample=SAMPLED)
+    assert list(load_plan(path).studies) == planned
 
 
 def test_a_claim_name_taken_by_another_study_is_refused(tmp_path: Path) -> None:

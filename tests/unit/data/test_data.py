@@ -1,11 +1,11 @@
 """muster.data: options, determinism, disjoint splits, standardisation, and the ways a stored data set can break."""
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
 import sys
-import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from muster import data
 from muster.data import prepared as store
 from muster.data.base import Dataset, Dimensions, Options, Raw
-from muster.errors import MusterError
+from muster.errors import MusterError, Unavailable
 
 SMALL = {
     "mnist1d": {"train": 400, "heldout": 100},
@@ -23,8 +23,7 @@ SMALL = {
     "teacher": {"train": 400, "heldout": 100},
     "python_text": {"train": 400, "heldout": 100},
 }
-HAS_FASHION = data.fashion_mnist.PACKAGE_DIRECTORY.is_dir()
-needs_fashion = pytest.mark.skipif(not HAS_FASHION, reason="Debian package dataset-fashion-mnist is not installed")
+FASHION_SIZES = {"train": 300, "t10k": 100}
 
 
 @pytest.fixture
@@ -217,75 +216,118 @@ def test_python_text_drops_heldout_windows_that_occur_in_training(tmp_path, monk
 
 def test_bits_are_the_bytes_of_the_tokens():
     tokens, bits = (
-        data.python_text.build(data.validate("python_text", {**SMALL["python_text"], "encoding": encoding})).arrays
+        data.prepare("python_text", {**SMALL["python_text"], "encoding": encoding})[0]
         for encoding in ("tokens", "bits")
     )
-    np.testing.assert_array_equal(np.packbits(bits.train_x.astype(np.uint8), axis=1), tokens.train_x)
+    inputs = bits.train_x > 0  # standardised, two values
+    np.testing.assert_array_equal(np.packbits(inputs, axis=1), tokens.train_x)
     np.testing.assert_array_equal(bits.train_y, tokens.train_y[:, -1])
 
 
-@needs_fashion
-def test_fashion_mnist_pools_by_averaging_and_splits_officially():
-    build = data.fashion_mnist.build
-    full, pooled = (
-        build(data.validate("fashion_mnist", {"train": 50, "heldout": 20, "pool": p})).arrays for p in (1, 2)
-    )
+@pytest.fixture
+def fashion(tmp_path, monkeypatch):
+    """Small files in the official format and under the official names, with their checksums; no other copy, no network.
+
+    Returns the folder of sources that holds them.
+    """
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "sources" / data.fashion_mnist.FOLDER
+    folder.mkdir(parents=True)
+    for part, size in FASHION_SIZES.items():
+        images, labels = rng.integers(0, 256, size * 28**2, dtype=np.uint8), rng.integers(0, 10, size, dtype=np.uint8)
+        for kind, header, values in (("images-idx3", 16, images), ("labels-idx1", 8, labels)):
+            name, content = f"{part}-{kind}-ubyte.gz", b"\0" * header + values.tobytes()
+            (folder / name).write_bytes(gzip.compress(content, mtime=0))
+            monkeypatch.setitem(data.fashion_mnist.SHA256, name, hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(data.fashion_mnist, "SIZES", FASHION_SIZES)
+    monkeypatch.setattr(data.fashion_mnist, "PACKAGE_DIRECTORY", Path("/nowhere"))
+    monkeypatch.setattr(data.fashion_mnist, "download", refuse)
+    return folder.parent
+
+
+def refuse(address, **limits):
+    raise Unavailable("its address cannot be reached: no route to host")
+
+
+def places(*folders, kept=None):
+    return data.Places(folders, kept)
+
+
+def test_fashion_mnist_pools_by_averaging_and_splits_officially(fashion):
+    options = [data.validate("fashion_mnist", {"train": 50, "heldout": 20, "pool": pool}) for pool in (1, 2)]
+    files = data.fashion_mnist.obtain(options[0], places(fashion))
+    full, pooled = (data.fashion_mnist.build(chosen, files).arrays for chosen in options)
     assert pooled.train_x.shape == (50, 196)
     by_hand = full.train_x[0].reshape(28, 28)[4:6, 10:12].mean()
     assert pooled.train_x[0].reshape(14, 14)[2, 5] == pytest.approx(by_hand)
     np.testing.assert_array_equal(full.train_y, pooled.train_y)
     assert full.train_x.max() > 200
+    for part, x, y in (("train", full.train_x, full.train_y), ("t10k", full.heldout_x, full.heldout_y)):
+        images = np.frombuffer(files[f"{part}-images-idx3-ubyte.gz"], np.uint8)[16:].reshape(-1, 784)
+        labels = np.frombuffer(files[f"{part}-labels-idx1-ubyte.gz"], np.uint8)[8:]
+        place = {image.tobytes(): i for i, image in enumerate(images)}
+        order = [place[image.astype(np.uint8).tobytes()] for image in x]
+        np.testing.assert_array_equal(labels[order], y)
 
 
-@needs_fashion
-def test_fashion_mnist_local_folder(tmp_path):
-    for name in data.fashion_mnist.SHA256:
-        os.symlink(data.fashion_mnist.PACKAGE_DIRECTORY / name, tmp_path / name)
+def test_fashion_mnist_is_taken_from_any_folder_that_holds_it(fashion, monkeypatch):
     options = {"train": 100, "heldout": 20}
-    here, _ = data.prepare("fashion_mnist", options)
-    there, manifest = data.prepare("fashion_mnist", {**options, "path": str(tmp_path)})
-    np.testing.assert_array_equal(here.train_x, there.train_x)
-    assert str(tmp_path) not in json.dumps(manifest)
+    here, manifest = data.prepare("fashion_mnist", options, places(fashion))
+    own = str(fashion / "fashion-mnist")
+    there, same = data.prepare("fashion_mnist", {**options, "path": own})
+    monkeypatch.setattr(data.fashion_mnist, "PACKAGE_DIRECTORY", fashion / "fashion-mnist")
+    package, _ = data.prepare("fashion_mnist", options)
+    for arrays in (there, package):
+        np.testing.assert_array_equal(here.train_x, arrays.train_x)
+    assert manifest == same
+    assert own not in json.dumps(same)
 
 
-def test_fashion_mnist_without_file_or_network_names_both_remedies(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(data.fashion_mnist, "PACKAGE_DIRECTORY", Path("/nowhere"))
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+def test_fashion_mnist_without_file_or_network_names_its_remedies(fashion):
     with pytest.raises(MusterError) as caught:
-        data.prepare("fashion_mnist")
-    assert "no route to host" in caught.value.found
-    assert "apt-get install dataset-fashion-mnist" in caught.value.remedy
-    assert "data_options.path" in caught.value.remedy
+        data.prepare("fashion_mnist", {}, places(fashion / "empty"))
+    assert "no route to host (fashion-mnist.s3-website" in caught.value.found
+    assert caught.value.found.count("no route to host") == 1
+    for part in (
+        "muster fetch fashion_mnist",
+        "apt-get install dataset-fashion-mnist",
+        f"into {fashion}/empty/fashion",
+    ):
+        assert part in caught.value.remedy
 
 
-def test_fashion_mnist_wrong_bytes_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"\0" * 100))
-    with pytest.raises(MusterError, match="wrong sha256"):
-        data.prepare("fashion_mnist", {"path": str(tmp_path)})
-    with pytest.raises(MusterError, match="unreadable"):
-        data.prepare("fashion_mnist", {"path": str(tmp_path / "missing")})
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(gzip.compress(b"\0" * 100), "checksum cd00e292c597"), (b"no gzip", "not readable as gzip")],
+    ids=["checksum", "gzip"],
+)
+def test_fashion_mnist_wrong_bytes_are_refused(fashion, tmp_path, content, said):
+    name = "train-images-idx3-ubyte.gz"
+    bad = tmp_path / "mine" / name
+    bad.parent.mkdir()
+    bad.write_bytes(content)
+    with pytest.raises(MusterError, match=rf"mine/{name} is refused: .*{said}"):
+        data.prepare("fashion_mnist", {"path": str(bad.parent)})
+    arrays, _ = data.prepare("fashion_mnist", {"path": str(bad.parent), "train": 50, "heldout": 10}, places(fashion))
+    assert len(arrays.train_x) == 50  # the next folder holds the right bytes
 
 
-def test_download_falls_back_to_the_second_address(monkeypatch):
-    import hashlib
-    import io
+def test_fashion_mnist_is_downloaded_from_the_second_address_and_kept(fashion, tmp_path, monkeypatch):
+    asked = []
 
-    content, asked = b"labels", []
-
-    def answer(address, timeout):
+    def answer(address, **limits):
         asked.append(address)
-        if len(asked) == 1:
-            raise OSError("down")
-        return io.BytesIO(gzip.compress(content))
+        if data.fashion_mnist.ADDRESSES[0] in address:
+            raise Unavailable("down")
+        return (fashion / "fashion-mnist" / address.rpartition("/")[2]).read_bytes()
 
-    name = "t10k-labels-idx1-ubyte.gz"
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    monkeypatch.setitem(data.fashion_mnist.SHA256, name, hashlib.sha256(content).hexdigest())
-    assert data.fashion_mnist._download(name) == content
-    assert [address.endswith(name) for address in asked] == [True, True]
+    monkeypatch.setattr(data.fashion_mnist, "download", answer)
+    options = {"train": 50, "heldout": 10}
+    first, _ = data.prepare("fashion_mnist", options, places(kept=tmp_path / "kept"))
+    assert len(asked) == 8
+    again, _ = data.prepare("fashion_mnist", options, places(kept=tmp_path / "kept"))
+    assert len(asked) == 8
+    np.testing.assert_array_equal(first.train_x, again.train_x)
 
 
 @pytest.fixture

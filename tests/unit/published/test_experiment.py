@@ -14,7 +14,8 @@ from muster.config.load import load_study
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.plan import StudyPlan, plan_study, read_cell
-from muster.tables.collect import collect, collect_sources, unavailable, write_cell, write_tables
+from muster.tables.collect import collect, collect_missing, collect_sources, write_cell, write_tables
+from muster.tables.missing import explain_missing, read_missing
 from tests.workflow.studies import IMPORTED, imported_table, write_config
 
 SECOND = """\
@@ -50,7 +51,8 @@ def make(plan: StudyPlan, folder: Path) -> dict[str, pd.DataFrame]:
         outcome = EXPERIMENTS[cell.experiment].run(cell.cell, context)
         write_cell(outcome, cell, folder / "runs" / cell.key, {"notes": outcome.notes})
     tables = collect(plan, folder)
-    write_tables(tables, folder / "tables" / "tiny-import", collect_sources(plan, folder))
+    missing = collect_missing(plan, folder)
+    write_tables(tables, folder / "tables" / "tiny-import", collect_sources(plan, folder), missing)
     return tables  # type: ignore[return-value]
 
 
@@ -85,7 +87,7 @@ def test_rows_become_runs_with_keys_and_the_record_of_their_source(tmp_path: Pat
     assert record["sha256"] == hashlib.sha256(imported_table()).hexdigest()
     assert record["rows"] == len(runs)
     assert record["documented"]["split"] == "test"
-    assert unavailable(tmp_path, "tiny-import") == ""
+    assert read_missing(tmp_path, "tiny-import") == []
 
 
 def test_sources_with_other_columns_stand_in_one_table(tmp_path: Path) -> None:
@@ -102,9 +104,9 @@ def test_without_its_tables_a_study_has_empty_ones_with_every_column(tmp_path: P
     tables = make(plan, tmp_path)
     assert set(plan.columns("runs")) < set(tables["runs"].columns)
     assert all(table.empty for table in tables.values())
-    reason = unavailable(tmp_path, "tiny-import")
-    assert "muster fetch tiny-import" in reason
-    assert "sources/other.csv" in reason or text == IMPORTED
+    reason = explain_missing(read_missing(tmp_path, "tiny-import"))
+    assert ("muster fetch tiny-import" in reason) == ("runs" in {cell.cell.source for cell in plan.cells})
+    assert "put your table at" in reason or text == IMPORTED
 
 
 def test_one_missing_source_of_two_leaves_the_other_with_all_columns(tmp_path: Path) -> None:
@@ -113,7 +115,9 @@ def test_one_missing_source_of_two_leaves_the_other_with_all_columns(tmp_path: P
     runs = make(plan, tmp_path)["runs"]
     assert set(runs["source"]) == {"runs"}
     assert {"tokens", "dataset"} <= set(runs.columns)
-    assert "source other not available" in unavailable(tmp_path, "tiny-import")
+    (missing,) = read_missing(tmp_path, "tiny-import")
+    assert (missing.what, missing.cells) == ("source other", [{"source": "other"}])
+    assert missing.remedy == f"put your table at {tmp_path}/sources/other.csv"
 
 
 def through_the_stages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pd.Series:

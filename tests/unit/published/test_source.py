@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from muster.errors import MusterError
+from muster.download import download
+from muster.errors import MusterError, Unavailable
 from muster.published import source as module
-from muster.published.source import Source, Unavailable, download, obtain, source_folder, state
+from muster.published.source import Source, obtain, source_folder, state
 
 CONTENT = b"N,loss\n10,2.5\n20,2.0\n"
 NOWHERE = "http://127.0.0.1:9/table.csv"  # the discard port: nothing listens
