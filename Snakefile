@@ -1,8 +1,7 @@
 """muster: from studies to a ledger of verdicts.
 
 Needs config/config.yaml, config/studies/*.yaml and the package muster in this Python. Makes everything below
-`results/` (field `results` of the configuration). Targets: all (default), tables, fits, ledger, figures, report, and
-track, which puts the results under DVC.
+`results/<scale>/` (field `results` of the configuration). Targets: all (default), tables, fits, ledger, figures, report.
 """
 
 from snakemake.utils import min_version
@@ -23,6 +22,7 @@ SUBMITTED = submitted(config)
 PLAN = read_plan(config)
 os.environ.update(MUSTER_STORE=str(store_folder(PLAN.config) or ""))
 RESULTS = PLAN.config.results
+config.update(results=RESULTS)  # the scale filled in: braces in a parameter would be wildcards
 RESULTS_OPTION = f"--results {quote(RESULTS)}"
 OPTIONS = options()
 GPU = int(PLAN.config.device == "cuda")
@@ -75,7 +75,6 @@ localrules:
     plot,
     overview,
     report,
-    track,
 
 
 rule all:
@@ -106,17 +105,6 @@ rule ledger:
 rule figures:
     input:
         figure_paths(),
-
-
-rule track:
-    input:
-        rules.all.input,
-    log:
-        f"{RESULTS}/logs/track.log",
-    params:
-        where=f"--config {quote(CONFIG_FILE)} {RESULTS_OPTION}",
-    shell:
-        "muster track {params.where} 2>&1 | tee {log:q}"
 
 
 lighten_plan()

@@ -22,6 +22,7 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster.jobs import warm
 from muster.config.load import read_yaml
+from muster.config.models import shared_folder
 from muster.errors import MusterError
 from muster.published.source import source_folder, state
 from muster.files import write_text
@@ -277,7 +278,7 @@ def cell_minutes(wildcards, attempt) -> int:
 def source_folders() -> list[Path]:
     """Where copies of published tables are looked for: the user's folder, then that of `muster fetch`."""
     own = source_folder(PLAN.config.sources)
-    return [*([own] if own else []), Path(RESULTS, "sources")]
+    return [*([own] if own else []), shared_folder(RESULTS) / "sources"]
 
 
 def source_state(wildcards) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from muster.config.load import load_config, load_study, nearest, study_paths
+from muster.config.models import shared_folder
 from muster.errors import MusterError
 from muster.files import write_bytes
 from muster.plan import plan_study
@@ -15,12 +16,12 @@ from muster.published.source import SLOW_TIMEOUT, Unavailable, obtain, source_fo
 def fetch(args: Namespace) -> int:
     """Bring every table of the studies into the folder; fails, after trying all, if one cannot be had."""
     config = load_config(args.config)
-    results = args.results or Path(config.results)
-    folder = args.sources or source_folder(config.sources) or results / "sources"
+    shared = shared_folder(args.results or config.results) / "sources"
+    folder = args.sources or source_folder(config.sources) or shared
     failed = 0
     for table in _tables(args.studies, study_paths(args.config)):
         try:
-            print(_fetched(table, folder, results / "sources"))
+            print(_fetched(table, folder, shared))
         except Unavailable as error:
             print(f"failed   {table.file}: {error}. Put {table.address or 'it'} at {folder / table.file} by hand")
             failed += 1

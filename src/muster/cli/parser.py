@@ -113,7 +113,7 @@ def _not_negative(text: str) -> float:
 
 
 def _sources(command: argparse.ArgumentParser) -> None:
-    help_ = "folder of published tables (default: MUSTER_SOURCES, config.yaml, <results>/sources)"
+    help_ = "folder of published tables (default: MUSTER_SOURCES, config.yaml, results/sources)"
     command.add_argument("--sources", type=Path, metavar="DIR", help=help_)
 
 
@@ -327,7 +327,7 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )  # fmt: skip
     data.add_argument("name", help="a registered data set")
     data.add_argument("--options", default="{}", metavar="JSON", help="its options")
-    data.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of everything made")
+    _results(data)
     for stage, what in (
         ("train", "train one cell: all its members side by side"),
         ("sample", "sample one cell"),

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from muster.columns import COLUMNS, ROW_KEYS, SOURCES_FILE, Kind
+from muster.config.models import shared_folder
 from muster.errors import DamagedError, MusterError
 from muster.experiments import Outcome
 from muster.files import write_text
@@ -96,9 +97,8 @@ def unavailable(results: Path, study: str) -> str:
     if not missing:
         return ""
     reasons = "; ".join(f"source {notes['source']} not available, {notes['unavailable']}" for notes in missing)
-    puts = " and ".join(
-        f"put {notes['address'] or 'your table'} at {results / 'sources' / notes['file']}" for notes in missing
-    )
+    sources = shared_folder(results) / "sources"
+    puts = " and ".join(f"put {notes['address'] or 'your table'} at {sources / notes['file']}" for notes in missing)
     return f"{reasons}: run `muster fetch {study}`, or {puts}, and then snakemake again"
 
 

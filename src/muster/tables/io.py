@@ -45,6 +45,17 @@ def read_frame(path: Path) -> pd.DataFrame:
     return frame
 
 
+def content_digest(path: Path) -> str:
+    """The sha256 of the values that a table was written with, as 64 hexadecimal digits; empty if no table lies there.
+
+    Read off the file's metadata: that the values are still those, `read_frame` finds out.
+    """
+    try:
+        return (pq.read_schema(path).metadata or {}).get(DIGEST, b"").decode()
+    except (OSError, ValueError):
+        return ""
+
+
 def write_table(frame: pd.DataFrame, path: Path | str, kind: Kind) -> None:
     """Check and write one table; raises MusterError as `check_table` does, or if the folder cannot be written."""
     path = Path(path)
