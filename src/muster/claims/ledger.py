@@ -37,9 +37,9 @@ def judge(
     fits: study name → fits table; a study without one gets `not run`. scale: of all fits, or by study. unavailable:
     study name → why published tables of it are missing; its claims without any run get `not run` for that reason. kept:
     an earlier ledger; a study without fits that stands in it keeps the numbers of its rows. Holm's step-down runs over
-    all headline claims of these studies; one that has no p-value counts as p = 1, so that the family is the one declared
-    before the run. Numbers are rounded to six digits first: the verdict is that of the row as it is written. Raises a
-    MusterError when two claims share a name.
+    all headline claims of these studies; one that has no p-value counts as p = 1, so that the family is the one
+    declared before the run. Numbers are rounded to six digits first: the verdict is that of the row as it is written.
+    Raises a MusterError when two claims share a name.
     """
     earlier = _kept_rows(kept)
     rows: list[dict[str, Any]] = []
@@ -93,8 +93,10 @@ def _check_names(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _measure(study: StudyConfig, claim: ClaimConfig, fits: pd.DataFrame | None, scale: str) -> dict[str, Any]:
-    """The row of one claim up to its raw p-value; `missing` says why there is none, `headline` whether Holm's family has
-    it."""
+    """The row of one claim up to its raw p-value.
+
+    `missing` says why there is no p-value, `headline` whether the claim belongs to Holm's family.
+    """
     fit, missing = _find(claim, fits)
     row: dict[str, Any] = {
         "claim": claim.claim,

@@ -154,8 +154,8 @@ class Config(Section):
     )
     store: str | Literal[False] | None = Field(
         None,
-        description="Folder of finished cells, which several users may share; none if false; if null the folder store in "
-        "results, beside those of the scales; the variable MUSTER_STORE replaces it",
+        description="Folder of finished cells, which several users may share: none if false, results/store, beside the "
+        "scales' folders, if null; the variable MUSTER_STORE replaces it",
     )
     sources: str | None = Field(
         None, description="Folder of published tables that you have already; the variable MUSTER_SOURCES replaces it"

@@ -56,6 +56,11 @@ def content_digest(path: Path) -> str:
         return ""
 
 
+def frame_digest(frame: pd.DataFrame, kind: Kind) -> str:
+    """What `content_digest` says of the file that `write_table` writes."""
+    return _digest(pa.Table.from_pandas(check_table(frame, kind, kind), preserve_index=False)).decode()
+
+
 def write_table(frame: pd.DataFrame, path: Path | str, kind: Kind) -> None:
     """Check and write one table; raises MusterError as `check_table` does, or if the folder cannot be written."""
     path = Path(path)
