@@ -99,5 +99,6 @@ def write_config(folder: Path, config: str = "scale: laptop\n", **studies: str) 
     for name, text in studies.items():
         (folder / "config" / "studies" / f"{name.replace('_', '-')}.yaml").write_text(text)
     path = folder / "config" / "config.yaml"
-    path.write_text(config if "results:" in config else f"{config.rstrip()}\nresults: results\n")
+    placed = "results:" in config or "scale:" not in config
+    path.write_text(config if placed else f"{config.rstrip()}\nresults: results\n")
     return path
