@@ -115,10 +115,10 @@ def _show_claim(args: Namespace) -> None:
     config = load_config(args.config, {"scale": args.scale} if args.scale else {})
     for folder in (Path(config.results), PUBLISHED):
         ledger = folder / "ledger" / "claims.json"
-        rows = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else []
-        for row in rows:
-            if row["claim"] == claim.claim:
-                said = f"{row['verdict']} at scale {row['scale']}: {row['reason']}"
+        judged = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else []
+        for found in judged:
+            if found["claim"] == claim.claim:
+                said = f"{found['verdict']} at scale {found['scale']}: {found['reason']}"
                 print_table([("verdict", said, f"({ledger.with_name('LEDGER.md')})")])
 
 

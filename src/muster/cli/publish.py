@@ -175,8 +175,7 @@ def _models_are(study: StudyConfig, record: Mapping[str, Any]) -> bool:
 
 def _print_changes(before: "pd.DataFrame | None", after: "pd.DataFrame", plan: Plan) -> None:
     """Old and new verdict of each claim whose verdict changes, by study, and how many verdicts there are of each."""
-    old = {} if before is None else before.set_index("claim").to_dict("index")
-    new = after.set_index("claim").to_dict("index")
+    old, new = ({} if ledger is None else _by_claim(ledger) for ledger in (before, after))
     studies = {claim: row["study"] for claim, row in [*old.items(), *new.items()]}
     changed = {name: [c for c, s in studies.items() if s == name and _verdict(old, c) != _verdict(new, c)]
                for name in dict.fromkeys([*plan.studies, *studies.values()])}  # fmt: skip
@@ -191,6 +190,10 @@ def _print_changes(before: "pd.DataFrame | None", after: "pd.DataFrame", plan: P
     tallies = [[sum(row["verdict"] == verdict for row in rows.values()) for rows in (old, new)] for verdict in VERDICTS]
     print("all claims")
     print_table([("", verdict, f"{then} → {now}") for verdict, (then, now) in zip(VERDICTS, tallies, strict=True)])
+
+
+def _by_claim(ledger: "pd.DataFrame") -> dict[str, dict[str, Any]]:
+    return {row["claim"]: {str(name): value for name, value in row.items()} for row in ledger.to_dict("records")}
 
 
 def _verdict(rows: Mapping[str, Mapping[str, Any]], claim: str) -> str:
@@ -233,7 +236,8 @@ def _record(plan: Plan, study: StudyPlan) -> dict[str, Any]:
     """What a publication was made from. No date: the same run published twice gives the same bytes."""
     from muster.jobs.fingerprint import stage_fingerprint
 
-    cells, versions = {}, {}
+    cells: dict[str, str] = {}
+    versions: dict[str, set[str]] = {}
     for cell in study.cells:
         made = json.loads(Path(plan.config.results, "runs", cell.key, "provenance.json").read_text(encoding="utf-8"))
         cells[cell.key] = made["code"]
