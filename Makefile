@@ -2,13 +2,14 @@
 # Needs Python 3.11 or later and make. Choose another interpreter with `make PYTHON=python3.12 ...`.
 
 PYTHON ?= python3
+STUDY ?=
 CORES ?= all
 VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report track test bare cluster drill lint bench readme lock clean
+.PHONY: help reproduce smoke report publish track test bare cluster drill lint bench readme lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,19 +45,22 @@ reproduce: $(VENV)/.runtime ## run every study of config/config.yaml; ledger, fi
 	@echo
 	@$(BIN)/muster fetch --missing
 	@echo
-	@echo "ledger   results/ledger/LEDGER.md (and claims.csv, claims.json)"
-	@echo "figures  results/figures/"
-	@echo "report   results/report.html"
+	@echo "ledger   results/laptop/ledger/LEDGER.md (and claims.csv, claims.json)"
+	@echo "figures  results/laptop/figures/"
+	@echo "report   results/laptop/report.html"
 
 smoke: $(VENV)/.runtime ## the whole flow at scale smoke, in results/smoke
-	$(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results=results/smoke
+	$(BIN)/snakemake --cores $(CORES) all report --config scale=smoke
 
 report: $(VENV)/.runtime ## the HTML report of what has been run
 	$(BIN)/snakemake --cores $(CORES) report
-	@echo "report   results/report.html"
+	@echo "report   results/laptop/report.html"
 
-track: $(VENV)/.runtime ## put data, runs and tables under DVC; prints how to publish them
-	$(BIN)/snakemake --cores $(CORES) track
+publish: $(VENV)/.runtime ## results/published from complete runs: make publish [STUDY="one two"], shows what changes, asks
+	$(BIN)/muster publish $(STUDY)
+
+track: $(VENV)/.runtime ## put published tables under DVC; prints how to pass them on
+	$(BIN)/muster track
 
 lint: $(VENV)/.dev ## format, lint and types (`snakemake --lint` is among the workflow tests)
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ def ledger(study: str, settings: list[str]) -> dict[str, dict[str, str]]:
         folder = Path(name)
         write_studies(folder, {study: (ROOT / f"config/studies/{study}.yaml").read_text(encoding="utf-8")})
         store = os.environ.get("MUSTER_STORE", ROOT / "results/store")
-        snakemake(folder, "ledger", "--config", *settings, f"store={store}")
+        snakemake(folder, "ledger", "--config", *settings, f"store={store}", "results=results")
         with open(folder / "results/ledger/claims.csv", newline="", encoding="utf-8") as file:
             return {row["claim"]: row for row in csv.DictReader(file)}
 

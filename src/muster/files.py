@@ -1,5 +1,6 @@
-"""Files that are whole or absent, and what becomes of those that are damaged."""
+"""Files and folders that are whole or absent, and what becomes of those that are damaged."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -45,6 +46,61 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A copy of a folder to change, which takes the folder's place when the body ends; an error leaves all as it was.
+
+    A kill does so too: between the two renames at the end it leaves the old folder aside, and the next call puts it
+    back. Raises MusterError if another process replaces the folder now, or naming what cannot be written.
+    """
+    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    with _writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        try:
+            with _writing(folder):
+                _put_back(folder, old)
+                shutil.rmtree(new, ignore_errors=True)
+                if folder.exists():
+                    shutil.copytree(folder, new, symlinks=True)
+                new.mkdir(exist_ok=True)
+            yield new
+            with _writing(folder):
+                os.sync()
+                if folder.exists():
+                    folder.rename(old)
+                new.rename(folder)
+        finally:
+            _put_back(folder, old)
+            shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MusterError(str(path), f"cannot be written ({error.strerror or error})", REMEDY) from None
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process. Raises MusterError if another process has it."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MusterError(str(lock), "another process holds this lock", "Wait until it has ended") from None
+        yield
+
+
+def _put_back(folder: Path, old: Path) -> None:
+    """Restore a folder that was set aside and has no successor; remove one that has."""
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

@@ -24,7 +24,7 @@ from muster.config.load import (
     study_paths,
     validate,
 )
-from muster.config.models import Config, Range, StudyConfig
+from muster.config.models import PUBLISHED, Config, Range, StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Cost, Experiment, Job
 
@@ -152,9 +152,10 @@ class Plan:
         if self.config.mode == "full":
             return
         for study in self.studies:
-            folder = Path(self.config.results, "tables", study)
             if study not in self.collected and (missing := self._missing(study)):
-                remedy = f"Bring it with `dvc pull {folder} && muster settle`, or set mode: full to compute it"
+                pulled = f"dvc pull {PUBLISHED}/tables/{study}.dvc"
+                restored = f"muster restore {study} --scale {self.config.scale} --results {self.config.results}"
+                remedy = f"Bring it with `{pulled} && {restored}`, or set mode: full to compute it"
                 raise MusterError(str(missing[0]), "missing, and mode: replay does not make it", remedy)
 
     def _missing(self, study: str) -> list[Path]:

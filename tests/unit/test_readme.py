@@ -23,6 +23,6 @@ def test_readme_names_files_and_targets_that_exist():
     for target in ("reproduce", "test", "smoke", "bench", "readme"):
         assert f"make {target}" in text
         assert f"\n{target}:" in makefile
-    for path in ("results/figures/overview/forest.png", "results/ledger/LEDGER.md", "CONTRIBUTING.md", "CITATION.cff"):
+    for path in ("results/published/ledger/LEDGER.md", "CONTRIBUTING.md", "CITATION.cff"):
         assert path in text
         assert (ROOT / path).exists(), path

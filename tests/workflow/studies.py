@@ -90,10 +90,15 @@ claims:
 
 
 def write_config(folder: Path, config: str = "scale: laptop\n", **studies: str) -> Path:
-    """A config/ folder with config.yaml and the given studies (tiny_train → tiny-train.yaml); returns config.yaml."""
+    """A config/ folder with config.yaml and the given studies (tiny_train → tiny-train.yaml); returns config.yaml.
+
+    Results of whatever scale lie in `results`, so that tests name files by one folder, unless the configuration says
+    otherwise.
+    """
     (folder / "config" / "studies").mkdir(parents=True, exist_ok=True)
     for name, text in studies.items():
         (folder / "config" / "studies" / f"{name.replace('_', '-')}.yaml").write_text(text)
     path = folder / "config" / "config.yaml"
-    path.write_text(config)
+    placed = "results:" in config or "scale:" not in config
+    path.write_text(config if placed else f"{config.rstrip()}\nresults: results\n")
     return path

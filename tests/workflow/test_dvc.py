@@ -1,8 +1,9 @@
-"""Results under DVC, and replaying them from a clone: pull, settle, figures, and never any training."""
+"""Published tables under DVC, and replaying them from a clone: pull, restore, figures, and never any training."""
 
 import getpass
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,7 +18,15 @@ import pytest
 from tests.workflow.conftest import ROOT, Workflow, copy_workflow
 from tests.workflow.studies import IMPORTED, SAMPLED, TINY, imported_table
 
-CONFIG = "scale: smoke\nsources: sources\n"
+CONFIG = "scale: laptop\nsources: sources\nresults: results/{scale}\n"
+TRAINED = (
+    TINY.replace("  laptop:", "  paper:")
+    .replace("  smoke:", "  laptop:")
+    .replace("width: [8, 16],", "width: [8, 16, 32],")
+    .replace("to: -5, step: 2", "to: -5, step: 1")
+    .replace("sweep: {plot: lr_sweep, fit: lr}", "sweep: {plot: lr_sweep, fit: lr, published: true}")
+)
+DRAWN = SAMPLED.replace("  smoke:", "  laptop:")
 REPLAY = ("--config", "mode=replay")
 NEVER = {"data", "train", "sample"}
 SSHD = shutil.which("sshd", path=os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin"]))
@@ -40,20 +49,30 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workflow, str]:
-    """Three tiny studies run, tracked, committed and pushed to the default remote; and what `track` printed."""
+    """Three tiny studies run, published, tracked, committed and pushed to the default remote; and what was printed."""
     folder = tmp_path_factory.mktemp("home") / "project"
     folder.mkdir()
-    workflow = copy_workflow(folder, CONFIG, tiny_train=TINY, tiny_sample=SAMPLED, tiny_import=IMPORTED)
+    workflow = copy_workflow(folder, CONFIG, tiny_train=TRAINED, tiny_sample=DRAWN, tiny_import=IMPORTED)
     (folder / "sources" / "a").mkdir(parents=True)
     (folder / "sources" / "a" / "runs.csv").write_bytes(imported_table())
-    (folder / "results").mkdir()
-    for name in (".gitignore", "results/.gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in (
+        ".gitignore",
+        "results/.gitignore",
+        "results/published/.gitignore",
+        ".dvcignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy(ROOT / name, folder / name)
     with (folder / ".gitignore").open("a") as ignored:
         ignored.write("sources/\n")
     git(folder, "init", "--quiet", "--initial-branch=main")
-    done = workflow.run("track")
+    done = workflow.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = workflow.run("publish", "--yes", program="muster")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = workflow.run("track", program="muster")
     assert done.returncode == 0, done.stdout + done.stderr
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message=Results")
@@ -68,27 +87,28 @@ def clone(published: Workflow, folder: Path) -> Workflow:
     return Workflow(target)
 
 
-def test_track_makes_pointers_and_says_how_to_publish(published: tuple[Workflow, str]) -> None:
+def test_track_makes_a_pointer_for_each_study_and_says_how_to_pass_it_on(published: tuple[Workflow, str]) -> None:
     workflow, said = published
-    assert {path.name for path in (workflow.folder / "results").glob("*.dvc")} == {"data.dvc", "runs.dvc", "tables.dvc"}
+    pointers = {str(path.relative_to(workflow.folder)) for path in workflow.folder.rglob("*.dvc")} - {".dvc"}
+    assert pointers == {f"results/published/tables/{study}.dvc" for study in ("tiny-train", "tiny-sample")}
     assert "git commit" in said
     assert "dvc push" in said
     assert "git push" in said
     kept = git(workflow.folder, "ls-files", "results").split()
-    assert "results/ledger/metrics.json" in kept
-    assert not [path for path in kept if "/runs/" in path or "/tables/" in path or "/store/" in path]
+    assert all(path.startswith(("results/published/", "results/.gitignore")) for path in kept)
+    assert "results/published/ledger/metrics.json" in kept
+    assert "results/published/figures/tiny-train/sweep.png" in kept
+    assert not [path for path in kept if "/tables/" in path and path.endswith(".parquet")]
+    assert git(workflow.folder, "status", "--porcelain") == ""
 
 
 def test_numbers_of_third_parties_are_left_out_and_named(published: tuple[Workflow, str]) -> None:
     workflow, said = published
-    assert "results/tables/tiny-import" in said
+    assert "results/published/tables/tiny-import" in said
     assert "none stated" in said
-    listed = [
-        dvc(workflow.folder, "list", "--recursive", "--dvc-only", ".", f"results/{name}") for name in ("tables", "runs")
-    ]
-    assert "tiny-train" in listed[0]
-    assert "tiny-import" not in listed[0]
-    assert "import" not in listed[1]
+    listed = dvc(workflow.folder, "list", "--recursive", "--dvc-only", ".", "results/published/tables")
+    assert "tiny-train" in listed
+    assert "tiny-import" not in listed
 
 
 def test_after_tracking_there_is_nothing_to_do(published: tuple[Workflow, str]) -> None:
@@ -97,7 +117,7 @@ def test_after_tracking_there_is_nothing_to_do(published: tuple[Workflow, str]) 
 
 def test_metrics_and_plots_are_compared_by_dvc(published: tuple[Workflow, str], tmp_path: Path) -> None:
     folder = published[0].folder
-    metrics = folder / "results" / "ledger" / "metrics.json"
+    metrics = folder / "results" / "published" / "ledger" / "metrics.json"
     before = metrics.read_text()
     changed = json.loads(before)
     changed["estimates"]["tiny-sample"]["tiny-uniform"] += 0.5
@@ -106,12 +126,12 @@ def test_metrics_and_plots_are_compared_by_dvc(published: tuple[Workflow, str], 
         found = json.loads(dvc(folder, "metrics", "diff", "--json"))
     finally:
         metrics.write_text(before)
-    change = found["results/ledger/metrics.json"]["estimates.tiny-sample.tiny-uniform"]["diff"]
+    change = found["results/published/ledger/metrics.json"]["estimates.tiny-sample.tiny-uniform"]["diff"]
     assert change == pytest.approx(0.5)
     dvc(folder, "plots", "show", "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
     assert "forest.svg" in page
-    assert "sweep.svg" in page
+    assert "sweep.png" in page
     assert "vega" in page
 
 
@@ -126,14 +146,13 @@ def test_a_clone_replays_from_the_tables_alone(published: tuple[Workflow, str], 
         for path in cache.rglob("*"):
             os.utime(path, (978307200, 978307200))
         dvc(there.folder, "cache", "dir", "--local", str(cache))
-    dvc(there.folder, "pull", "results/tables.dvc")
-    assert not (there.folder / "results" / "runs").exists()
-    settled = there.run("settle", program="muster")
-    assert settled.returncode == 0, settled.stderr
-    table = there.folder / "results" / "tables" / "tiny-train" / "runs.parquet"
+    dvc(there.folder, "pull", "--recursive", "results/published/tables")
+    restored = there.run("restore", program="muster")
+    assert restored.returncode == 0, restored.stderr
+    table = there.folder / "results" / "published" / "tables" / "tiny-train" / "runs.parquet"
     assert table.is_symlink() == (links == "symlink")
     assert (table.stat().st_nlink > 1) == (links in ("hardlink", "aged"))
-    figure = "results/figures/tiny-train/sweep.svg"
+    figure = "results/laptop/figures/tiny-train/sweep.svg"
     assert there.jobs(figure, *REPLAY) == {"fit": 1, "plot": 1}
     assert not NEVER & set(there.jobs("figures", *REPLAY, "studies=[tiny-train,tiny-sample]"))
     if links in ("symlink", "aged"):
@@ -144,49 +163,30 @@ def test_a_clone_replays_from_the_tables_alone(published: tuple[Workflow, str], 
         assert dvc(there.folder, "data", "status", "--granular", "--json", "--not-in-remote").count("modified") == 0
 
 
-def test_a_clone_with_everything_pulled_trains_nothing(published: tuple[Workflow, str], tmp_path: Path) -> None:
-    there = clone(published[0], tmp_path / "clone-full")
-    dvc(there.folder, "pull")
-    for i, path in enumerate(sorted((there.folder / "results").rglob("*.parquet"))):  # as a busy network might have it
-        os.utime(path, (1.7e9 - i, 1.7e9 - i))
-    manifest = next((there.folder / "results" / "data").glob("*/manifest.json"))
-    os.utime(manifest)
-    assert there.run("settle", program="muster").returncode == 0
-    jobs = there.jobs("--config", "studies=[tiny-train,tiny-sample]")
-    assert not (NEVER | {"collect"}) & set(jobs)
-    assert jobs["fit"] == 2
-
-
 def test_a_missing_table_is_named_with_the_pull_that_brings_it(published: tuple[Workflow, str], tmp_path: Path) -> None:
     there = clone(published[0], tmp_path / "clone-bare")
     done = there.run("figures", *REPLAY, "studies=[tiny-train]")
     assert done.returncode != 0
-    assert "results/tables/tiny-train/runs.parquet: missing" in done.stderr
-    assert "dvc pull results/tables/tiny-train && muster settle" in done.stderr
-    call(there.folder, sys.executable, "-m", "dvc", "pull", "results/tables/tiny-train")
-    assert there.run("settle", program="muster").returncode == 0
-    assert not (there.folder / "results" / "tables" / "tiny-sample").exists()
+    assert "results/laptop/tables/tiny-train/runs.parquet: missing" in done.stderr
+    (remedy,) = re.findall("`(.*)`", done.stderr)
+    assert remedy == (
+        "dvc pull results/published/tables/tiny-train.dvc && "
+        "muster restore tiny-train --scale laptop --results results/laptop"
+    )
+    for command in remedy.split(" && "):
+        call(there.folder, sys.executable, "-m", *command.split())
+    assert not (there.folder / "results" / "laptop" / "tables" / "tiny-sample").exists()
     assert there.jobs("figures", *REPLAY, "studies=[tiny-train]")["fit"] == 1
     shutil.copytree(published[0].folder / "sources", there.folder / "sources")
-    fits = "results/fits/tiny-import/fits.parquet"
+    fits = "results/laptop/fits/tiny-import/fits.parquet"
     assert there.jobs(fits, *REPLAY, "studies=[tiny-import]") == {"import": 1, "collect": 1, "fit": 1}
-
-
-def test_settle_refuses_what_dvc_does_not_have(published: tuple[Workflow, str], tmp_path: Path) -> None:
-    there = clone(published[0], tmp_path / "clone-edited")
-    dvc(there.folder, "pull", "results/tables.dvc")
-    table = there.folder / "results" / "tables" / "tiny-train" / "probes.parquet"
-    table.write_bytes(table.read_bytes() + b"x")
-    done = there.run("settle", program="muster")
-    assert done.returncode == 2
-    assert "results/tables/tiny-train/probes.parquet: is not what DVC has" in done.stderr
-    assert "dvc checkout" in done.stderr
 
 
 def test_equal_inputs_give_equal_bytes(published: tuple[Workflow, str], tmp_path: Path) -> None:
     """The whole flow again, in another folder: tables, fits, ledger and figures, byte for byte."""
-    first = published[0].folder / "results"
-    second = copy_workflow(tmp_path, CONFIG, tiny_train=TINY, tiny_sample=SAMPLED, tiny_import=IMPORTED)
+    first = published[0].folder / "results" / "laptop"
+    second_results = tmp_path / "results" / "laptop"
+    second = copy_workflow(tmp_path, CONFIG, tiny_train=TRAINED, tiny_sample=DRAWN, tiny_import=IMPORTED)
     shutil.copytree(published[0].folder / "sources", tmp_path / "sources")
     for name in ("src", "workflow"):  # an edit since then is not what this test is about
         shutil.rmtree(tmp_path / name)
@@ -196,23 +196,19 @@ def test_equal_inputs_give_equal_bytes(published: tuple[Workflow, str], tmp_path
     compared = 0
     for part in ("data", "tables", "fits", "ledger", "figures"):
         names = {path.relative_to(first) for path in (first / part).rglob("*") if path.is_file()}
-        assert names == {
-            p.relative_to(tmp_path / "results") for p in (tmp_path / "results" / part).rglob("*") if p.is_file()
-        }
-        different = [
-            str(name) for name in names if (first / name).read_bytes() != (tmp_path / "results" / name).read_bytes()
-        ]
+        assert names == {p.relative_to(second_results) for p in (second_results / part).rglob("*") if p.is_file()}
+        different = [str(name) for name in names if (first / name).read_bytes() != (second_results / name).read_bytes()]
         assert not different
         compared += len(names)
     assert compared > 20
     for run in first.glob("runs/*/*/*.parquet"):
-        assert run.read_bytes() == (tmp_path / "results" / run.relative_to(first)).read_bytes()
+        assert run.read_bytes() == (second_results / run.relative_to(first)).read_bytes()
 
 
 EDITS = {
     "one claim": ("margin: 0.1, figure: sweep", "margin: 0.2, figure: sweep", {"judge": 1, "overview": 1, "plot": 1}),
-    "one more seed": ("seeds: 1, log2_lr", "seeds: 2, log2_lr", {"train": 2, "collect": 1, "fit": 1}),
-    "a new range of learning rates": ("from: -9, to: -5", "from: -9, to: -3", {"train": 2, "collect": 1, "fit": 1}),
+    "one more seed": ("seeds: 1, log2_lr", "seeds: 2, log2_lr", {"train": 3, "collect": 1, "fit": 1}),
+    "a new range of learning rates": ("from: -9, to: -5", "from: -9, to: -3", {"train": 3, "collect": 1, "fit": 1}),
 }
 
 
@@ -239,13 +235,13 @@ def test_one_study_is_run_alone(published: tuple[Workflow, str]) -> None:
 
 def test_a_forced_rerun_takes_finished_cells_from_the_store(published: tuple[Workflow, str]) -> None:
     folder = published[0].folder
-    runs = sorted((folder / "results" / "runs" / "train").glob("*/runs.parquet"))
+    runs = sorted((folder / "results" / "laptop" / "runs" / "train").glob("*/runs.parquet"))
     before = [path.read_bytes() for path in runs]
     done = published[0].run("tables", "--forcerun", "train", "--config", "studies=[tiny-train]")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.read_bytes() for path in runs] == before
-    logs = [path.read_text() for path in (folder / "results" / "logs" / "train").glob("*.log")]
-    assert len(logs) == 2
+    logs = [path.read_text() for path in (folder / "results" / "laptop" / "logs" / "train").glob("*.log")]
+    assert len(logs) == 3
     assert all("taken from the store" in log for log in logs)
 
 
@@ -293,8 +289,8 @@ def test_a_remote_over_ssh(published: tuple[Workflow, str], sshd: tuple[int, Pat
     for folder in (home, there.folder):
         dvc(folder, "remote", "add", "--local", "--force", "there", address)
         dvc(folder, "remote", "modify", "--local", "there", "keyfile", str(key))
-    dvc(home, "push", "--remote", "there", "results/tables.dvc")
+    dvc(home, "push", "--remote", "there", "results/published/tables/tiny-train.dvc")
     assert list(stored.rglob("*.dir"))
-    dvc(there.folder, "pull", "--remote", "there", "results/tables.dvc")
-    tables = "results/tables/tiny-train/runs.parquet"
+    dvc(there.folder, "pull", "--remote", "there", "results/published/tables/tiny-train.dvc")
+    tables = "results/published/tables/tiny-train/runs.parquet"
     assert (there.folder / tables).read_bytes() == (home / tables).read_bytes()

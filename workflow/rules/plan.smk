@@ -5,6 +5,7 @@ Needs `config` as Snakemake has merged it, and the functions of common.smk. Make
 
 PLAN = read_plan(config)
 RESULTS = PLAN.config.results
+config.update(results=RESULTS)  # the scale filled in: braces in a parameter would be wildcards
 RESULTS_OPTION = f"--results {quote(RESULTS)}"
 OPTIONS = plan_rules.options(PLAN, CONFIG_FILE)
 GPU = int(PLAN.config.device == "cuda")

@@ -24,7 +24,7 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def ledger() -> str:
     """Verdicts counted by study, then one row a headline claim (a member of Holm's family) with its measurement."""
-    with open(ROOT / "results/ledger/claims.csv", newline="", encoding="utf-8") as file:
+    with open(ROOT / "results/published/ledger/claims.csv", newline="", encoding="utf-8") as file:
         claims = list(csv.DictReader(file))
     headline = [row for row in claims if row["p_holm"]]
     details = f"<details>\n<summary>The {len(headline)} headline claims</summary>\n\n{rows_of(headline)}\n\n</details>"

@@ -28,33 +28,31 @@ TO_CONFIRM = "predicted value to be confirmed in the paper"
 def judge(
     studies: Sequence[StudyConfig],
     fits: Mapping[str, pd.DataFrame],
-    scale: str,
+    scale: str | Mapping[str, str],
     missing: Mapping[str, Sequence[Missing]] | None = None,
+    kept: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Hold every claim of the studies against its fit: the ledger, with the columns COLUMNS, claims in the studies'
     order.
 
-    fits: study name → fits table; a study without one gets `not run`. missing: study name → data sets and published
-    tables that could not be had; claims about cells that lack one get `not run` for that reason. Holm's step-down runs
-    over all headline claims of these studies; one that has no p-value counts as p = 1, so that the family is the one
+    fits: study name → fits table; a study without one gets `not run`. scale: of all fits, or by study. missing: study
+    name → data sets and published tables that could not be had; claims about cells that lack one get `not run` for that
+    reason. kept: an earlier ledger; a study without fits that stands in it keeps the numbers of its rows. Holm's
+    step-down runs over all headline claims of these studies; one that has no p-value counts as p = 1, so that the
+    family is the one
     declared before the run. Numbers are rounded to six digits first: the verdict is that of the row as it is written.
     Raises a MusterError when two claims share a name.
     """
-    rows, headline = [], []
-    seen: dict[str, str] = {}
+    earlier = _kept_rows(kept)
+    rows: list[dict[str, Any]] = []
     for study in studies:
-        for claim in study.claims:
-            if claim.claim in seen:
-                place = f"config/studies/{study.study}.yaml: claims.{claim.claim}"
-                raise MusterError(place, f"the name is taken by study {seen[claim.claim]!r}", "Name each claim once")
-            seen[claim.claim] = study.study
-            of_study = (missing or {}).get(study.study, ())
-            lacking = [part for part in of_study if part.concerns(study.fits[claim.fit], claim.where)]
-            rows.append(_measure(study, claim, None if lacking else fits.get(study.study), scale))
-            if lacking:
-                rows[-1]["missing"] = explain_missing(lacking)
-            headline.append(claim.headline)
-    _adjust(rows, headline)
+        if study.study in earlier and study.study not in fits:
+            rows += earlier[study.study]
+            continue
+        at = scale if isinstance(scale, str) else scale[study.study]
+        rows += _measured_rows(study, fits.get(study.study), at, (missing or {}).get(study.study, ()))
+    _check_names(rows)
+    _adjust(rows)
     for row in rows:
         undecided = row.pop("missing")
         row["p_holm"] = _six_digits(row["p_holm"])
@@ -65,8 +63,46 @@ def judge(
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
+def _kept_rows(ledger: pd.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
+    """Study name → rows of an earlier ledger as `_measured_rows` makes them; a row that nothing could be decided from
+    keeps its reason."""
+    kept: dict[str, list[dict[str, Any]]] = {}
+    for written in [] if ledger is None else ledger.to_dict("records"):
+        row = {str(name): value for name, value in written.items()}
+        undecided = not row["n_cells"] or math.isnan(row["p_value"])
+        row["missing"] = row["reason"].removesuffix(f"; {TO_CONFIRM}") if undecided else ""
+        row["headline"] = not math.isnan(row["p_holm"])
+        kept.setdefault(row["study"], []).append(row)
+    return kept
+
+
+def _measured_rows(
+    study: StudyConfig, fits: pd.DataFrame | None, scale: str, missing: Sequence[Missing]
+) -> list[dict[str, Any]]:
+    """One row a claim of the study, before p-values are adjusted."""
+    rows = []
+    for claim in study.claims:
+        lacking = [part for part in missing if part.concerns(study.fits[claim.fit], claim.where)]
+        rows.append(_measure(study, claim, None if lacking else fits, scale))
+        if lacking:
+            rows[-1]["missing"] = explain_missing(lacking)
+    return rows
+
+
+def _check_names(rows: Sequence[Mapping[str, Any]]) -> None:
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row["claim"] in seen:
+            place = f"config/studies/{row['study']}.yaml: claims.{row['claim']}"
+            raise MusterError(place, f"the name is taken by study {seen[row['claim']]!r}", "Name each claim once")
+        seen[row["claim"]] = row["study"]
+
+
 def _measure(study: StudyConfig, claim: ClaimConfig, fits: pd.DataFrame | None, scale: str) -> dict[str, Any]:
-    """The row of one claim up to its raw p-value; `missing` says why there is none."""
+    """The row of one claim up to its raw p-value.
+
+    `missing` says why there is no p-value, `headline` whether the claim belongs to Holm's family.
+    """
     fit, missing = _find(claim, fits)
     row: dict[str, Any] = {
         "claim": claim.claim,
@@ -85,6 +121,7 @@ def _measure(study: StudyConfig, claim: ClaimConfig, fits: pd.DataFrame | None, 
         "scale": scale,
         "figure": f"figures/{study.study}/{claim.figure}.svg" if claim.figure else "",
         "missing": missing,
+        "headline": claim.headline,
     }
     row["p_value"] = _six_digits(p_value(row)) if not missing else math.nan
     return row
@@ -110,11 +147,11 @@ def _find(claim: ClaimConfig, fits: pd.DataFrame | None) -> tuple[dict[str, Any]
     return row, ""
 
 
-def _adjust(rows: Sequence[dict[str, Any]], headline: Sequence[bool]) -> None:
+def _adjust(rows: Sequence[dict[str, Any]]) -> None:
     """Set `p_holm` of every row: Holm-adjusted over the headline claims, NaN for the others."""
     from statsmodels.stats.multitest import multipletests
 
-    family = [row for row, leading in zip(rows, headline, strict=True) if leading]
+    family = [row for row in rows if row["headline"]]
     for row in rows:
         row["p_holm"] = math.nan
     if not family:
@@ -133,14 +170,17 @@ def _typed(ledger: pd.DataFrame) -> pd.DataFrame:
     return ledger.astype(kinds)
 
 
-def write_ledger(ledger: pd.DataFrame, folder: Path) -> None:
-    """Write claims.csv, claims.json, metrics.json and LEDGER.md, each atomically. Same ledger, same bytes."""
+def write_ledger(ledger: pd.DataFrame, folder: Path, shown: Mapping[str, str] | None = None) -> None:
+    """Write claims.csv, claims.json, metrics.json and LEDGER.md, each atomically. Same ledger, same bytes.
+
+    shown: as in `markdown`.
+    """
     ordered = ledger[list(COLUMNS)]
     write_text(folder / "claims.csv", ordered.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n"))
     records = [{name: _json_value(value) for name, value in row.items()} for row in ordered.to_dict("records")]
     write_text(folder / "claims.json", json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_text(folder / "metrics.json", json.dumps(_metrics(ordered), indent=1, sort_keys=True) + "\n")
-    write_text(folder / "LEDGER.md", markdown(ordered))
+    write_text(folder / "LEDGER.md", markdown(ordered, shown))
 
 
 def _metrics(ledger: pd.DataFrame) -> dict[str, Any]:
@@ -167,8 +207,12 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-def markdown(ledger: pd.DataFrame) -> str:
-    """LEDGER.md: a count of verdicts, then one table per paper, figures linked relative to `results/ledger`."""
+def markdown(ledger: pd.DataFrame, shown: Mapping[str, str] | None = None) -> str:
+    """LEDGER.md: a count of verdicts, then one table per paper, figures linked relative to the folder of the ledger.
+
+    shown: the ledger's name of a figure → the file that shows it, both below the results; others are named without a
+    link. None: every figure lies where the ledger says.
+    """
     scales = ", ".join(ledger["scale"].unique())
     counts = ledger["verdict"].value_counts()
     order = ("supported", "refuted", "inconclusive", "not run", "not judged")
@@ -186,18 +230,24 @@ def markdown(ledger: pd.DataFrame) -> str:
             "",
             "| claim | statement | source | prediction | estimate | n | verdict | reason | figure |",
             "|---|---|---|---|---|---|---|---|---|",
-            *(_markdown_row(row) for row in claims.to_dict("records")),
+            *(_markdown_row(row, shown) for row in claims.to_dict("records")),
         ]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(row: Mapping[Any, Any]) -> str:
+def _markdown_row(row: Mapping[Any, Any], shown: Mapping[str, str] | None) -> str:
     name = row["claim"] if math.isnan(row["p_holm"]) else f"**{row['claim']}**"
-    figure = f"[figure](../{row['figure']})" if row["figure"] else ""
     source = f"{row['source']} ({row['provenance']})"
     cells = [name, row["statement"], source, _prediction(row), _estimate(row), f"{row['n_cells']} / {row['n_runs']}"]
-    cells += [row["verdict"], row["reason"], figure]
+    cells += [row["verdict"], row["reason"], _figure(row["figure"], shown)]
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _figure(name: str, shown: Mapping[str, str] | None) -> str:
+    """A link to a figure, or its name where it is not shown: `relu-kurtosis/kurtosis`."""
+    if name and (shown is None or name in shown):
+        return f"[figure](../{name if shown is None else shown[name]})"
+    return name.removeprefix("figures/").removesuffix(".svg")
 
 
 def _prediction(row: Mapping[Any, Any]) -> str:

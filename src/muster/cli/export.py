@@ -17,11 +17,11 @@ def export(args: Namespace) -> None:
     """
     from muster.tables.io import read_table
 
-    config = load_config(args.config)
+    config = load_config(args.config, {"scale": args.scale} if args.scale else {})
     paths = study_paths(args.config)
     if args.study not in paths:
         raise MusterError("study", f"unknown name {args.study!r}", nearest(args.study, paths))
-    plan = plan_study(load_study(paths[args.study]), args.scale or config.scale, path=paths[args.study])
+    plan = plan_study(load_study(paths[args.study]), config.scale, path=paths[args.study])
     path = (args.results or Path(config.results)) / "tables" / args.study / "curves.parquet"
     curves = read_table(path, "curves")
     if curves.empty:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.config.load import load_config, load_study, nearest, study_paths
-from muster.config.models import Config
+from muster.config.models import Config, shared_folder
 from muster.data import DATASETS, Options, Places, validate
 from muster.download import SLOW_DEADLINE, SLOW_TIMEOUT
 from muster.errors import MusterError, Unavailable
@@ -41,7 +41,7 @@ def fetch(args: Namespace) -> int:
     if args.missing:
         print(describe_missing(results, make_plan(config, args.config).studies) or "nothing was missing")
         return 0
-    made = results / "sources"
+    made = shared_folder(results) / "sources"
     folders = Folders(args.sources or source_folder(config.sources) or made, made)
     failed = []
     everything = _wanted(args.names, config, study_paths(args.config))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.config.load import load_config, load_study, nearest, study_paths
-from muster.config.models import Config, StudyConfig
+from muster.config.models import PUBLISHED, Config, StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS
 from muster.plan import Plan, StudyPlan, canonical, make_plan, plan_study
@@ -112,11 +112,14 @@ def _show_claim(args: Namespace) -> None:
         ("figure", claim.figure or "–"),
     ]
     print_table(rows)
-    ledger = Path(load_config(args.config).results) / "ledger" / "claims.json"
-    if ledger.exists():
-        found = [row for row in json.loads(ledger.read_text(encoding="utf-8")) if row["claim"] == claim.claim]
-        for row in found:
-            print_table([("verdict", f"{row['verdict']} at scale {row['scale']}: {row['reason']}")])
+    config = load_config(args.config, {"scale": args.scale} if args.scale else {})
+    for folder in (Path(config.results), PUBLISHED):
+        ledger = folder / "ledger" / "claims.json"
+        judged = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else []
+        for found in judged:
+            if found["claim"] == claim.claim:
+                said = f"{found['verdict']} at scale {found['scale']}: {found['reason']}"
+                print_table([("verdict", said, f"({ledger.with_name('LEDGER.md')})")])
 
 
 def _show_estimator(args: Namespace) -> None:

@@ -112,7 +112,7 @@ def _not_negative(text: str) -> float:
 
 
 def _sources(command: argparse.ArgumentParser) -> None:
-    help_ = "folder of published tables and data sets (default: MUSTER_SOURCES, config.yaml, <results>/sources)"
+    help_ = "folder of published tables and data sets (default: MUSTER_SOURCES, config.yaml, results/sources)"
     command.add_argument("--sources", type=Path, metavar="DIR", help=help_)
 
 
@@ -257,18 +257,33 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     _sources(fetch)
     _results(fetch)
 
-    tracking = _add(
-        commands, "track", "track:track", "Put data, runs and tables under DVC, and say how to publish them",
-        "  snakemake --cores 2 track      the same, once everything is up to date\n"
-        "  muster track",
+    publishing = _add(
+        commands, "publish", "publish:publish", "Let the repository show complete runs, in results/published",
+        "  muster publish relu-kurtosis                      shows which verdicts change, then asks\n"
+        "  muster publish --scale laptop --yes               every study of config.yaml, without asking\n\n"
+        "Published are tables, fits, chosen figures (`published: true`) and the ledger of all claims. Each study must\n"
+        "be complete at its scale, made by the code as it is now; what is missing is said, with what mends it.",
     )  # fmt: skip
-    _results(tracking)
-    settling = _add(
-        commands, "settle", "track:settle", "After `dvc pull`: one modification time for all files that DVC tracks",
-        "  dvc pull results/tables.dvc && muster settle\n"
-        "  snakemake --cores 2 figures --config mode=replay",
+    publishing.add_argument(
+        "studies", nargs="*", metavar="STUDY", help="studies or groups (default: those of config.yaml)"
+    )
+    publishing.add_argument("--scale", choices=SCALES, help="scale of the runs (default: config.yaml)")
+    publishing.add_argument("--yes", action="store_true", help="do not ask")
+    _results(publishing)
+    _add(
+        commands, "track", "track:track", "Put published tables under DVC, and say how to pass them on",
+        "  muster publish relu-kurtosis && muster track",
     )  # fmt: skip
-    settling.add_argument("results", nargs="?", type=Path, metavar="DIR", help="folder (default: config.yaml)")
+    restoring = _add(
+        commands, "restore", "track:restore", "After `dvc pull`: published tables back into the folder of results",
+        "  dvc pull results/published/tables/relu-kurtosis.dvc && muster restore relu-kurtosis\n"
+        "  snakemake --cores 2 figures --config mode=replay studies=[relu-kurtosis]",
+    )  # fmt: skip
+    restoring.add_argument(
+        "studies", nargs="*", metavar="STUDY", help="studies (default: all whose published tables are here)"
+    )
+    restoring.add_argument("--scale", choices=SCALES, help="scale they were published at (default: config.yaml)")
+    _results(restoring)
 
     store = _add(
         commands, "store", "store:store", "Finished cells, kept by content: list, check or tidy them",
@@ -338,7 +353,7 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )  # fmt: skip
     data.add_argument("name", help="a registered data set")
     data.add_argument("--options", default="{}", metavar="JSON", help="its options")
-    data.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of everything made")
+    _results(data)
     data.add_argument("--state", default="", help=argparse.SUPPRESS)
     _sources(data)
     for stage, what in (

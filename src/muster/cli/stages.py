@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from muster.cli.job import check_planned, stage
 from muster.config.load import load_config, load_study, nearest, study_paths
-from muster.config.models import Config, StudyConfig
+from muster.config.models import Config, StudyConfig, check_workbench, shared_folder
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.jobs.gpus import one_gpu
@@ -41,13 +41,17 @@ def settle(args: Namespace) -> Namespace:
     """Fill scale, seeds, dtype, results and, if the command has it, sources from the configuration, where left open."""
     unknown_sources = "sources" in args and args.sources is None
     if args.scale is None or args.results is None or unknown_sources:
-        config = load_config(args.config)
+        config = load_config(args.config, {"scale": args.scale} if args.scale else {})
         if unknown_sources:
             args.sources = source_folder(config.sources)
         args.scale = args.scale or config.scale
         args.seeds = args.seeds or config.seeds
         args.dtype = args.dtype or config.dtype
         args.results = args.results or Path(config.results)
+    try:
+        check_workbench(args.results)
+    except ValueError as error:
+        raise MusterError("--results", f"found {args.results}", str(error)) from None
     return args
 
 
@@ -61,8 +65,9 @@ def make_data(args: Namespace) -> None:
         options = json.loads(args.options)
     except ValueError as error:
         raise MusterError("--options", f"not JSON ({error})", """Write them as '{"train": 1000}'""") from None
+    args.results = args.results or Path(load_config(args.config).results)
     folder = args.results / "data" / dataset_key(args.name, options)
-    places = Places(_source_folders(args), args.results / "sources" / "downloaded")
+    places = Places(_source_folders(args), shared_folder(args.results) / "sources" / "downloaded")
     settings = {"options": options, "state": args.state}
     with recorded(args.results, f"data/{folder.name}", dataset_fingerprint(args.name), settings):
         manifest = write_dataset(args.name, options, folder, places)
@@ -74,7 +79,7 @@ def make_data(args: Namespace) -> None:
 def _source_folders(args: Namespace) -> tuple[Path, ...]:
     """Where copies of published tables and data sets are looked for: the user's folder, then that of `muster fetch`."""
     own = getattr(args, "sources", None) or source_folder(None)
-    return (*([own] if own else []), args.results / "sources")
+    return (*([own] if own else []), shared_folder(args.results) / "sources")
 
 
 @stage
@@ -96,13 +101,14 @@ def run_cell(args: Namespace) -> None:
     checkpoints = args.results / "checkpoints" / planned.key
     code = cell_fingerprint(planned.experiment, planned.cell)
     check_planned(args, f"{planned.key}: the code that decides its result", code)
+    sources = shared_folder(args.results) / "sources"
     context = Context(
         device=args.device,
         dtype=planned.dtype,
         data_dir=_data_dir(planned, args.results),
         checkpoint_dir=checkpoints,
         source_dirs=_source_folders(args),
-        download_dir=args.results / "sources" / "downloaded",
+        download_dir=sources / "downloaded",
         fingerprint=code,
         progress=lambda line: print(line, flush=True),
     )
@@ -235,7 +241,7 @@ def fit(args: Namespace) -> None:
     plan = study_plan(settle(args))
     study = _fitted_study(plan, args.scale)
     folder = args.results / "fits" / study.study
-    stamp = _fit_stamp(args, plan)
+    stamp = fit_stamp(args, plan)
     with recorded(args.results, f"fits/{study.study}/fits", stamp["code"], {**_scope(args), **stamp}):
         optima, fits = fit_study(study, _tables(args.results, study.study))
         write_frame(optima, folder / "optima.parquet")
@@ -250,7 +256,7 @@ def specify(args: Namespace) -> None:
     from muster.tables.io import read_frame, write_frame
 
     plan = study_plan(settle(args))
-    study, stamp = _fitted_study(plan, args.scale), _fit_stamp(args, plan)
+    study, stamp = _fitted_study(plan, args.scale), fit_stamp(args, plan)
     folder = args.results / "fits" / study.study
     with recorded(args.results, f"fits/{study.study}/specification", stamp["code"], {**_scope(args), **stamp}):
         fits = read_frame(folder / "fits.parquet")
@@ -273,12 +279,20 @@ def _fitted_study(plan: StudyPlan, scale: str) -> StudyConfig:
     return study.model_copy(update={"fits": fits})
 
 
-def _fit_stamp(args: Namespace, plan: StudyPlan) -> dict[str, str]:
+def fit_stamp(args: Namespace, plan: StudyPlan) -> dict[str, Any]:
     """What the fits were made from: fits of a study outside the present run count only while this still holds."""
     from muster.jobs.fingerprint import stage_fingerprint
+    from muster.tables.collect import KINDS
+    from muster.tables.io import content_digest
 
-    models = digest(plan.study.model_dump(mode="json")["fits"])
-    return {"scale": args.scale, "cells": plan.digest, "fits": models, "code": stage_fingerprint("fit")}
+    folder = args.results / "tables" / plan.study.study
+    return {
+        "scale": args.scale,
+        "cells": plan.digest,
+        "fits": digest(plan.study.model_dump(mode="json")["fits"]),
+        "code": stage_fingerprint("fit"),
+        "tables": {kind: content_digest(folder / f"{kind}.parquet") for kind in KINDS},
+    }
 
 
 @stage
@@ -312,7 +326,7 @@ def _is_current(args: Namespace, study: StudyConfig, stamp: Path) -> bool:
     if args.scale not in study.scales or not stamp.exists():
         return False
     try:
-        return json.loads(stamp.read_text()) == _fit_stamp(args, study_plan(args, study.study))
+        return json.loads(stamp.read_text()) == fit_stamp(args, study_plan(args, study.study))
     except ValueError:
         return False
 
@@ -326,10 +340,11 @@ def plot(args: Namespace) -> None:
     settle(args)
     artifact = f"figures/{args.study}/{args.figure}"
     with recorded(args.results, artifact, stage_fingerprint("plot"), _scope(args)):
-        save(_figure(args), args.results / f"{artifact}.svg", args.results / f"{artifact}.png")
+        save(draw(args), args.results / f"{artifact}.svg", args.results / f"{artifact}.png")
 
 
-def _figure(args: Namespace) -> "Figure":
+def draw(args: Namespace) -> "Figure":
+    """A figure of a study, or the overview, drawn from the tables, fits and ledger of `args.results`."""
     import pandas as pd
 
     from muster.claims.ledger import read_ledger

@@ -1,14 +1,17 @@
 """Pydantic models of `config/config.yaml` and `config/studies/*.yaml`; `config/schema.json` is generated from them."""
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Scale = Literal["smoke", "laptop", "paper"]
 Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
 Test = Literal["equivalence", "greater", "less", "interval", "ordering", "closed_form", "regret", "vector"]
 Scalar = str | int | float | bool
+
+PUBLISHED = Path("results/published")  # what the repository shows: `muster publish` alone writes there
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
@@ -114,6 +117,8 @@ class FigureConfig(Section):
     fit: Name | None = Field(None, description="The fit that is drawn")
     select: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, description="Rows that are drawn")
     options: dict[Name, Any] = Field(default_factory=dict, description="Options of the plot")
+    # Left out of every dump: that a figure is shown changes nothing in it.
+    published: bool = Field(False, exclude=True, description="Whether `muster publish` keeps it in the repository")
 
 
 class StudyConfig(Section):
@@ -145,14 +150,40 @@ class Config(Section):
     dtype: Literal["float32", "float64", "bfloat16"] = Field("float32", description="bfloat16 means autocast")
     mode: Literal["full", "replay"] = Field("full", description="replay: fits and figures from frozen tables only")
     seeds: int | None = Field(None, ge=1, description="Overrides every study's number of seeds")
-    results: str = Field("results", description="Folder of everything that is made")
+    results: str = Field(
+        "results/{scale}",
+        validate_default=True,
+        description="Folder of everything that runs make; {scale} stands for the scale",
+    )
     store: str | Literal[False] | None = Field(
         None,
-        description="Folder of finished cells, which several users may share: <results>/store if null, none if false; "
-        "the variable MUSTER_STORE replaces it",
+        description="Folder of finished cells, which several users may share: none if false, results/store, beside the "
+        "scales' folders, if null; the variable MUSTER_STORE replaces it",
     )
     sources: str | None = Field(
         None,
         description="Folder of published tables and data sets that you have already; the variable MUSTER_SOURCES "
         "replaces it",
     )
+
+    @field_validator("results")
+    @classmethod
+    def _of_the_scale(cls, value: str, info: ValidationInfo) -> str:
+        placed = value.replace("{scale}", info.data.get("scale", "laptop"))
+        if "{" in placed or "}" in placed:
+            raise ValueError("{scale} is the only placeholder")
+        check_workbench(Path(placed))
+        return placed
+
+
+def check_workbench(results: Path) -> None:
+    """Raises ValueError for a folder of results that lies where only `muster publish` may write."""
+    if results.resolve().is_relative_to(PUBLISHED.resolve()):
+        raise ValueError(f"{PUBLISHED} is written by `muster publish` alone: choose another folder")
+
+
+def shared_folder(results: Path | str) -> Path:
+    """What all scales share of the results, finished cells and published tables of others, lies in this folder: beside
+    `results` if that is one scale's folder, such as `results/laptop`, else in it."""
+    folder = Path(results)
+    return folder.parent if folder.name in get_args(Scale) else folder

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple, TypeVar
 
-from muster.config.models import FigureConfig
+from muster.config.models import FigureConfig, shared_folder
 from muster.errors import MusterError
 from muster.jobs.fingerprint import cell_fingerprint
 from muster.plan import LEDGER_PLOTS, SPECIFICATION_PLOTS, Plan, PlannedCell
@@ -174,7 +174,7 @@ def largest_request(cells: Iterable[PlannedCell], gpu: bool) -> Request:
 def source_folders(plan: Plan) -> list[Path]:
     """Where copies of published tables are looked for: the user's folder, then that of `muster fetch`."""
     own = source_folder(plan.config.sources)
-    return [*([own] if own else []), Path(plan.config.results, "sources")]
+    return [*([own] if own else []), shared_folder(plan.config.results) / "sources"]
 
 
 def code_of(cell: PlannedCell) -> str:

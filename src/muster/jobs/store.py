@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.columns import CELL_FILES
-from muster.config.models import Config
+from muster.config.models import Config, shared_folder
 from muster.errors import DamagedError
 from muster.files import sha256, write_bytes
 from muster.plan import PlannedCell, canonical
@@ -38,11 +38,11 @@ Say = Callable[[str], None]
 
 
 def store_folder(config: Config) -> Path | None:
-    """The folder of finished cells: MUSTER_STORE, else `store` of the configuration, else <results>/store."""
+    """The folder of finished cells: MUSTER_STORE, else `store` of the configuration, else one that all scales share."""
     named = os.environ.get("MUSTER_STORE", config.store)
     if named in ("", False):
         return None
-    return Path(str(named)).expanduser() if named else Path(config.results) / "store"
+    return Path(str(named)).expanduser() if named else shared_folder(config.results) / "store"
 
 
 def identity(cell: PlannedCell, code: str, data_dir: Path | None) -> Identity:

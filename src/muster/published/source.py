@@ -1,8 +1,8 @@
 """Where a published table comes from: a copy on disk, else its address; nothing is used without its checksum.
 
 A source is looked up as `<folder>/<file>` in the folders that the user names. Only then is its address tried, briefly
-and with a limit on size. What arrives is kept below `<results>/sources`, never in the repository: most licences would
-not allow it.
+and with a limit on size. What arrives is kept in the folder `sources` of the results, which all scales share, never in
+the repository: most licences would not allow it.
 """
 
 import os

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from muster.columns import COLUMNS, ROW_KEYS, SOURCES_FILE, Kind
+from muster.config.models import shared_folder
 from muster.errors import DamagedError, MusterError
 from muster.experiments import Outcome
 from muster.files import write_text
@@ -117,7 +118,7 @@ def collect_missing(plan: StudyPlan, results: Path) -> list[Missing]:
 def _remedy(notes: dict[str, Any], study: str, results: Path) -> str:
     if "remedy" in notes:
         return str(notes["remedy"])
-    place = results / "sources" / notes["file"]
+    place = shared_folder(results) / "sources" / notes["file"]
     if notes["address"]:
         return f"run `muster fetch {study}`, or put {notes['address']} at {place}"
     return f"put your table at {place}"

@@ -45,6 +45,22 @@ def read_frame(path: Path) -> pd.DataFrame:
     return frame
 
 
+def content_digest(path: Path) -> str:
+    """The sha256 of the values that a table was written with, as 64 hexadecimal digits; empty if no table lies there.
+
+    Read off the file's metadata: that the values are still those, `read_frame` finds out.
+    """
+    try:
+        return (pq.read_schema(path).metadata or {}).get(DIGEST, b"").decode()
+    except (OSError, ValueError):
+        return ""
+
+
+def frame_digest(frame: pd.DataFrame, kind: Kind) -> str:
+    """What `content_digest` says of the file that `write_table` writes."""
+    return _digest(pa.Table.from_pandas(check_table(frame, kind, kind), preserve_index=False)).decode()
+
+
 def write_table(frame: pd.DataFrame, path: Path | str, kind: Kind) -> None:
     """Check and write one table; raises MusterError as `check_table` does, or if the folder cannot be written."""
     path = Path(path)

@@ -1,13 +1,17 @@
-"""What may be published, what may not, and files whose times are made equal."""
+"""What may be passed on, what may not, and published tables back in the workbench."""
 
 import json
-import os
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from muster.cli import main
 from muster.errors import MusterError
-from muster.jobs.tracking import settle_times, shareable, withheld, write_ignored
+from muster.jobs.tracking import records, shareable, withheld
+from muster.tables.io import content_digest, write_frame
+from tests.workflow.studies import SAMPLED, write_config
 
 
 @pytest.mark.parametrize("licence", ["MIT", "Apache-2.0", "CC-BY-4.0; see LICENSE", "CC0-1.0, as the authors state"])
@@ -27,75 +31,90 @@ def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_tables_and_cells_without_such_a_licence_are_withheld(tmp_path: Path) -> None:
+def test_tables_without_such_a_licence_are_withheld(tmp_path: Path) -> None:
     write(tmp_path / "tables/own/runs.parquet", {})
     write(tmp_path / "tables/free/sources.json", {"a": {"licence": "MIT"}})
     write(tmp_path / "tables/mixed/sources.json", {"a": {"licence": "MIT"}, "b": {"licence": "none stated"}})
     write(tmp_path / "tables/silent/sources.json", {"a": {}})
-    write(tmp_path / "runs/import/a-1/provenance.json", {"notes": {"licence": "MIT"}})
-    write(tmp_path / "runs/import/b-2/provenance.json", {"notes": {"licence": "none stated"}})
-    found = {str(path.relative_to(tmp_path)): licence for path, licence in withheld(tmp_path).items()}
-    assert found == {"tables/mixed": "none stated", "tables/silent": "None", "runs/import/b-2": "none stated"}
+    assert withheld(tmp_path) == {"mixed": "none stated", "silent": "None"}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00"])
-def test_an_unreadable_record_of_sources_stops_tracking(tmp_path: Path, text: str) -> None:
-    write(tmp_path / "tables/broken/sources.json", {})
-    (tmp_path / "tables/broken/sources.json").write_text(text)
-    with pytest.raises(MusterError, match=r"broken/sources\.json"):
-        withheld(tmp_path)
+def test_an_unreadable_record_stops_with_the_command_that_mends_it(tmp_path: Path, text: str) -> None:
+    for path, read in (("tables/broken/sources.json", withheld), ("records/broken.json", records)):
+        write(tmp_path / path, {})
+        (tmp_path / path).write_text(text)
+        with pytest.raises(MusterError, match=rf"{path}: cannot be read .*muster publish broken"):
+            read(tmp_path)
 
 
-def test_dvcignore_keeps_its_other_lines_and_is_stable(tmp_path: Path) -> None:
-    ignore = tmp_path / ".dvcignore"
-    ignore.write_text("mine\n")
-    write_ignored(ignore, [Path("results/tables/a"), Path("results/tables/b")])
-    first = ignore.read_text()
-    assert first.splitlines()[0] == "mine"
-    assert "/results/tables/a" in first.splitlines()
-    write_ignored(ignore, [Path("results/tables/b")])
-    assert "/results/tables/a" not in ignore.read_text()
-    write_ignored(ignore, [Path("results/tables/a"), Path("results/tables/b")])
-    assert ignore.read_text() == first
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose study is published at scale laptop, as a clone has it after `dvc pull`; its tables."""
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path, "scale: laptop\nresults: results/{scale}\n", tiny_sample=SAMPLED)
+    folder = Path("results/published/tables/tiny-sample")
+    digests = {}
+    for kind in ("runs", "curves", "probes"):
+        write_frame(pd.DataFrame({"x": [1.0, 2.0], "kind": kind}), folder / f"{kind}.parquet")
+        digests[kind] = content_digest(folder / f"{kind}.parquet")
+    record = {"scale": "laptop", "made_from": {"tables": digests}}
+    write(Path("results/published/records/tiny-sample.json"), record)
+    return folder
 
 
-def test_settled_files_share_a_time_no_later_than_what_was_made_from_them(tmp_path: Path) -> None:
-    files = [tmp_path / "tables" / name for name in ("a", "b")]
-    for path in files:
-        write(path, {})
-    write(tmp_path / "fits/f", {})
-    os.utime(files[0], (3e9, 3e9))
-    os.utime(tmp_path / "fits/f", (1e9, 1e9))
-    assert settle_times(tmp_path, files) == 2
-    assert {path.stat().st_mtime for path in files} == {1e9}
-    assert (tmp_path / "fits/f").stat().st_mtime == 1e9
+def test_published_tables_come_back_byte_for_byte_and_equal_ones_keep_their_time(published: Path) -> None:
+    assert main(["restore"]) == 0
+    target = Path("results/laptop/tables/tiny-sample")
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in target.iterdir()}
+    assert {name: content for name, (content, _) in before.items()} == {
+        path.name: path.read_bytes() for path in published.iterdir()
+    }
+    assert main(["restore", "tiny-sample"]) == 0
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in target.iterdir()} == before
 
 
-def test_links_are_settled_too(tmp_path: Path) -> None:
-    write(tmp_path / "cache", {})
-    (tmp_path / "tables").mkdir()
-    link = tmp_path / "tables" / "link"
-    link.symlink_to(tmp_path / "cache")
-    os.utime(tmp_path / "cache", (1e9, 1e9))
-    settle_times(tmp_path, [link])
-    assert link.lstat().st_mtime == 1e9
-    assert link.is_symlink()
+def test_restoring_overwrites_nothing(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = Path("results/laptop/tables/tiny-sample/runs.parquet")
+    write(own, {})
+    assert main(["restore"]) == 2
+    assert f"{own}: differs from the published one" in capsys.readouterr().err
+    assert own.read_text() == "{}"
+    assert not own.with_name("probes.parquet").exists()
+    assert main(["restore", "--results", "elsewhere"]) == 0
 
 
-def test_a_file_of_somebody_elses_cache_is_replaced_by_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "tables" / "a"
-    write(path, {"content": 1})
-    os.link(path, tmp_path / "cache")
-    os.utime(path, (3e9, 3e9))
-    real, foreign = os.utime, path.stat().st_ino
+def test_only_what_was_published_is_restored(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_frame(pd.DataFrame({"x": [3.0]}), published / "runs.parquet")
+    assert main(["restore"]) == 2
+    said = capsys.readouterr().err
+    assert "runs.parquet: is not what was published. Bring back" in said
+    assert "dvc checkout --force results/published/tables/tiny-sample.dvc" in said
+    (published / "runs.parquet").unlink()
+    assert main(["restore"]) == 2
+    assert "runs.parquet: not here. Bring it with: dvc pull results/published/tables/" in capsys.readouterr().err
+    assert not Path("results/laptop").exists()
 
-    def utime(target, *arguments, **options) -> None:  # type: ignore[no-untyped-def]
-        if os.stat(target).st_ino == foreign:
-            raise PermissionError(1, "not yours")
-        real(target, *arguments, **options)
 
-    monkeypatch.setattr(os, "utime", utime)
-    settle_times(tmp_path, [path])
-    assert path.stat().st_ino != foreign
-    assert json.loads(path.read_text()) == {"content": 1}
-    assert (tmp_path / "cache").stat().st_mtime == 3e9
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["restore", "tiny-sampel"], "'tiny-sampel' is not published. Did you mean 'tiny-sample'?"),
+        (["restore", "tiny-sample", "--scale", "smoke"], "published at scale laptop, not smoke. Give --scale laptop"),
+        (["restore", "--scale", "paper"], "no published tables of scale paper are here. Bring them with: dvc pull"),
+    ],
+)
+def test_what_is_not_published_is_named(
+    published: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_tracking_needs_git_and_something_published(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track"]) == 2
+    assert "not the top of a git repository" in capsys.readouterr().err
+    Path(".git").mkdir()
+    shutil.rmtree(published)
+    assert main(["track"]) == 2
+    assert "results/published: it has no tables. Publish a study with: muster publish STUDY" in capsys.readouterr().err
