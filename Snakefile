@@ -64,6 +64,15 @@ onstart:
         instruct_jobs()
 
 
+# Said before the first job too, but that is far up by now.
+onsuccess:
+    report_left_out(PLAN)
+
+
+onerror:
+    report_left_out(PLAN)
+
+
 # Seconds of work that a cluster would take longer to start, and what may need the network of a login node.
 localrules:
     all,

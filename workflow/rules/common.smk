@@ -21,6 +21,7 @@ from snakemake.resources import Resource, Resources
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster.jobs import warm
+from muster.cli.check import plan_from
 from muster.config.load import read_yaml
 from muster.errors import MusterError
 from muster.published.source import source_folder, state
@@ -39,7 +40,6 @@ from muster.plan import (
     dataset_of,
     digest,
     ledger_settings,
-    plan_from,
     specified,
 )
 from muster.jobs.store import store_folder
@@ -87,7 +87,15 @@ def read_plan(settings: dict) -> Plan:
         plan.check_replay()
     except MusterError as error:
         stop(error)
+    if not SUBMITTED:
+        report_left_out(plan)
     return plan
+
+
+def report_left_out(plan: Plan) -> None:
+    """Say which studies, or files beside them, this run does without, and why."""
+    for error in plan.left_out.values():
+        print(f"muster: left out: {error}", file=sys.stderr)
 
 
 ELSEWHERE = share_this_folder()

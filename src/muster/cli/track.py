@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from muster.config.load import load_config, load_study, study_paths
+from muster.config.load import load_config, load_studies
 from muster.errors import MusterError
 from muster.files import write_text
 from muster.jobs.tracking import TRACKED, settle_times, withheld, write_ignored
@@ -82,8 +82,8 @@ def _unchanged(results: Path) -> list[Path]:
 def _comparisons(args: Namespace, results: Path) -> dict[str, list]:
     """dvc.yaml: the ledger's numbers, predictions against estimates, each study's first figure that shows a claim."""
     figures = [results / "figures" / "overview" / "forest.svg"]
-    for name, path in study_paths(args.config).items():
-        shown = [claim.figure for claim in load_study(path).claims if claim.headline and claim.figure]
+    for name, study in load_studies(args.config).known.items():
+        shown = [claim.figure for claim in study.claims if claim.headline and claim.figure]
         figures += [results / "figures" / name / f"{figure}.svg" for figure in dict.fromkeys(shown)][:1]
     ledger = str(results / "ledger" / "claims.csv")
     axes = {"template": "scatter", "x": {ledger: "predicted"}, "y": {ledger: "estimate"}}

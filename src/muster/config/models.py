@@ -1,9 +1,10 @@
 """Pydantic models of `config/config.yaml` and `config/studies/*.yaml`; `config/schema.json` is generated from them."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 Scale = Literal["smoke", "laptop", "paper"]
 Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
@@ -151,3 +152,14 @@ class Config(Section):
     sources: str | None = Field(
         None, description="Folder of published tables that you have already; the variable MUSTER_SOURCES replaces it"
     )
+
+    _typed: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def typed(self) -> Mapping[str, str]:
+        """Fields that were given on a command line, not read from the file → what they are called there."""
+        return self._typed
+
+    def remember_typed(self, typed: Mapping[str, str]) -> None:
+        """Say where fields come from, for messages about them."""
+        self._typed.update(typed)

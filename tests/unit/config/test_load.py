@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from muster.config.load import load_config, load_study, place, read_yaml
 from muster.config.models import Range
 from muster.errors import MusterError
-from muster.plan import load_plan
-from tests.workflow.studies import TINY, write_config
+from tests.workflow.studies import TINY, planned, write_config
 
 STUDY = "config/studies/tiny-train.yaml"
 
@@ -68,7 +67,7 @@ def test_a_mistake_in_a_study_names_line_field_and_remedy(
     monkeypatch.chdir(tmp_path)
     write_config(Path(), tiny_train=TINY.replace(old, new, 1))
     with pytest.raises(MusterError) as caught:
-        load_plan()
+        planned(Path("config/config.yaml"))
     message = str(caught.value)
     assert "\n" not in message
     found_line = int(message.removeprefix(f"{STUDY}:").split()[0].rstrip(":"))
@@ -78,7 +77,7 @@ def test_a_mistake_in_a_study_names_line_field_and_remedy(
 
 
 def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
-    assert len(load_plan(write_config(tmp_path, tiny_train=TINY)).cells) == 12
+    assert len(planned(write_config(tmp_path, tiny_train=TINY)).cells) == 12
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,10 @@ def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
         ("scale: lptop", ["config.yaml:1 scale", "'laptop'"]),
         ("scale: laptop\nstudies: [tiny-trian]", ["config.yaml:2 studies[0]", "Did you mean 'tiny-train'"]),
         ("groups: {g: [nothing]}\nstudies: [g]", ["groups.g[0]", "unknown study 'nothing'"]),
-        ("scale: paper\nstudies: [tiny-train]", ["scales", "no scale 'paper'", "smoke, laptop"]),
+        (
+            "scale: paper\nstudies: [tiny-train]",
+            ["config.yaml:1 scale", "tiny-train has no scale 'paper'", "smoke, laptop"],
+        ),
         ("scale: paper", ["no study has the scale 'paper'"]),
         ("seeds: x", ["config.yaml:1 seeds", "'x'"]),
         ("device: gpu", ["device", "'cuda'"]),
@@ -99,7 +101,7 @@ def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
 def test_a_mistake_in_config_yaml_names_its_field(text: str, parts: list[str], tmp_path: Path) -> None:
     path = write_config(tmp_path, text, tiny_train=TINY)
     with pytest.raises(MusterError) as caught:
-        load_plan(path)
+        planned(path)
     for part in parts:
         assert part in str(caught.value)
 
@@ -113,18 +115,18 @@ def test_overrides_replace_fields(tmp_path: Path) -> None:
 def test_a_claim_name_taken_by_another_study_is_refused(tmp_path: Path) -> None:
     path = write_config(tmp_path, tiny_train=TINY, tiny_twin=TINY.replace("study: tiny-train", "study: tiny-twin"))
     with pytest.raises(MusterError, match="'tiny-flat' is taken by study tiny-train"):
-        load_plan(path)
+        planned(path)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MusterError, match="no such file"):
         load_config(tmp_path / "config.yaml")
     with pytest.raises(MusterError, match="no study found"):
-        load_plan(write_config(tmp_path))
+        planned(write_config(tmp_path))
 
 
 def test_smoke_may_be_too_small_for_a_slope(tmp_path: Path) -> None:
-    assert load_plan(write_config(tmp_path, "scale: smoke\n", tiny_train=TINY)).cells
+    assert planned(write_config(tmp_path, "scale: smoke\n", tiny_train=TINY)).cells
 
 
 def test_place_falls_back_to_the_nearest_written_field(tmp_path: Path) -> None:
