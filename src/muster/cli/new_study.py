@@ -11,19 +11,22 @@ from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Example
 from muster.files import write_text
 
-WIDTH = 116  # of the lines of a file, as far as they can be broken
+WIDTH = 95  # of the lines of a file, as far as they can be broken
 
 TEMPLATE = """\
 # yaml-language-server: $schema=../schema.json
-# Check this file with `muster validate {name}`, see what it runs with `muster plan {name}`, run it with
-# `muster run {name}`; first `muster run {name} --scale smoke`, which takes seconds.
+# Check this file:          muster validate {name}
+# See what it would run:    muster plan {name}
+# Run it in seconds:        muster run {name} --scale smoke
+# Run it to decide claims:  muster run {name}
 study: {name}  # equals the file's name
 title: One line for figures and the report
 paper: "Authors, year, title"
 slug: {name}  # the paper's short name
 description: >-
   Why this design can decide its claims: its range of sizes, its horizon, what it sweeps.
-experiment: {experiment}  # {summary}
+# {summary}
+experiment: {experiment}
 
 # Fields of every cell; the grid below may vary any of them.
 settings:

@@ -45,7 +45,7 @@ def test_a_template_validates_as_written_and_with_its_claim(experiment: str, pro
         for scale in study.scales:
             check_study(plan_study(study, scale, path=path), path)
     assert len(study.claims) == 1
-    assert max(map(len, path.read_text().splitlines())) <= 125
+    assert max(map(len, path.read_text().splitlines())) <= 120
 
 
 def with_claim(text: str) -> str:
