@@ -99,7 +99,8 @@ def test_a_report_shows_what_exists_and_makes_nothing(finished: Workflow) -> Non
         path.rename(away)
     try:
         done = finished.run("report", "--output", "page.html", program="muster")
-        assert not figure.exists() and not cell.exists()
+        assert not figure.exists()
+        assert not cell.exists()
     finally:
         for path, away in aside:
             away.rename(path)

@@ -170,9 +170,11 @@ def _show_plot(args: Namespace) -> None:
 
 
 def _default(option: Any) -> str:
-    return (
-        "required" if option.is_required() else f"default {json.dumps(option.get_default(call_default_factory=True))}"
-    )
+    """What an option is where a study leaves it open; blank if its description says what absence means."""
+    if option.is_required():
+        return "required"
+    value = option.get_default(call_default_factory=True)
+    return "" if value is None else f"default {json.dumps(value)}"
 
 
 def _show_parameterization(args: Namespace) -> None:

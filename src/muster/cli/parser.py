@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and (status := forward(sys.argv[1:])) is not None:
         return status
     words = list(sys.argv[1:] if argv is None else argv)
-    own, passed = _divided(words)
+    own, passed = divided(words)
     args = parser().parse_args(own)
     args.argv, args.passed = words, passed
     module, function = args.function.split(":")
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _divided(words: list[str]) -> tuple[list[str], list[str]]:
+def divided(words: list[str]) -> tuple[list[str], list[str]]:
     """The command's own words, and those after `--` that `run` hands to Snakemake.
 
     argparse would give them to the studies: it takes them for positional arguments like any other.

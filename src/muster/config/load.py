@@ -305,11 +305,11 @@ def chosen_studies(config: Config, paths: Mapping[str, Path], path: Path = CONFI
     for i, name in enumerate(config.studies):
         if name in both:
             wrong.append(both[name])
+        elif name == "all" or name in config.groups:
+            for member in paths if name == "all" else config.groups[name]:
+                chosen.setdefault(member, False)
         elif name in paths:
             chosen[name] = True
-        elif name in config.groups or name == "all":
-            for member in config.groups.get(name, paths):
-                chosen.setdefault(member, False)
         else:
             where = config_place(config, ("studies", i), path)
             known = [*paths, *config.groups, "all"]
