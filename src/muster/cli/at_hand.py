@@ -110,7 +110,7 @@ class _Check:
             yield FieldError((*field, "select"), f"no row of {self.at_hand.origin} has all of these", "Loosen it")
         elif rows[fit.response].isna().all():
             found = f"{fit.response!r} is empty in all rows that are selected from {self.at_hand.origin}"
-            filled = [c for c in rows if pd.api.types.is_numeric_dtype(rows[c]) and rows[c].notna().any()]
+            filled = [str(c) for c in rows if pd.api.types.is_numeric_dtype(rows[c]) and rows[c].notna().any()]
             yield FieldError((*field, "response"), found, f"Columns that are not: {', '.join(filled)}")
 
     def _columns(self, fit: FitConfig, table: pd.DataFrame, field: FieldPath) -> Iterator[FieldError]:

@@ -28,8 +28,8 @@ def validate(args: Namespace) -> int:
     if config is not None:
         wrong += shadowed(config, studies.paths, args.config).values()
     for name in studies.paths if not args.studies else chosen:
-        error = studies.broken.get(name) or _first_wrong(args, config, studies.known[name], studies.paths[name])
-        wrong += error.mistakes if error else ()
+        found = studies.broken.get(name) or _what_is_wrong(args, config, studies.known[name], studies.paths[name])
+        wrong += found.mistakes if found else ()
     for mistake in {str(mistake): mistake for mistake in wrong}:
         print(mistake, file=sys.stderr)
     for name, stray in studies.broken.items():
@@ -38,7 +38,7 @@ def validate(args: Namespace) -> int:
     return 2 if wrong else 0
 
 
-def _first_wrong(args: Namespace, config: Config | None, study: StudyConfig, path: Path) -> MusterError | None:
+def _what_is_wrong(args: Namespace, config: Config | None, study: StudyConfig, path: Path) -> MusterError | None:
     """All that is wrong with a study at its scales, or None, after a line that says what was checked."""
     wrong: list[MusterError] = []
     origins: list[str] = []
