@@ -1,6 +1,9 @@
 """The exceptions that a user is meant to read."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+FieldPath = tuple[str | int, ...]
 
 
 class MusterError(Exception):
@@ -16,6 +19,49 @@ class MusterError(Exception):
 
     def __reduce__(self):
         return type(self), (self.place, self.found, self.remedy)
+
+    @property
+    def mistakes(self) -> "tuple[MusterError, ...]":
+        """All mistakes that it stands for."""
+        return (self,)
+
+
+class FieldError(MusterError):
+    """A mistake in one field of a file, found by who does not know the file; `muster.config.load.in_file` places it."""
+
+    def __init__(self, field: FieldPath, found: str, remedy: str):
+        super().__init__(dotted(field), found, remedy)
+        self.field = field
+
+    def __reduce__(self):
+        return type(self), (self.field, self.found, self.remedy)
+
+
+def dotted(field: FieldPath) -> str:
+    """A field as a reader writes it: `scales.laptop.grid[0].width`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in field).lstrip(".")
+
+
+class Mistakes(MusterError):
+    """Several mistakes at once: it reads as the first of them, and counts the others."""
+
+    def __init__(self, mistakes: Sequence[MusterError]):
+        first, more = mistakes[0], len(mistakes) - 1
+        super().__init__(first.place, first.found, f"{first.remedy} (and {more} more: muster validate)")
+        self._mistakes = tuple(mistakes)
+
+    def __reduce__(self):
+        return type(self), (self._mistakes,)
+
+    @property
+    def mistakes(self) -> tuple[MusterError, ...]:
+        return self._mistakes
+
+
+def as_one(mistakes: Sequence[MusterError]) -> MusterError:
+    """One or several mistakes as one exception, none of them twice."""
+    different = list({str(mistake): mistake for mistake in mistakes}.values())
+    return different[0] if len(different) == 1 else Mistakes(different)
 
 
 class DamagedError(MusterError):

@@ -90,6 +90,36 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A first study of an experiment, as `muster new-study` writes it: it validates, and runs in seconds at smoke.
+
+    settings, grid, fit and figure are what a study file holds under these names: the grid of scale laptop, the one fit
+    (table probes unless it names another) and the plot that shows it. smoke: settings of scale smoke alone. smoke_grid:
+    its grid, if it is not the other with one seed. where: a group of the fit, for a claim. predicted: what that claim
+    expects.
+    """
+
+    settings: dict[str, Any]
+    grid: list[dict[str, Any]]
+    fit: dict[str, Any]
+    smoke: dict[str, Any] = field(default_factory=dict)
+    smoke_grid: list[dict[str, Any]] | None = None
+    where: dict[str, Any] = field(default_factory=dict)
+    figure: dict[str, Any] = field(default_factory=lambda: {"plot": "probe_scaling"})
+    predicted: float = 0.0
+
+
+def probe_example(
+    probe: str, settings: dict[str, Any], grid: dict[str, Any], *, along: str = "width", **more: Any
+) -> Example:
+    """The example of an experiment whose probe follows a power law. more: `select`, `by`, and fields of Example."""
+    select = {"probe": probe, **more.pop("select", {})}
+    by = {"by": more.pop("by")} if "by" in more else {}
+    fit = {"estimator": "power_law", "table": "probes", "select": select, "response": "value", "along": along, **by}
+    return Example(settings, [{**grid, "seeds": 4}], fit, **more)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A registered experiment.
 
@@ -97,7 +127,7 @@ class Experiment:
     if that is not the module of `run`. stored: whether settings, code and data decide the result, so that the store may
     keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
     members. brings: what else its run table then holds, known from the cell alone. describe: rows (what, value) for
-    `muster show study`.
+    `muster show study`. example: what `muster new-study` starts from.
     """
 
     summary: str
@@ -111,6 +141,7 @@ class Experiment:
     run_keys: tuple[str, ...] = ()
     brings: Callable[[Any], tuple[str, ...]] = lambda cell: ()
     describe: Callable[[Any], list[tuple[str, str]]] = lambda cell: []
+    example: Example | None = None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]

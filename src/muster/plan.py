@@ -3,9 +3,8 @@
 import hashlib
 import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +15,17 @@ from muster.columns import COLUMNS
 from muster.config.load import (
     CONFIG_PATH,
     chosen_studies,
+    config_place,
+    field_errors,
+    in_file,
     load_config,
-    load_study,
+    load_studies,
     nearest,
-    place,
     problems,
-    study_paths,
-    validate,
+    shadowed,
 )
 from muster.config.models import PUBLISHED, Config, Range, StudyConfig
-from muster.errors import MusterError
+from muster.errors import FieldError, FieldPath, MusterError, as_one
 from muster.experiments import EXPERIMENTS, Cost, Experiment, Job
 
 LEDGER_PLOTS = ("forest",)  # plots that draw verdicts; the others are made before anything is judged
@@ -133,12 +133,17 @@ class StudyPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All studies that a configuration asks for, and their cells by key: a cell that two studies share stands once."""
+    """All studies that a configuration asks for, and their cells by key: a cell that two studies share stands once.
+
+    known: all studies that can be read, whose claims the ledger lists. left_out: why a study, or a file beside them, is
+    not part of the plan, by its name.
+    """
 
     config: Config
     studies: dict[str, StudyPlan]
     known: dict[str, StudyConfig]
     cells: dict[str, PlannedCell]
+    left_out: dict[str, MusterError] = field(default_factory=dict)
 
     @cached_property
     def datasets(self) -> dict[str, Dataset]:
@@ -256,28 +261,28 @@ def plan_study(
 
     A block is the product of its axes; its values override the scale's settings, and these the study's. Member axes
     stay inside the cell; the same cell in two blocks becomes one with the union of their members. `seeds: k` means seed
-    0 … k−1, `seeds=` overrides k. Raises MusterError naming file, line and field of a setting that the experiment's
-    cell does not take.
+    0 … k−1, `seeds=` overrides k. Raises MusterError for every setting that the experiment's cell does not take, with
+    its field and, given the study's path, with file and line.
     """
-    path = path or Path(f"{study.study}.yaml")
+    if path is not None:
+        with in_file(path):
+            return plan_study(study, scale, seeds=seeds, dtype=dtype)
     if scale not in study.scales:
-        remedy = f"Scales of this study: {', '.join(study.scales)}"
-        raise MusterError(place(path, ("scales",)), f"no scale {scale!r}", remedy)
+        raise FieldError(("scales",), f"no scale {scale!r}", f"Scales of this study: {', '.join(study.scales)}")
     try:
         experiment = EXPERIMENTS[study.experiment]
     except MusterError as error:
-        raise MusterError(place(path, ("experiment",)), error.found, error.remedy) from None
+        raise FieldError(("experiment",), error.found, error.remedy) from None
     preset = study.scales[scale]
-    base = _settings(experiment, dict(study.settings), path, ("settings",))
-    base |= _settings(experiment, dict(preset.settings), path, ("scales", scale, "settings"))
+    blocks = [dict(block) for block in preset.grid]
+    if wrong := [*_name_mistakes(experiment, study, scale), *_block_mistakes(experiment, blocks, seeds, scale)]:
+        raise as_one(wrong)
+    base = _settings(experiment, study.settings) | _settings(experiment, preset.settings)
     merged: dict[str, dict[str, Any]] = {}
-    for i, block in enumerate(preset.grid):
-        where = ("scales", scale, "grid", i)
-        for values in _block_cells(experiment, base, dict(block), seeds, path, where):
+    for block in blocks:
+        for values in _block_cells(experiment, base, block, seeds):
             _merge(merged, values, experiment.cell.member_axes)
-    named = (
-        name_cell(study.experiment, _cell(experiment, values, study, scale, path), dtype) for values in merged.values()
-    )
+    named = (name_cell(study.experiment, _cell(experiment, values, study, scale), dtype) for values in merged.values())
     # A block that spells out a default names the same cell as one that leaves it open.
     cells = tuple({cell.key: cell for cell in named}.values())
     written = {name for block in preset.grid for name in block}
@@ -292,17 +297,54 @@ def plan_study(
     )
 
 
-def _settings(
-    experiment: Experiment, settings: dict[str, Any], path: Path, where: tuple[str | int, ...]
-) -> dict[str, Any]:
-    """Check names; bring member axes into the form of lists."""
+def _name_mistakes(experiment: Experiment, study: StudyConfig, scale: str) -> Iterator[FieldError]:
+    """Settings that the experiment's cells do not have."""
     fields = [name for name in experiment.cell.model_fields if name != "seed"]
-    for name, value in settings.items():
-        if name not in fields:
-            raise MusterError(place(path, (*where, name)), f"unknown setting {name!r}", nearest(name, fields))
-        if name in experiment.cell.member_axes:
-            settings[name] = _values(Range.model_validate(value) if isinstance(value, dict) else value)
-    return settings
+    for where, settings in (
+        (("settings",), study.settings),
+        (("scales", scale, "settings"), study.scales[scale].settings),  # type: ignore[index]
+    ):
+        for name in settings:
+            if name not in fields:
+                yield FieldError((*where, name), f"unknown setting {name!r}", nearest(name, fields))
+
+
+def _block_mistakes(
+    experiment: Experiment, blocks: Sequence[Mapping[str, Any]], seeds: int | None, scale: str
+) -> Iterator[FieldError]:
+    """Axes that the experiment's cells do not have, and such that lead to no cell, or to too many."""
+    fields = experiment.cell.model_fields
+    known = [*(["seeds"] if "seed" in fields else []), *fields]
+    for i, block in enumerate(blocks):
+        where = ("scales", scale, "grid", i)
+        cells = 1
+        for name, axis in block.items():
+            if name not in known:
+                yield FieldError((*where, name), f"unknown axis {name!r}", nearest(name, known))
+            elif name == "seeds":
+                if "seed" in block:
+                    yield FieldError((*where, "seed"), "both seed and seeds", "Give one of them")
+                if isinstance(axis, bool) or not isinstance(axis, int) or not 1 <= axis <= MOST_CELLS:
+                    remedy = f"Allowed: a whole number from 1 to {MOST_CELLS}"
+                    yield FieldError((*where, "seeds"), f"found {str(axis)[:60]}", remedy)
+                else:
+                    cells *= seeds or axis
+            elif not (values := _values(axis)):
+                yield FieldError((*where, name), "an empty list: the grid has no cell", "Give at least one value")
+            elif name not in experiment.cell.member_axes:
+                cells *= len(dict.fromkeys(values))
+        if cells > MOST_CELLS:
+            yield FieldError(where, f"{cells} cells", f"A block may have {MOST_CELLS} at most")
+
+
+def _settings(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with member axes in the form of lists."""
+    return {
+        name: _values(Range.model_validate(value) if isinstance(value, dict) else value)
+        if name in experiment.cell.member_axes
+        else value
+        for name, value in settings.items()
+    }
 
 
 def _values(axis: Any) -> list[Any]:
@@ -312,35 +354,13 @@ def _values(axis: Any) -> list[Any]:
 
 
 def _block_cells(
-    experiment: Experiment,
-    base: dict[str, Any],
-    block: dict[str, Any],
-    seeds: int | None,
-    path: Path,
-    where: tuple[str | int, ...],
+    experiment: Experiment, base: dict[str, Any], block: dict[str, Any], seeds: int | None
 ) -> Iterator[dict[str, Any]]:
-    fields = experiment.cell.model_fields
-    known = [*(["seeds"] if "seed" in fields else []), *fields]
-    for name in block:
-        if name not in known:
-            raise MusterError(place(path, (*where, name)), f"unknown axis {name!r}", nearest(name, known))
     if "seeds" in block:
         count = block.pop("seeds")
-        if "seed" in block:
-            raise MusterError(place(path, (*where, "seed")), "both seed and seeds", "Give one of them")
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_CELLS:
-            remedy = f"Allowed: a whole number from 1 to {MOST_CELLS}"
-            raise MusterError(place(path, (*where, "seeds")), f"found {str(count)[:60]}", remedy)
         block["seed"] = list(range(seeds or count))
     members = {name: sorted(set(_values(block.pop(name)))) for name in experiment.cell.member_axes if name in block}
     axes = {name: list(dict.fromkeys(_values(value))) for name, value in block.items()}
-    for name, values in {**axes, **members}.items():
-        if not values:
-            raise MusterError(
-                place(path, (*where, name)), "an empty list: the grid has no cell", "Give at least one value"
-            )
-    if (number := math.prod(map(len, axes.values()))) > MOST_CELLS:
-        raise MusterError(place(path, where), f"{number} cells", f"A block may have {MOST_CELLS} at most")
     for combination in itertools.product(*axes.values()):
         yield base | dict(zip(axes, combination, strict=True)) | {name: list(v) for name, v in members.items()}
 
@@ -362,39 +382,42 @@ def _merge(merged: dict[str, dict[str, Any]], values: dict[str, Any], member_axe
     known[axis] = sorted({*known.get(axis, []), *values.get(axis, [])})
 
 
-def _cell(experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str, path: Path) -> Job:
+def _cell(experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str) -> Job:
     try:
         return experiment.cell.model_validate(values)
     except ValidationError as error:
-        raise _cell_problem(error, experiment, values, study, scale, path) from None
+        raise as_one(_cell_mistakes(error, experiment, values, study, scale)) from None
     except MusterError as error:
-        field = error.place.split(".")[0]
-        if field not in values:  # a registry speaks of a kind, not of a field: find the field by the value it refused
-            field = next((name for name, value in values.items() if repr(value) in error.found), field)
-        where = written_at(field, values.get(field), study, scale)
-        raise MusterError(f"{place(path, where)} ({error.place})", error.found, error.remedy) from None
+        name, *inner = error.place.split(".")
+        if name not in values:  # a registry speaks of a kind, not of a field: find the field by the value it refused
+            name, inner = next((key for key, value in values.items() if repr(value) in error.found), name), []
+        where = written_at(name, values.get(name), study, scale)
+        raise FieldError((*where, *inner), error.found, error.remedy) from None
 
 
-def _cell_problem(
-    error: ValidationError, experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str, path: Path
-) -> MusterError:
-    first = problems(error, experiment.cell, values, path)[0]
-    loc = error.errors()[0]["loc"]
-    if not loc:
-        message = str(error.errors()[0].get("ctx", {}).get("error", error.errors()[0]["msg"]))
-        return MusterError(place(path, ("scales", scale)), message, "Change the settings or the grid of this scale")
-    name = str(loc[0])
-    if name not in values:
-        meaning = experiment.cell.model_fields[name].description
-        remedy = f"Give it in settings or in the grid{': seeds' if name == 'seed' else ''} ({meaning})"
-        return MusterError(place(path, ("scales", scale, "grid")), f"{name} is missing", remedy)
-    where = written_at(name, values.get(name), study, scale)
-    if where == ("settings", name) and {entry["loc"][0] for entry in error.errors()} == {name}:
-        return problems(error, experiment.cell, values, path, ("settings",))[0]
-    return MusterError(place(path, where), first.found, first.remedy)
+def _cell_mistakes(
+    error: ValidationError, experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str
+) -> list[FieldError]:
+    """What is wrong with one cell, at the fields of the study from which its settings come."""
+    mistakes = []
+    for mistake in field_errors(error, experiment.cell, values):
+        name = str(mistake.field[0]) if mistake.field else ""
+        if not name:
+            message = next(str(e.get("ctx", {}).get("error", e["msg"])) for e in error.errors() if not e["loc"])
+            remedy = "Change the settings or the grid of this scale"
+            mistakes.append(FieldError(("scales", scale), message, remedy))
+        elif name not in values:
+            meaning = experiment.cell.model_fields[name].description
+            remedy = f"Give it in settings or in the grid{': seeds' if name == 'seed' else ''} ({meaning})"
+            mistakes.append(FieldError(("scales", scale, "grid"), f"{name} is missing", remedy))
+        else:
+            where = written_at(name, values[name], study, scale)
+            inner = mistake.field[1:] if where[-2:-1] == ("settings",) else ()
+            mistakes.append(FieldError((*where, *inner), mistake.found, mistake.remedy))
+    return mistakes
 
 
-def written_at(name: str, value: Any, study: StudyConfig, scale: str) -> tuple[str | int, ...]:
+def written_at(name: str, value: Any, study: StudyConfig, scale: str) -> FieldPath:
     """The field where a cell's value was written: a block of the grid, the scale's settings or the study's."""
     preset = study.scales[scale]  # type: ignore[index]
     for i, block in enumerate(preset.grid):
@@ -419,40 +442,51 @@ def _cell_axes(kind: type[Job], cells: Sequence[PlannedCell], written: Set[str])
     return tuple(axes)
 
 
-def make_plan(config: Config, config_path: Path = CONFIG_PATH) -> Plan:
-    """Plan every study that the configuration names, and check that each can answer its own claims.
+def make_plan(
+    config: Config,
+    config_path: Path = CONFIG_PATH,
+    check: Callable[[StudyPlan, Path], None] = lambda plan, path: None,
+) -> Plan:
+    """Plan every study that the configuration names.
 
-    Studies reached through `all` or a group are left out where they lack the scale; one named by itself is an error.
-    Raises MusterError for the first mistake found, before any job starts.
+    check: raises MusterError for a planned study that cannot answer its own claims (`checked_plan` gives one).
+    Studies reached through `all` or a group are left out where they lack the scale or are broken: the plan says why.
+    Raises MusterError, before any job starts, for all mistakes of config.yaml and of studies named by themselves, and
+    if no study is left.
     """
-    from muster.cli.check import check_claim_names, check_study
-
-    paths = study_paths(config_path)
-    known = {name: load_study(path) for name, path in paths.items()}
-    check_claim_names(known, paths)
-    chosen = chosen_studies(config, known, config_path)
+    studies = load_studies(config_path)
+    left_out = studies.broken | shadowed(config, studies.paths, config_path)
+    chosen = chosen_studies(config, studies.paths, config_path)
     plans: dict[str, StudyPlan] = {}
-    cells: dict[str, PlannedCell] = {}
-    for name, explicit in chosen.items():
-        if config.scale not in known[name].scales and not explicit:
+    for name in chosen:
+        if name in left_out or not (chosen[name] or config.scale in studies.known[name].scales):
             continue
-        planned = plan_study(known[name], config.scale, seeds=config.seeds, dtype=config.dtype, path=paths[name])
-        check_study(planned, paths[name])
-        plans[name] = planned
-        cells.update((cell.key, cell) for cell in planned.cells)
+        try:
+            plans[name] = _plan_known(studies.known[name], config, studies.paths[name], config_path)
+            check(plans[name], studies.paths[name])
+        except MusterError as error:
+            plans.pop(name, None)
+            left_out[name] = error
+    if asked := [left_out[name] for name, explicit in chosen.items() if explicit and name in left_out]:
+        raise as_one([mistake for error in asked for mistake in error.mistakes])
     if not plans:
-        raise MusterError(
-            place(config_path, ("scale",)), f"no study has the scale {config.scale!r}", "Choose another scale"
-        )
-    return Plan(config, plans, known, cells)
+        if broken := [left_out[name] for name in chosen if name in left_out]:
+            raise as_one([mistake for error in broken for mistake in error.mistakes])
+        where = config_place(config, ("scale",), config_path)
+        raise MusterError(where, f"no study has the scale {config.scale!r}", "Choose another scale")
+    cells = {cell.key: cell for planned in plans.values() for cell in planned.cells}
+    return Plan(config, plans, studies.known, cells, left_out)
 
 
-def plan_from(settings: Mapping[str, Any], config_path: Path = CONFIG_PATH) -> Plan:
-    """Plan from the fields of a configuration that is already parsed, as Snakemake holds it."""
-    return make_plan(validate(Config, dict(settings), config_path), config_path)
+def _plan_known(study: StudyConfig, config: Config, path: Path, config_path: Path) -> StudyPlan:
+    if config.scale not in study.scales:
+        where = config_place(config, ("scale",), config_path)
+        remedy = f"Scales of this study: {', '.join(study.scales)}"
+        raise MusterError(where, f"study {study.study} has no scale {config.scale!r}", remedy)
+    return plan_study(study, config.scale, seeds=config.seeds, dtype=config.dtype, path=path)
 
 
 def load_plan(config_path: Path = CONFIG_PATH, **overrides: Any) -> Plan:
-    """Read the configuration, replace the fields given (None leaves a field alone), and plan."""
+    """Read the configuration, replace the fields given (None leaves a field alone), and plan, without any check."""
     given = {name: value for name, value in overrides.items() if value is not None}
     return make_plan(load_config(config_path, given), config_path)

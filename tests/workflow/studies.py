@@ -3,6 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from muster.cli.check import checked_plan
+from muster.config.load import load_config
+from muster.plan import Plan
+
 TINY = """\
 # yaml-language-server: $schema=../schema.json
 study: tiny-train
@@ -102,3 +106,8 @@ def write_config(folder: Path, config: str = "scale: laptop\n", **studies: str) 
     placed = "results:" in config or "scale:" not in config
     path.write_text(config if placed else f"{config.rstrip()}\nresults: results\n")
     return path
+
+
+def planned(config_path: Path) -> Plan:
+    """The checked plan of a configuration, as Snakemake and the commands make it."""
+    return checked_plan(load_config(config_path), config_path)

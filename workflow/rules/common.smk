@@ -16,10 +16,11 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster.jobs import plan_rules, warm
 from muster.jobs.availability import planned_state
+from muster.cli.check import plan_from
 from muster.config.load import read_yaml
 from muster.published.source import state
 from muster.jobs.fingerprint import dataset_fingerprint, stage_fingerprint
-from muster.plan import Plan, PlannedCell, canonical, dataset_of, digest, ledger_settings, plan_from, specified
+from muster.plan import Plan, PlannedCell, canonical, dataset_of, digest, ledger_settings, specified
 from muster.jobs.plan_rules import find_cell, find_figure, one_of, rule_function, source_folders
 from muster.jobs.store import store_folder
 from muster.tables.missing import describe_missing
@@ -57,7 +58,15 @@ def read_plan(settings: dict) -> Plan:
     """The plan of the configuration, with frozen tables at hand if it is to be replayed."""
     plan = plan_from(settings, Path(CONFIG_FILE))
     plan.check_replay()
+    if os.environ.get(plan_rules.PLANNED) is None:
+        report_left_out(plan)
     return plan
+
+
+def report_left_out(plan: Plan) -> None:
+    """Say which studies, or files beside them, this run does without, and why."""
+    for error in plan.left_out.values():
+        print(f"muster: left out: {error}", file=sys.stderr)
 
 
 def run_here() -> None:

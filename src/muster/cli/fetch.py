@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from muster.cli.check import checked_plan
 from muster.config.load import load_config, load_study, nearest, study_paths
 from muster.config.models import Config, shared_folder
 from muster.data import DATASETS, Options, Places, validate
 from muster.download import SLOW_DEADLINE, SLOW_TIMEOUT
 from muster.errors import MusterError, Unavailable
 from muster.files import write_bytes
-from muster.plan import make_plan, plan_study
+from muster.plan import plan_study
 from muster.published.import_table import ImportCell, Table
 from muster.published.source import obtain, source_folder
 from muster.tables.missing import describe_missing
@@ -39,7 +40,7 @@ def fetch(args: Namespace) -> int:
     config = load_config(args.config, {"results": str(args.results)} if args.results else None)
     results = Path(config.results)
     if args.missing:
-        print(describe_missing(results, make_plan(config, args.config).studies) or "nothing was missing")
+        print(describe_missing(results, checked_plan(config, args.config).studies) or "nothing was missing")
         return 0
     made = shared_folder(results) / "sources"
     folders = Folders(args.sources or source_folder(config.sources) or made, made)

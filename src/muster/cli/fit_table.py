@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from muster.claims.ledger import judge
@@ -115,13 +116,13 @@ def _optima(optima: pd.DataFrame, columns: Columns, sweep: Sweep) -> list[Record
         own = sweep.runs[sweep.runs[columns.scale] == row["x"]]
         for name, value in group.items():
             own = own[own[name] == value]
-        tried = own["log2_lr"].nunique()
-        records.append(record | {"loss": row["loss_at_opt"], "reason": _reason(row, columns.x, tried)})
+        reason = _reason(row, columns.x, own["log2_lr"].unique())
+        records.append(record | {"loss": row["loss_at_opt"], "reason": reason})
     return records
 
 
-def _reason(row: Mapping[Any, Any], x: str, tried: int) -> str:
-    """Why a shape has no interior optimum, and what would give it one."""
+def _reason(row: Mapping[Any, Any], x: str, tried: np.ndarray) -> str:
+    """Why a shape has no interior optimum, and what would give it one. tried: its log2(x) that are in the file."""
     status = row["status"]
     if status == "interior":
         return ""
@@ -129,12 +130,17 @@ def _reason(row: Mapping[Any, Any], x: str, tried: int) -> str:
         return "no value at which every run has a finite loss"
     if status == "flat":
         return f"no minimum stands out from the noise: sweep {x} wider, or add seeds"
-    if tried < ENOUGH:
-        return f"{tried} values of {x}: an interior optimum needs {ENOUGH}, two on each side of the best"
-    if math.isinf(row["ci_high"]):
-        return f"the best is the largest {x}: sweep larger ones"
-    if math.isinf(row["ci_low"]):
-        return f"the best is the smallest {x}: sweep smaller ones"
+    if len(tried) < ENOUGH:
+        return f"{len(tried)} values of {x}: an interior optimum needs {ENOUGH}, two on each side of the best"
+    for name, side, beyond in (
+        ("largest", "larger", tried > row["grid_best"]),
+        ("smallest", "smaller", tried < row["grid_best"]),
+    ):
+        if not beyond.any():
+            return f"the best is the {name} {x}: sweep {side} ones"
+        if math.isinf(row["ci_high" if side == "larger" else "ci_low"]):
+            lost = f"the {beyond.sum()} {side} ones in the file have no finite loss in every run"
+            return f"the best is the {name} {x} that has one: {lost}, so sweep between them and the best"
     return f"fewer than two finite values of {x} on one side of the best: sweep more there"
 
 

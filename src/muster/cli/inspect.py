@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from muster.config.load import load_config, load_study, nearest, study_paths
+from muster.cli.scope import configuration, planned
+from muster.config.load import load_config, load_studies, load_study, nearest, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS
-from muster.plan import Plan, StudyPlan, canonical, make_plan, plan_study
+from muster.plan import Plan, StudyPlan, canonical, plan_study
 from muster.registry import REGISTRIES, find_registry
 
 REFERENCE_RATE = 8.2e10  # FLOP/s of a 512³ product in float32 on the core that costs were fitted on
@@ -35,7 +36,11 @@ def list_entries(args: Namespace) -> None:
 
 
 def _studies(config: Path) -> dict[str, StudyConfig]:
-    return {name: load_study(path) for name, path in study_paths(config).items()}
+    """The studies that can be read; what cannot is said on stderr."""
+    studies = load_studies(config)
+    for error in studies.broken.values():
+        print(f"left out: {error}", file=sys.stderr)
+    return studies.known
 
 
 def print_table(rows: Iterable[Sequence[object]]) -> None:
@@ -62,6 +67,7 @@ def show(args: Namespace) -> None:
         "parameterization": _show_parameterization,
         "dataset": _show_dataset,
         "estimator": _show_estimator,
+        "plot": _show_plot,
         "config": _show_config,
     }[args.what](args)
 
@@ -138,6 +144,40 @@ def _show_estimator(args: Namespace) -> None:
     print_table(rows)
     print("\noptions")
     print_table([("", name, option.description or "") for name, option in estimator.options.model_fields.items()])
+
+
+def _show_plot(args: Namespace) -> None:
+    """What a plot draws, its options, and how a study names it."""
+    import inspect
+
+    import yaml
+
+    from muster.plots import PLOTS
+
+    plot = PLOTS[args.name]
+    print(inspect.cleandoc(plot.__doc__))
+    print("\noptions")
+    options = plot.options.model_fields.items()
+    print_table([("", name, _default(option), option.description or "") for name, option in options])
+    users = [(study.study, name, figure) for study in load_studies(args.config).known.values()
+             for name, figure in study.figures.items() if figure.plot == args.name]  # fmt: skip
+    print("\nin a study")
+    if users:
+        study, name, figure = max(users, key=lambda user: len(user[2].options))
+        example = {name: figure.model_dump(exclude_defaults=True)}
+        print(f"  # as in {study}")
+    else:
+        example = {"NAME": {"plot": args.name, "fit": "FIT"}}
+    text = yaml.safe_dump({"figures": example}, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    print("  " + text.rstrip().replace("\n", "\n  "))
+
+
+def _default(option: Any) -> str:
+    """What an option is where a study leaves it open; blank if its description says what absence means."""
+    if option.is_required():
+        return "required"
+    value = option.get_default(call_default_factory=True)
+    return "" if value is None else f"default {json.dumps(value)}"
 
 
 def _show_parameterization(args: Namespace) -> None:
@@ -226,22 +266,18 @@ def _show_dataset(args: Namespace) -> None:
 
 def _show_config(args: Namespace) -> None:
     """config.yaml with its defaults and the replaced fields, as JSON (which is YAML)."""
-    given = {"scale": args.scale, "seeds": args.seeds, "dtype": args.dtype}
-    config = load_config(args.config, {name: value for name, value in given.items() if value is not None})
-    print(json.dumps(config.model_dump(), indent=2))
+    print(json.dumps(configuration(args).model_dump(), indent=2))
 
 
 def plan(args: Namespace) -> None:
     """Cells, runs, FLOPs and time of each study; or every cell."""
-    given = {"scale": args.scale, "seeds": args.seeds, "dtype": args.dtype, "studies": args.studies or None}
-    config = load_config(args.config, {name: value for name, value in given.items() if value is not None})
-    found = make_plan(config, args.config)
+    found = planned(args)
     if args.json:
         print("\n".join(cell.text for cell in found.cells.values()))
     elif args.cells:
         print_table([("cell", "members", "GFLOP", "seconds"), *(_cell_row(cell) for cell in found.cells.values())])
     else:
-        _print_plan(found, config, args.cores or os.cpu_count() or 1)
+        _print_plan(found, found.config, args.cores or os.cpu_count() or 1)
 
 
 def _cell_row(cell: Any) -> tuple[str, ...]:
@@ -334,34 +370,6 @@ def _speed(cores: int) -> float:
     with threadpool_limits(1), ThreadPoolExecutor(cores) as threads:
         taken = list(threads.map(seconds, range(2 * cores)))
     return 2 * size**3 / (sum(taken) / len(taken)) / REFERENCE_RATE
-
-
-def validate(args: Namespace) -> int:
-    """Check every file at every scale; prints one line per file, all mistakes, and fails if there is any."""
-    from muster.cli.check import check_claim_names, check_study
-
-    mistakes: list[MusterError] = []
-    paths = study_paths(args.config)
-    studies: dict[str, StudyConfig] = {}
-    try:
-        load_config(args.config)
-    except MusterError as error:
-        mistakes.append(error)
-    for name, path in paths.items():
-        try:
-            studies[name] = load_study(path)
-            for scale in studies[name].scales:
-                check_study(plan_study(studies[name], scale, seeds=args.seeds, path=path), path)
-            print(f"{path}: {len(studies[name].claims)} claims, scales {', '.join(studies[name].scales)}: ok")
-        except MusterError as error:
-            mistakes.append(error)
-    try:
-        check_claim_names(studies, paths)
-    except MusterError as error:
-        mistakes.append(error)
-    for mistake in mistakes:
-        print(mistake, file=sys.stderr)
-    return 2 if mistakes else 0
 
 
 def schema(args: Namespace) -> None:

@@ -30,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. A mistake the user can mend becomes one line on stderr and exit status 2."""
     if argv is None and (status := forward(sys.argv[1:])) is not None:
         return status
-    args = parser().parse_args(argv)
-    args.argv = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    own, passed = divided(words)
+    args = parser().parse_args(own)
+    args.argv, args.passed = words, passed
     module, function = args.function.split(":")
     try:
         return getattr(importlib.import_module(f"muster.cli.{module}"), function)(args) or 0
@@ -46,6 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     return 2
+
+
+def divided(words: list[str]) -> tuple[list[str], list[str]]:
+    """The command's own words, and those after `--` that `run` hands to Snakemake.
+
+    argparse would give them to the studies: it takes them for positional arguments like any other.
+    """
+    if words[:1] != ["run"] or "--" not in words:
+        return words, []
+    place = words.index("--")
+    return words[:place], words[place + 1 :]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -133,17 +146,21 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
     show = _add(
-        commands, "show", "inspect:show", "Show a study, claim, estimator, parameterization, data set, configuration",
+        commands,
+        "show",
+        "inspect:show",
+        "Show a study, claim, estimator, plot, parameterization, data set, config.yaml",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
         "  muster show estimator joint_law   what it assumes and how it fails\n"
+        "  muster show plot lr_sweep         what it draws, and its options\n"
         "  muster show config --scale smoke\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
         "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay\n"
         "  muster show parameterization completep --family resmlp --depth 24 --norm layer\n"
         "  muster show parameterization umup --family transformer --set heads=8 attention_scale=inverse",
     )  # fmt: skip
-    show.add_argument("what", choices=("study", "claim", "estimator", "parameterization", "dataset", "config"))
+    show.add_argument("what", choices=("study", "claim", "estimator", "plot", "parameterization", "dataset", "config"))
     show.add_argument("name", nargs="?", help="its name (not for config)")
     _scope(show)
     table = show.add_argument_group("parameterization")
@@ -201,11 +218,17 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     _results(power)
     _scope(power)
 
-    _scope(
-        _add(
-            commands, "validate", "inspect:validate", "Check config.yaml and all studies at all scales, without running"
-        )
-    )
+    validate = _add(
+        commands, "validate", "validate:validate", "Check config.yaml and studies at all scales, without running",
+        "  muster validate                every file, and every mistake of each\n"
+        "  muster validate relu-kurtosis  one study\n\n"
+        "Columns, groups and values are held against the study's tables too, where <results>/tables has current ones,\n"
+        "and against published tables that lie in the folder of sources.",
+    )  # fmt: skip
+    validate.add_argument("studies", nargs="*", metavar="STUDY", help="studies or groups (default: every file)")
+    _sources(validate)
+    _results(validate)
+    _scope(validate)
     schema = _add(
         commands, "schema", "inspect:schema", "Write config/schema.json, from which editors complete and check YAML"
     )
@@ -221,7 +244,6 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     run.add_argument("studies", nargs="+", metavar="STUDY", help="studies or groups")
     run.add_argument("--cores", default="all", help="cores (default: all)")
     run.add_argument("--results", type=Path, metavar="DIR", help="folder of everything made (default: config.yaml)")
-    run.add_argument("snakemake", nargs="*", default=[], help=argparse.SUPPRESS)
     _scope(run)
 
     status = _add(
@@ -237,9 +259,16 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     _results(status)
     _scope(status)
 
-    report = _add(commands, "report", "run:report", "Write Snakemake's HTML report: figures, ledger, run times")
+    report = _add(
+        commands, "report", "run:report", "Write Snakemake's HTML report of what exists: figures, ledger, run times",
+        "  muster report                               every study of config.yaml\n"
+        "  muster report relu-kurtosis --scale smoke   it runs nothing: see `muster run`",
+    )  # fmt: skip
+    report.add_argument("studies", nargs="*", metavar="STUDY", help="studies or groups (default: those of config.yaml)")
     report.add_argument("--output", type=Path, metavar="FILE", help="file (default: <results>/report.html)")
-    report.add_argument("--settings", default="{}", metavar="JSON", help="fields of config.yaml to replace")
+    report.add_argument("--settings", metavar="JSON", help=argparse.SUPPRESS)  # the whole configuration of a rule
+    _results(report)
+    _scope(report)
 
     fetch = _add(
         commands, "fetch", "fetch:fetch", "Bring the data sets and published tables that studies need, and verify them",
@@ -307,7 +336,7 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     _results(export)
 
     new = _add(
-        commands, "new-study", "run:new_study", "Write a commented study file to start from",
+        commands, "new-study", "new_study:new_study", "Write a commented study file to start from",
         "  muster new-study my-width-sweep\n  muster new-study my-spectra --experiment matrix_product",
     )  # fmt: skip
     new.add_argument("name", help="lower-case words joined by -; also the file's name")

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from muster.cli.check import checked_plan
 from muster.cli.inspect import print_table
 from muster.cli.stages import draw, fit_stamp
 from muster.config.load import load_config
@@ -23,7 +24,7 @@ from muster.errors import MusterError
 from muster.files import replaced, write_text
 from muster.jobs.progress import STATES, Found, counts, snakemake_at_work, survey
 from muster.jobs.tracking import records
-from muster.plan import Plan, StudyPlan, digest, make_plan, specified
+from muster.plan import Plan, StudyPlan, digest, specified
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def publish(args: Namespace) -> int:
     Returns 2 and names every problem of every study if one cannot be published, 1 if the answer is no.
     """
     given = {"scale": args.scale, "studies": args.studies or None, "results": args.results and str(args.results)}
-    plan = make_plan(
+    plan = checked_plan(
         load_config(args.config, {name: value for name, value in given.items() if value is not None}), args.config
     )
     if plan.config.scale == "smoke":

@@ -1,49 +1,96 @@
-"""Commands that hand over to Snakemake, and the one that starts a new study."""
+"""Commands that hand over to Snakemake."""
 
 import json
 import subprocess
 import sys
+import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from muster.config.load import chosen_studies, load_config, nearest, study_paths
+from muster.cli.check import checked_plan, plan_from
+from muster.cli.scope import configuration, replaced
+from muster.cli.summary import figures, print_failures, print_outcome
+from muster.config.load import CONFIG_PATH
 from muster.errors import MusterError
-from muster.experiments import EXPERIMENTS
+from muster.plan import LEDGER_PLOTS, Plan
+
+DRY = {"-n", "--dry-run", "--dryrun"}
 
 
 def run(args: Namespace) -> int:
-    """`snakemake` on some studies, with the given fields of config.yaml replaced."""
-    given = {
-        "scale": args.scale,
-        "seeds": args.seeds,
-        "dtype": args.dtype,
-        "results": args.results and str(args.results),
-    }
-    settings = {"studies": args.studies} | {name: value for name, value in given.items() if value is not None}
-    config = load_config(args.config, settings)
-    _check_names(args.studies, config, study_paths(args.config))
-    return snakemake(["--cores", str(args.cores), *overrides(settings), *args.snakemake])
+    """`snakemake` on some studies, with the given fields of config.yaml replaced; then what came of it."""
+    _only_own_config(args.config)
+    plan = checked_plan(configuration(args), args.config)
+    passed, more = split_settings(args.passed)
+    start = time.time()
+    status = snakemake(["--cores", str(args.cores), *passed, *overrides(replaced(args)), *more])
+    if DRY & {*passed}:
+        return status
+    if status:
+        print_failures(plan, start, status)
+    else:
+        print_outcome(plan)
+    return status
 
 
-def _check_names(names: list[str], config: Any, known: dict[str, Path]) -> None:
-    for name in names:
-        if name not in known and name not in config.groups and name != "all":
-            raise MusterError(
-                "STUDY", f"unknown study or group {name!r}", nearest(name, [*known, *config.groups, "all"])
-            )
-    chosen_studies(config, known)
+def _only_own_config(path: Path) -> None:
+    if path.resolve() != CONFIG_PATH.resolve():
+        remedy = f"Run muster from the folder that holds {CONFIG_PATH}, and replace single fields by options"
+        raise MusterError("--config", f"Snakemake reads {CONFIG_PATH}, not {path}", remedy)
+
+
+def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments for Snakemake without, and only with, its `--config field=value …`, which it takes only once."""
+    others: list[str] = []
+    settings: list[str] = []
+    within = False
+    for word in words:
+        if word in ("--config", "-C"):
+            within = True
+        elif word.startswith("--config="):
+            within = True
+            settings.append(word.partition("=")[2])
+        elif within and "=" in word and not word.startswith("-"):
+            settings.append(word)
+        else:
+            within = False
+            others.append(word)
+    return others, settings
 
 
 def report(args: Namespace) -> int:
-    """Snakemake's HTML report of the figures and the ledger that the configuration names."""
-    settings = json.loads(args.settings)
-    output = args.output or Path(load_config(args.config, settings).results) / "report.html"
+    """Snakemake's HTML report of those figures of the plan, and that ledger, which exist: nothing is made for it."""
+    _only_own_config(args.config)
+    settings = json.loads(args.settings) if args.settings else replaced(args)
+    plan = plan_from(settings, args.config) if args.settings else checked_plan(configuration(args), args.config)
+    output = args.output or Path(plan.config.results) / "report.html"
+    made = [str(path) for path in _reportable(plan)]
+    if not made:
+        raise MusterError(plan.config.results, "holds no ledger and no figure", "Make them first: muster run STUDY")
     # The lock is Snakemake's own when the rule `report` calls this; reporting writes nothing but the page.
-    status = snakemake(["figures", "ledger", "--report", str(output), "--nolock", *overrides(settings)])
+    status = snakemake([*made, "--report", str(output), "--nolock", *overrides(settings)])
     if status == 0 and not output.exists():
         raise MusterError(str(output), "Snakemake wrote no report", "See its messages above")
+    if status == 0:
+        shown = sum(path.endswith(".svg") for path in made)
+        print(f"report   {output}: {shown} of {len(list(figures(plan)))} figures")
     return status
+
+
+def _reportable(plan: Plan) -> list[Path]:
+    """The ledger and those figures that exist; without a ledger none that is drawn from it."""
+    ledger = Path(plan.config.results, "ledger", "claims.csv")
+    judged = ledger.exists()
+    found = [
+        path for study, name, path in figures(plan) if path.exists() and (judged or not _judged(plan, study, name))
+    ]
+    return [*([ledger] if judged else []), *found]
+
+
+def _judged(plan: Plan, study: str, figure: str) -> bool:
+    return study not in plan.studies or plan.studies[study].study.figures[figure].plot in LEDGER_PLOTS
 
 
 def overrides(settings: dict[str, Any]) -> list[str]:
@@ -51,142 +98,15 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 
 
 def snakemake(arguments: list[str]) -> int:
-    """Run Snakemake of this Python in the current folder; returns its exit status."""
+    """Run Snakemake of this Python in the current folder; returns its exit status.
+
+    Ctrl-C reaches Snakemake too, which then ends its jobs and unlocks the folder: it is waited for.
+    """
     if not any(Path(place).exists() for place in ("Snakefile", "workflow/Snakefile")):
         raise MusterError(str(Path.cwd()), "no Snakefile here", "Run muster from the project's folder")
-    return subprocess.run([sys.executable, "-m", "snakemake", *arguments]).returncode
-
-
-TEMPLATE = """\
-# yaml-language-server: $schema=../schema.json
-# Check this file with `muster validate`, see what it runs with `muster plan {name}`, run it with `muster run {name}`.
-study: {name}  # equals the file's name
-title: One line for figures and the report
-paper: "Authors, year, title"
-slug: {name}  # the paper's short name
-description: >-
-  Why this design can decide its claims: the range of widths, the horizon, the learning rates.
-experiment: {experiment}  # one of: {experiments}
-
-# Fields of every cell; the grid below may vary any of them. Required and common ones:
-settings:
-{settings}
-
-# Presets. A grid is a list of blocks; a block is the product of its axes; `seeds: 3` means seed 0, 1, 2.
-scales:
-  smoke: # seconds, for CI: runs everything, judges nothing
-    settings: {smoke_settings}
-    grid:
-      - {smoke_grid}
-  laptop: # minutes on 2 cores
-    grid:
-      - {laptop_grid}
-
-# A fit reads one table (runs, curves, probes); `by` columns are fitted separately. See `muster list estimators`.
-fits:
-{fits}
-
-# A claim is fixed before the run: prediction and margin decide the verdict, nobody else does. Uncomment and fill in:
-claims: []
-#  - claim: {name}-first
-#    statement: The claim in one sentence, as the paper means it
-#    source: Figure 1
-#    provenance: paper  # abstract | paper | repository | derived | unconfirmed
-#    fit: exponent
-#    where: {where}  # one value for each `by` column of the fit
-#    test: equivalence  # greater | less | interval | ordering | closed_form | regret
-#    predicted: 0
-#    margin: 0.1
-
-# See `muster list plots`.
-figures: {{}}
-"""
-
-TRAIN = {
-    "settings": {
-        "data": "mnist1d",
-        "data_options": "{train: 4000, heldout: 1000}",
-        "family": "mlp",
-        "depth": "3",
-        "activation": "relu",
-        "loss": "cross_entropy",
-        "optimizer": "adam",
-        "rule": "full_alignment",
-        "batch_size": "64",
-        "steps": "1000",
-        "schedule": "linear",
-        "base_width": "64",
-        "base_depth": "3",
-    },
-    "smoke_settings": "{steps: 20}",
-    "smoke_grid": "{parameterization: [sp, mup], width: [16, 32], seeds: 1, log2_lr: {from: -10, to: -6, step: 1}}",
-    "laptop_grid": (
-        "{parameterization: [sp, mup], width: [64, 128, 256], seeds: 3,\n"
-        "         log2_lr: {from: -11, to: -4, step: 1/2}}"
-    ),
-    "fits": (
-        "  exponent: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width,\n"
-        "             by: [parameterization]}"
-    ),
-    "where": "{parameterization: mup}",
-}
-
-
-COMMAND = {
-    "settings": {
-        "command": "python train.py --width {width} --lr {learning_rate} --seed {seed} --output {output}",
-        "timeout": "600",
-        "code": "[]",
-    },
-    "smoke_settings": "{}",
-    "smoke_grid": "{width: [16, 32], seeds: 1, log2_lr: [-9, -7]}",
-    "laptop_grid": "{width: [64, 128, 256, 512], seeds: 3, log2_lr: {from: -11, to: -4, step: 1}}",
-    "fits": "  exponent: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width}",
-    "where": "{}",
-}
-
-
-def new_study(args: Namespace) -> None:
-    """Write a study file that validates as it stands, with comments that say what to change."""
-    if args.experiment not in EXPERIMENTS:
-        raise MusterError("--experiment", f"unknown name {args.experiment!r}", nearest(args.experiment, EXPERIMENTS))
-    words = args.name.split("-")
-    if not all(word.isascii() and word.isalnum() and word == word.lower() for word in words):
-        raise MusterError("NAME", f"found {args.name!r}", "Allowed: lower-case letters and digits, words joined by -")
-    path = args.config.parent / "studies" / f"{args.name}.yaml"
-    if path.exists():
-        raise MusterError(str(path), "exists already", "Choose another name, or edit the file")
-    parts = dict({"train": TRAIN, "command": COMMAND}.get(args.experiment) or _sampling(args.experiment))
-    cell = EXPERIMENTS[args.experiment].cell
-    lines = [
-        f"  {name}: {value}  # {cell.model_fields[name].description}" for name, value in parts.pop("settings").items()
-    ]
-    text = TEMPLATE.format(
-        name=args.name,
-        experiment=args.experiment,
-        experiments=", ".join(EXPERIMENTS),
-        settings="\n".join(lines),
-        **parts,
-    )
-    from muster.files import write_text
-
-    write_text(path, text)
-    print(f"{path}: edit it, then: muster validate")
-
-
-def _sampling(experiment: str) -> dict[str, Any]:
-    """Settings of a sampling experiment: every field that has no default must be chosen, the others are shown."""
-    fields = EXPERIMENTS[experiment].cell.model_fields
-    settings = {
-        name: json.dumps(field.default if not field.is_required() else 1)
-        for name, field in fields.items()
-        if name not in ("width", "seed", "parameterization")
-    }
-    return {
-        "settings": settings,
-        "smoke_settings": "{}",
-        "smoke_grid": "{width: [16, 32], seeds: 1}",
-        "laptop_grid": "{width: [16, 32, 64, 128], seeds: 4}",
-        "fits": "  exponent: {estimator: power_law, table: probes, response: value, along: width, by: [probe]}",
-        "where": "{probe: NAME}",
-    }
+    with subprocess.Popen([sys.executable, "-m", "snakemake", *arguments]) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muster.cli.job import check_planned, stage
-from muster.config.load import load_config, load_study, nearest, study_paths
+from muster.config.load import load_config, load_studies, load_study, nearest, study_paths
 from muster.config.models import Config, StudyConfig, check_workbench, shared_folder
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
@@ -308,7 +308,7 @@ def judge_studies(args: Namespace) -> None:
     from muster.tables.missing import read_missing
 
     settle(args)
-    known = {name: load_study(path) for name, path in study_paths(args.config).items()}
+    known = load_studies(args.config).known
     check_planned(args, str(args.config.parent / "studies"), digest(ledger_settings(known)))
     fits: dict[str, pd.DataFrame] = {}
     for name, study in known.items():
@@ -327,7 +327,7 @@ def _is_current(args: Namespace, study: StudyConfig, stamp: Path) -> bool:
         return False
     try:
         return json.loads(stamp.read_text()) == fit_stamp(args, study_plan(args, study.study))
-    except ValueError:
+    except (ValueError, MusterError):  # a damaged stamp; a study that cannot be planned any more
         return False
 
 
@@ -353,7 +353,7 @@ def draw(args: Namespace) -> "Figure":
     from muster.tables.missing import read_missing
 
     if args.study == "overview":
-        known = [load_study(path) for path in study_paths(args.config).values()]
+        known = list(load_studies(args.config).known.values())
         return overview(read_ledger(args.results / "ledger"), known, args.scale)
     study = study_plan(args).study
     fits = args.results / "fits" / study.study

@@ -11,7 +11,7 @@ from typing import Any
 
 from muster.cli.inspect import duration, print_table
 from muster.cli.run import overrides
-from muster.config.load import load_config
+from muster.cli.scope import planned, replaced
 from muster.jobs.fingerprint import stage_fingerprint
 from muster.jobs.progress import (
     STATES,
@@ -24,7 +24,7 @@ from muster.jobs.progress import (
     to_repeat,
     wall_seconds_left,
 )
-from muster.plan import Plan, StudyPlan, make_plan
+from muster.plan import Plan, StudyPlan
 
 SHOWN = 5  # failed cells that are shown with their commands
 
@@ -34,21 +34,17 @@ def status(args: Namespace) -> int:
 
     Returns 1 if a cell failed, so that scripts can tell.
     """
-    given = {"scale": args.scale, "seeds": args.seeds, "dtype": args.dtype, "studies": args.studies or None,
-             "results": args.results and str(args.results)}  # fmt: skip
-    settings = {name: value for name, value in given.items() if value is not None}
-    config = load_config(args.config, settings)
-    plan = make_plan(config, args.config)
+    plan = planned(args)
     running = snakemake_at_work()
     cells = survey(plan, running)
-    print(f"scale {config.scale}, results in {config.results}: {_headline(running)}")
+    print(f"scale {plan.config.scale}, results in {plan.config.results}: {_headline(running)}")
     print_table(_rows(plan, cells))
     print(f"\n{_outlook(list(cells.values()), running, args.cores or os.cpu_count() or 1)}")
     _print_stale(cells)
     failed = [cell for cell in cells.values() if cell.state == "failed"]
     _print_failed(failed)
     if args.why:
-        _print_reasons(settings)
+        _print_reasons(replaced(args))
     return 1 if failed else 0
 
 

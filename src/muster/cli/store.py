@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from muster.config.load import load_config
-from muster.errors import DamagedError, MusterError
+from muster.errors import DamagedError, MusterError, as_one
 from muster.jobs.fingerprint import cell_fingerprint
 from muster.jobs.store import Store, store_folder
 from muster.plan import make_plan
@@ -51,6 +51,8 @@ def _verify(args: Namespace, found: Store) -> int:
 def _gc(args: Namespace, found: Store) -> int:
     """Remove what was set aside or left half made, and cells that neither the plan nor anybody lately wanted."""
     plan = make_plan(load_config(args.config), args.config)
+    if broken := [error for name, error in plan.left_out.items() if "." not in name]:  # stray files want no cells
+        raise as_one(broken)
     kept = {(cell.key, cell_fingerprint(cell.experiment, cell.cell)) for cell in plan.cells.values()}
     unused = list(found.unused(kept, args.days))
     leftovers = found.leftovers()

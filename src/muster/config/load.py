@@ -3,7 +3,9 @@
 import difflib
 import types
 import typing
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +13,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from muster.config.models import Config, StudyConfig
-from muster.errors import MusterError
+from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted
 
 CONFIG_PATH = Path("config/config.yaml")
+TYPED = {"studies": "STUDY"}  # what a command calls a field that it takes otherwise than as an option of its name
+RESERVED = {"all": "means every study", "overview": "names the figure of the whole ledger"}  # not for studies
 Model = TypeVar("Model", bound=BaseModel)
-FieldPath = tuple[str | int, ...]
 
 # A misspelt field is also a missing one: the misspelling tells more. Likewise a check of our own, against a type's.
 _TELLING = {"extra_forbidden": 0, "value_error": 0, "missing": 2}
@@ -41,6 +44,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if path.is_symlink():
+            raise MusterError(str(path), "a link to a file that is not there", "Remove or mend the link") from None
         raise MusterError(
             str(path), "no such file", "Run from the folder that holds config/, or give --config"
         ) from None
@@ -65,10 +70,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def place(path: Path, field: FieldPath) -> str:
     """`file:line dotted.field` of a field, or of the nearest enclosing one that is written in the file."""
+    return _place(path, _composed(path), field)
+
+
+def _composed(path: Path) -> yaml.Node | None:
+    """The file as nodes that know their lines; None where it cannot be parsed."""
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-    except (OSError, yaml.YAMLError):
-        node = None
+        return yaml.compose(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+
+
+def _place(path: Path, node: yaml.Node | None, field: FieldPath) -> str:
     line = None
     for part in field:
         if isinstance(node, yaml.MappingNode):
@@ -81,8 +94,23 @@ def place(path: Path, field: FieldPath) -> str:
             line = node.start_mark.line + 1
         else:
             break
-    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in field).lstrip(".")
-    return f"{path}{f':{line}' if line else ''} {dotted}".rstrip()
+    return f"{path}{f':{line}' if line else ''} {dotted(field)}".rstrip()
+
+
+@contextmanager
+def in_file(path: Path) -> Iterator[None]:
+    """Give each mistake of a field that is found within its place in the file."""
+    try:
+        yield
+    except MusterError as error:
+        node = _composed(path) if any(isinstance(mistake, FieldError) for mistake in error.mistakes) else None
+        placed = [
+            MusterError(_place(path, node, mistake.field), mistake.found, mistake.remedy)
+            if isinstance(mistake, FieldError)
+            else mistake
+            for mistake in error.mistakes
+        ]
+        raise as_one(placed) from None
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -92,86 +120,252 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"{f'Did you mean {near[0]!r}? ' if near else ''}Known: {', '.join(known) or 'none'}"
 
 
-def load_config(path: Path = CONFIG_PATH, overrides: dict[str, Any] | None = None) -> Config:
-    """Read and validate `config/config.yaml`; `overrides` replace single fields, as `--config field=value` does."""
-    tree = read_yaml(path) | (overrides or {})
-    return validate(Config, tree, path)
+def load_config(path: Path = CONFIG_PATH, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read and validate `config/config.yaml`; `overrides` replace single fields, as a command's options do."""
+    given = dict(overrides or {})
+    return _config(read_yaml(path) | given, path, {name: TYPED.get(name, f"--{name}") for name in given})
+
+
+def config_of(settings: Mapping[str, Any], path: Path = CONFIG_PATH) -> Config:
+    """The configuration as Snakemake holds it: the fields of the file, and those that `--config` replaced."""
+    written = read_yaml(path)
+    replaced = [name for name, value in settings.items() if name not in written or written[name] != value]
+    return _config(dict(settings), path, {name: f"--config {name}" for name in replaced})
+
+
+def _config(tree: dict[str, Any], path: Path, typed: dict[str, str]) -> Config:
+    """Validate the fields; a mistake in one that was typed names the command line, not the file."""
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        wrong = [
+            MusterError(_typed_place(typed, mistake.field, path), mistake.found, mistake.remedy)
+            for mistake in field_errors(error, Config, tree)
+        ]
+        raise as_one(wrong) from None
+    config.remember_typed(typed)
+    return config
+
+
+def config_place(config: Config, field: FieldPath, path: Path) -> str:
+    """Where a field of the configuration comes from: its line in the file, or the word of the command line."""
+    return _typed_place(config.typed, field, path)
+
+
+def _typed_place(typed: Mapping[str, str], field: FieldPath, path: Path) -> str:
+    option = typed.get(str(field[0])) if field else None
+    if option is None:
+        return place(path, field)
+    return option if option in TYPED.values() else dotted((option, *field[1:]))
+
+
+@dataclass(frozen=True)
+class Studies:
+    """The study files beside a configuration.
+
+    paths: name → file. known: the studies that can be read. broken: name → why it cannot, also of files that lie there
+    and are no studies (under their full names).
+    """
+
+    paths: dict[str, Path]
+    known: dict[str, StudyConfig]
+    broken: dict[str, MusterError]
 
 
 def study_paths(config_path: Path = CONFIG_PATH) -> dict[str, Path]:
-    """Study name → file, for every study beside the given config file, sorted by name."""
+    """Study name → file, for every study beside the given config file, sorted by name.
+
+    Files whose names begin with a dot belong to editors and systems, and are no studies.
+    """
     folder = config_path.parent / "studies"
-    paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    paths = {path.stem: path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".")}
     if not paths:
         raise MusterError(str(folder), "no study found", "Write one with: muster new-study NAME")
     return paths
 
 
-def load_study(path: Path) -> StudyConfig:
-    """Read and validate one study file on its own; what it refers to is checked in `muster.cli.check`."""
-    study = validate(StudyConfig, read_yaml(path), path)
-    if study.study != path.stem:
-        raise MusterError(
-            place(path, ("study",)), f"found {study.study!r}", f"It must equal the file's name, {path.stem!r}"
+def _strays(folder: Path) -> dict[str, MusterError]:
+    """Files that might be taken for studies and are none."""
+    strays = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") and path.suffix == ".yaml":
+            found, remedy = "no study: its name begins with a dot", "Remove it, or rename it if it is one"
+        elif path.suffix == ".yml":
+            found, remedy = "no study: its name ends in .yml", f"Rename it to {path.stem}.yaml if it is one"
+        else:
+            continue
+        strays[path.name] = MusterError(str(path), found, remedy)
+    return strays
+
+
+def load_studies(config_path: Path = CONFIG_PATH) -> Studies:
+    """Read all study files; what is wrong with one of them is kept beside the others.
+
+    Of two studies that give a claim the same name, the later in the alphabet is the broken one.
+    """
+    paths = study_paths(config_path)
+    known: dict[str, StudyConfig] = {}
+    broken = _strays(config_path.parent / "studies")
+    owners: dict[str, str] = {}
+    for name, path in paths.items():
+        try:
+            study = load_study(path)
+            with in_file(path):
+                _claims_of_its_own(study, owners)
+        except MusterError as error:
+            broken[name] = error
+        else:
+            known[name] = study
+            owners |= {claim.claim: name for claim in study.claims}
+    return Studies(paths, known, broken)
+
+
+def _claims_of_its_own(study: StudyConfig, owners: Mapping[str, str]) -> None:
+    """Names of claims stand once in the ledger."""
+    wrong = [
+        FieldError(
+            ("claims", i, "claim"),
+            f"{claim.claim!r} is taken by study {owners[claim.claim]}",
+            "Choose a unique name, in one of the two",
         )
+        for i, claim in enumerate(study.claims)
+        if claim.claim in owners
+    ]
+    if wrong:
+        raise as_one(wrong)
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read and validate one study file on its own; what it refers to outside of it is checked elsewhere.
+
+    Raises MusterError with all mistakes of the file.
+    """
+    study = validate(StudyConfig, read_yaml(path), path)
+    with in_file(path):
+        if wrong := [*_name_mistakes(study, path.stem), *_reference_mistakes(study)]:
+            raise as_one(wrong)
     return study
 
 
-def chosen_studies(config: Config, known: Iterable[str], path: Path = CONFIG_PATH) -> dict[str, bool]:
+def _name_mistakes(study: StudyConfig, file: str) -> Iterator[FieldError]:
+    if study.study != file:
+        yield FieldError(("study",), f"found {study.study!r}", f"It must equal the file's name, {file!r}")
+    elif taken := reserved(study.study):
+        yield FieldError(("study",), f"{study.study!r} {taken}", "Rename the study and its file")
+
+
+def reserved(name: str) -> str:
+    """Why a study cannot have this name; empty if it can."""
+    if name in RESERVED:
+        return RESERVED[name]
+    read = yaml.load(name, _Loader)
+    return "" if read == name else f"is read as {read!r} where YAML does not quote it"
+
+
+def _reference_mistakes(study: StudyConfig) -> Iterator[FieldError]:
+    """Names of fits, claims and figures that the file itself must hold, and hold once."""
+    seen: set[str] = set()
+    for i, claim in enumerate(study.claims):
+        if claim.claim in seen:
+            yield FieldError(("claims", i, "claim"), f"{claim.claim!r} stands twice", "Choose a unique name")
+        seen.add(claim.claim)
+        if claim.fit not in study.fits:
+            yield FieldError(("claims", i, "fit"), f"unknown fit {claim.fit!r}", nearest(claim.fit, study.fits))
+        if claim.figure is not None and claim.figure not in study.figures:
+            found = f"unknown figure {claim.figure!r}"
+            yield FieldError(("claims", i, "figure"), found, nearest(claim.figure, study.figures))
+    for name, figure in study.figures.items():
+        if figure.fit is not None and figure.fit not in study.fits:
+            found = f"unknown fit {figure.fit!r}"
+            yield FieldError(("figures", name, "fit"), found, nearest(figure.fit, study.fits))
+
+
+def shadowed(config: Config, paths: Mapping[str, Path], path: Path = CONFIG_PATH) -> dict[str, MusterError]:
+    """Studies that have the name of a group: nobody could tell which of the two is meant."""
+    return {
+        name: MusterError(
+            f"{paths[name]} and {config_place(config, ('groups', name), path)}",
+            f"{name!r} is a study and a group",
+            "Rename one of the two",
+        )
+        for name in config.groups
+        if name in paths
+    }
+
+
+def chosen_studies(config: Config, paths: Mapping[str, Path], path: Path = CONFIG_PATH) -> dict[str, bool]:
     """Names of the studies to run, groups resolved, in the order of first mention → whether named by themselves.
 
-    Those of `exclude` are left out of groups. Raises MusterError for a name that is neither a study nor a group, for a
-    group or an exclusion of unknown members, and if nothing is left.
+    paths: all study files, also broken ones. Those of `exclude` are left out of groups. Raises MusterError for names
+    that are neither a study nor a group, or both, for groups or exclusions of unknown members, for a group called
+    `all`,
+    and if nothing is left.
     """
-    known = list(known)
+    wrong = list(_group_mistakes(config, paths, path))
     chosen: dict[str, bool] = {}
-    names = [*known, *config.groups, "all"]
-    for group, members in config.groups.items():
-        for i, member in enumerate(members):
-            if member not in known:
-                raise MusterError(
-                    place(path, ("groups", group, i)), f"unknown study {member!r}", nearest(member, known)
-                )
+    both = shadowed(config, paths, path)
     for i, name in enumerate(config.exclude):
-        if name not in known:
-            raise MusterError(place(path, ("exclude", i)), f"unknown study {name!r}", nearest(name, known))
+        if name not in paths:
+            where = config_place(config, ("exclude", i), path)
+            wrong.append(MusterError(where, f"unknown study {name!r}", nearest(name, paths)))
     for i, name in enumerate(config.studies):
-        if name in known:
-            chosen[name] = True
-        elif name in config.groups or name == "all":
-            for member in config.groups.get(name, known):
+        if name in both:
+            wrong.append(both[name])
+        elif name == "all" or name in config.groups:
+            for member in paths if name == "all" else config.groups[name]:
                 if member not in config.exclude:
                     chosen.setdefault(member, False)
+        elif name in paths:
+            chosen[name] = True
         else:
-            raise MusterError(place(path, ("studies", i)), f"unknown study or group {name!r}", nearest(name, names))
+            where = config_place(config, ("studies", i), path)
+            known = [*paths, *config.groups, "all"]
+            wrong.append(MusterError(where, f"unknown study or group {name!r}", nearest(name, known)))
+    if wrong:
+        raise as_one(wrong)
     if not chosen and config.exclude:
         found = f"nothing is left of {', '.join(config.studies)}"
-        raise MusterError(place(path, ("exclude",)), found, "Exclude fewer studies, or name one in `studies`")
+        remedy = "Exclude fewer studies, or name one in `studies`"
+        raise MusterError(config_place(config, ("exclude",), path), found, remedy)
     return chosen
 
 
+def _group_mistakes(config: Config, paths: Mapping[str, Path], path: Path) -> Iterator[MusterError]:
+    for group, members in config.groups.items():
+        if group == "all":
+            yield MusterError(config_place(config, ("groups", group), path), "'all' means every study", "Rename it")
+        for i, member in enumerate(members):
+            if member not in paths:
+                where = config_place(config, ("groups", group, i), path)
+                yield MusterError(where, f"unknown study {member!r}", nearest(member, paths))
+
+
 def validate(model: type[Model], tree: dict[str, Any], path: Path) -> Model:
-    """Validate a parsed file; raises the first problem of `problems` as a MusterError that counts the others."""
+    """Validate a parsed file; raises all its mistakes as one MusterError."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        found = problems(error, model, tree, path)
-    first, more = found[0], len(found) - 1
-    if more:
-        first = MusterError(first.place, first.found, f"{first.remedy} (and {more} more: muster validate)")
-    raise first
+        found = field_errors(error, model, tree)
+    with in_file(path):
+        raise as_one(found)
 
 
-def problems(
-    error: ValidationError, model: type[BaseModel], tree: Any, path: Path, base: FieldPath = ()
-) -> list[MusterError]:
-    """One MusterError per wrong field: of the alternatives of a union, the one that got furthest speaks."""
+def problems(error: ValidationError, model: type[BaseModel], tree: Any, path: Path) -> list[MusterError]:
+    """One MusterError per wrong field, placed in a file, or after whatever else `path` names."""
+    return [MusterError(place(path, e.field), e.found, e.remedy) for e in field_errors(error, model, tree)]
+
+
+def field_errors(error: ValidationError, model: type[BaseModel], tree: Any, base: FieldPath = ()) -> list[FieldError]:
+    """One mistake per wrong field: of the alternatives of a union, the one that got furthest speaks.
+
+    base: where the tree stands in its file.
+    """
     entries = sorted(error.errors(include_url=False), key=lambda entry: _TELLING.get(entry["type"], 1))
     by_field: dict[FieldPath, dict[str, Any]] = {}
     for entry in entries:
         by_field.setdefault(_written_path(tree, entry), typing.cast(dict[str, Any], entry))
     deepest = [p for p in by_field if not any(len(q) > len(p) and q[: len(p)] == p for q in by_field)]
-    return [_explain(by_field[field], field, model, path, base) for field in deepest]
+    return [_explain(by_field[field], field, model, base) for field in deepest]
 
 
 def _written_path(tree: Any, entry: Any) -> FieldPath:
@@ -188,28 +382,26 @@ def _written_path(tree: Any, entry: Any) -> FieldPath:
     return tuple(field)
 
 
-def _explain(
-    entry: dict[str, Any], field: FieldPath, model: type[BaseModel], path: Path, base: FieldPath
-) -> MusterError:
-    where, kind, value = place(path, base + field), entry["type"], entry["input"]
+def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], base: FieldPath) -> FieldError:
+    where, kind, value = base + field, entry["type"], entry["input"]
     name = field[-1] if field else ""
     if kind == "extra_forbidden":
-        return MusterError(where, f"unknown field {name!r}", nearest(name, _fields_at(model, field[:-1])))
+        return FieldError(where, f"unknown field {name!r}", nearest(name, _fields_at(model, field[:-1])))
     if kind == "missing":
-        return MusterError(where, "missing", f"It must be given: {_description(model, field)}")
+        return FieldError(where, "missing", f"It must be given: {_description(model, field)}")
     if kind == "literal_error":
-        return MusterError(where, f"found {_short(value)}", f"Allowed: {entry['ctx']['expected']}")
+        return FieldError(where, f"found {_short(value)}", f"Allowed: {entry['ctx']['expected']}")
     if kind == "value_error":
-        return MusterError(where, f"found {_short(value)}", str(entry["ctx"]["error"]))
+        return FieldError(where, f"found {_short(value)}", str(entry["ctx"]["error"]))
     if kind == "string_pattern_mismatch":
-        return MusterError(
+        return FieldError(
             where, f"found {_short(value)}", "Allowed: lower-case letters and digits, parts joined by - or _"
         )
     if "grid" in base + field and isinstance(name, str) and name != "grid":
         remedy = "Allowed: a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"
-        return MusterError(where, f"found {_short(value)}", remedy)
+        return FieldError(where, f"found {_short(value)}", remedy)
     message = entry["msg"].removeprefix("Input ")
-    return MusterError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
+    return FieldError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
 
 
 def _branches(annotation: Any) -> list[Any]:

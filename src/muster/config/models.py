@@ -1,10 +1,20 @@
 """Pydantic models of `config/config.yaml` and `config/studies/*.yaml`; `config/schema.json` is generated from them."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Scale = Literal["smoke", "laptop", "paper"]
 Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
@@ -174,6 +184,17 @@ class Config(Section):
             raise ValueError("{scale} is the only placeholder")
         check_workbench(Path(placed))
         return placed
+
+    _typed: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def typed(self) -> Mapping[str, str]:
+        """Fields that were given on a command line, not read from the file → what they are called there."""
+        return self._typed
+
+    def remember_typed(self, typed: Mapping[str, str]) -> None:
+        """Say where fields come from, for messages about them."""
+        self._typed.update(typed)
 
 
 def check_workbench(results: Path) -> None:

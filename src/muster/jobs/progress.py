@@ -47,8 +47,8 @@ def _look(cell: PlannedCell, results: str, started: set[str], running: bool) -> 
     try:
         finished = os.stat(output).st_mtime
     except FileNotFoundError:
-        failed = log.exists()
-        return Found(cell, "failed", last_line(log), log=log) if failed else Found(cell, "waiting")
+        said = last_line(log)  # a job's log opens with its command; `snakemake --touch` leaves empty ones
+        return Found(cell, "failed", said, log=log) if said else Found(cell, "waiting")
     try:
         record = json.loads(Path(output).with_name("provenance.json").read_text())
         made, seconds = str(record["code"]), float(record["seconds"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from muster.config.models import FigureConfig, Section, StudyConfig
 from muster.errors import MusterError
@@ -81,7 +81,7 @@ class Plot:
 class Options(Section):
     """Options of every plot."""
 
-    title: str | None = None  # the study's title if absent; "" for none, as journals want it
+    title: str | None = Field(None, description='The study\'s title if absent; "" for none, as journals want it')
 
 
 PLOTS: Registry[Plot] = Registry("plot")

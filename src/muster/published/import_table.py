@@ -13,7 +13,7 @@ from muster.columns import COLUMNS
 from muster.config.load import nearest
 from muster.config.models import Name
 from muster.errors import MusterError, Unavailable
-from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Job, Outcome
+from muster.experiments import EXPERIMENTS, Context, Cost, Example, Experiment, Job, Outcome
 from muster.published.mapping import RUN, ColumnMapping, apply
 from muster.published.source import Obtained, Source, obtain
 
@@ -143,5 +143,33 @@ EXPERIMENTS.register("import")(
         run_keys=(RUN,),
         brings=brings,
         describe=describe,
+        example=Example(
+            {
+                "sources": {
+                    "runs": {
+                        "file": "my-study/runs.csv",
+                        "licence": "my own",
+                        "columns": {"parameters": "N", "final_eval_loss": "loss"},
+                        "documented": {
+                            "parameter_count": "unknown",
+                            "flop_formula": "unknown",
+                            "schedule_end": "unknown",
+                            "tuned_per_size": "unknown",
+                            "checkpoint": "unknown",
+                            "split": "unknown",
+                        },
+                    }
+                }
+            },
+            [{"source": "runs"}],
+            {
+                "estimator": "regression",
+                "table": "runs",
+                "response": "final_eval_loss",
+                "along": "parameters",
+                "primary": "ols_t",
+            },
+            figure={"plot": "probe_scaling"},
+        ),
     )
 )

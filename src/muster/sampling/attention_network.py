@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import geometric_mean
 from muster.sampling.random_network import chunks, dispersion, gaussian_weights, generator
 from muster.sampling.tables import outcome, probe_rows
@@ -87,5 +87,13 @@ EXPERIMENTS.register("attention_network")(
         cell=AttentionCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "dispersion_factor",
+            {"tokens": 32, "centered": False, "width": 32, "depth": 40, "draws": 32},
+            {"residual": [0.25, 0.5, 1.0]},
+            along="residual",
+            select={"layer": 40},
+            smoke={"draws": 4},
+        ),
     )
 )

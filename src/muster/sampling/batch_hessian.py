@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws
 from muster.sampling.random_network import generator
 from muster.sampling.regression import batches
@@ -95,5 +95,12 @@ EXPERIMENTS.register("batch_hessian")(
         cell=BatchHessianCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "batch_outlier",
+            {"width": 128, "outlier": 1.0, "noise": "gaussian", "draws": 64},
+            {"batch_size": [8, 16, 32]},
+            along="batch_size",
+            smoke={"width": 32, "draws": 8},
+        ),
     )
 )

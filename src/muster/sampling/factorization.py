@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws
 from muster.sampling.tables import Estimate, Row, outcome, probe_rows
 
@@ -238,6 +238,15 @@ EXPERIMENTS.register("deep_linear")(
         cell=DeepLinearCell,
         cost=cost_deep_linear,
         run=run_deep_linear,
+        example=probe_example(
+            "half_time",
+            {"initialization": "decoupled", "width": 16, "depth": 1, "outputs": 4, "draws": 4},
+            {"efolds": [2, 4, 6, 8]},
+            along="efolds",
+            select={"layer": 1},
+            smoke={"width": 8, "draws": 2},
+            predicted=1,
+        ),
     )
 )
 EXPERIMENTS.register("matrix_sensing")(
@@ -247,5 +256,14 @@ EXPERIMENTS.register("matrix_sensing")(
         cell=MatrixSensingCell,
         cost=cost_matrix_sensing,
         run=run_matrix_sensing,
+        example=probe_example(
+            "squared_error",
+            {"symmetric": True, "width": 20, "rank": 2, "excess": 2, "init": 1.0, "updates": 4096, "draws": 16},
+            {},
+            along="step",
+            select={"step": [1024, 2048, 4096]},
+            smoke={"draws": 2},
+            predicted=-4,
+        ),
     )
 )

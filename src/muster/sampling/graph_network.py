@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import geometric_mean, mean_over_draws
 from muster.sampling.random_network import ACTIVATIONS, Array, chunks, dispersion, gaussian_weights, generator
 from muster.sampling.tables import Estimate, Row, outcome, probe_rows
@@ -159,5 +159,13 @@ EXPERIMENTS.register("graph_network")(
         cell=GraphCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "size",
+            {"graph": "ring", "nodes": 32, "reach": 8, "depth": 24, "draws": 32},
+            {"width": 64},
+            along="layer",
+            select={"layer": [6, 12, 24]},
+            smoke={"draws": 4},
+        ),
     )
 )

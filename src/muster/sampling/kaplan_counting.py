@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Job, Outcome
+from muster.experiments import EXPERIMENTS, Context, Cost, Example, Experiment, Job, Outcome
 from muster.sampling.tables import RUN_COLUMNS
 
 if TYPE_CHECKING:
@@ -200,5 +200,21 @@ EXPERIMENTS.register("kaplan_counting")(
         run=run,
         run_keys=("run",),
         brings=lambda cell: BROUGHT,
+        example=Example(
+            {"law": "besiroglu", "regime": "kaplan", "budgets": 24, "noise": 0.002},
+            [{"counting": ["non_embedding", "total"], "seeds": 4}],
+            {
+                "estimator": "isoflop",
+                "table": "runs",
+                "response": "final_eval_loss",
+                "along": "compute",
+                "by": ["counting"],
+                "options": {"size": "size", "window": 9},
+            },
+            smoke={"budgets": 6},
+            where={"counting": "total"},
+            figure={"plot": "optima_law"},
+            predicted=0.5,
+        ),
     )
 )

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws
 from muster.sampling.tables import Estimate, outcome, probe_rows
 
@@ -173,5 +173,12 @@ EXPERIMENTS.register("matrix_product")(
         cell=MatrixProductCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "ks_uniform",
+            {"aspect": 1, "entries": "gauss", "draws": 32},
+            {"width": [8, 16, 32, 64]},
+            smoke={"draws": 4},
+            predicted=-1,
+        ),
     )
 )

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.errors import MusterError
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import geometric_mean
 from muster.sampling.random_network import generator
 from muster.sampling.tables import Estimate, outcome, probe_rows
@@ -145,5 +145,13 @@ EXPERIMENTS.register("multiplicative_sgd")(
         cost=cost,
         run=run,
         code=("muster.sampling.multiplicative_sgd", "muster.statistics.threshold"),
+        example=probe_example(
+            "noise_threshold",
+            {"landscape": "saddle", "quantity": "threshold", "batch_size": 1, "width": 1, "draws": 400},
+            {"learning_rate": [0.05, 0.1, 0.2]},
+            along="learning_rate",
+            smoke={"draws": 20},
+            predicted=-0.5,
+        ),
     )
 )

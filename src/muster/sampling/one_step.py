@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Example, Experiment, Outcome
 from muster.models.graphs import Graph, graph_of, path_lengths, path_rate
 from muster.sampling.draws import geometric_mean
 from muster.sampling.random_network import Array, generator
@@ -129,5 +129,12 @@ EXPERIMENTS.register("one_step")(
         cost=cost,
         run=run,
         brings=lambda cell: BROUGHT,
+        example=Example(
+            {"width": 128, "inputs": 64, "draws": 400},
+            [{"depth": [4, 6, 8], "edge_density": 0.5, "seeds": 4}],
+            {"estimator": "power_law", "table": "runs", "response": "one_step_rate", "along": "path_rate"},
+            smoke={"width": 32, "draws": 20},
+            predicted=1,
+        ),
     )
 )

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.random_network import (
     ACTIVATIONS,
     chunks,
@@ -129,5 +129,13 @@ EXPERIMENTS.register("output_law")(
         cell=OutputLawCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "norm_var_relative",
+            {"activation": "relu", "depth": 2, "draws": 20_000},
+            {"width": [32, 64, 128, 256]},
+            select={"layer": 2},
+            smoke={"draws": 500},
+            predicted=-1,
+        ),
     )
 )

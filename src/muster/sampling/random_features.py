@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws, ratio_of_means
 from muster.sampling.regression import (
     BATCH_ENTRIES,
@@ -150,5 +150,13 @@ EXPERIMENTS.register("random_features")(
         cell=RandomFeaturesCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "excess",
+            {"quantity": "finite", "kernel_exponent": 1.0, "latent": 128, "width": 4, "draws": 128},
+            {"samples": [32, 64, 128]},
+            along="samples",
+            smoke={"draws": 8, "latent": 64},
+            predicted=-1,
+        ),
     )
 )

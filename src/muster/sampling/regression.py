@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws, ratio_of_means
 from muster.sampling.tables import Row, outcome, probe_rows
 
@@ -300,6 +300,13 @@ EXPERIMENTS.register("teacher_student")(
         cell=TeacherStudentCell,
         cost=cost_teacher_student,
         run=run_teacher_student,
+        example=probe_example(
+            "excess_error",
+            {"aspect": 1.0, "snr": 1.0, "horizon": 64, "draws": 64},
+            {"width": [20, 40, 80]},
+            select={"step": 16},
+            smoke={"draws": 8},
+        ),
     )
 )
 EXPERIMENTS.register("label_chain")(
@@ -309,6 +316,15 @@ EXPERIMENTS.register("label_chain")(
         cell=LabelChainCell,
         cost=cost_label_chain,
         run=run_label_chain,
+        example=probe_example(
+            "excess_risk",
+            {"width": 16, "label_ratio": 1.0, "generations": 4, "draws": 200},
+            {"samples": [64, 128, 256, 512]},
+            along="samples",
+            select={"layer": 1},
+            smoke={"draws": 20},
+            predicted=-1,
+        ),
     )
 )
 EXPERIMENTS.register("kernel_ridge")(
@@ -318,5 +334,12 @@ EXPERIMENTS.register("kernel_ridge")(
         cell=KernelRidgeCell,
         cost=cost_kernel_ridge,
         run=run_kernel_ridge,
+        example=probe_example(
+            "cost",
+            {"spectrum": "power", "decay": 2.0, "source": 1.0, "noise": 0.1, "aspect": 0.0625, "draws": 64},
+            {"samples": [16, 32, 64]},
+            along="samples",
+            smoke={"draws": 4},
+        ),
     )
 )

@@ -22,7 +22,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.tables import Estimate, Moments, outcome, probe_rows
 
 RELU_CHUNK = 100_000  # draws at a time
@@ -128,5 +128,13 @@ EXPERIMENTS.register("relu_chain")(
         cell=ReluChainCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "log_norm_var",
+            {"activation": "relu", "depth": 16, "draws": 20_000},
+            {"width": [64, 128, 256, 512]},
+            select={"layer": 16},
+            smoke={"draws": 1000},
+            predicted=-1,
+        ),
     )
 )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.errors import MusterError
-from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws
 from muster.sampling.factorization import LowRankCell
 from muster.sampling.tables import outcome, probe_rows
@@ -89,5 +89,14 @@ EXPERIMENTS.register("scaled_descent")(
         cell=ScaledDescentCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "updates",
+            {"width": 20, "rank": 3, "excess": 3, "draws": 16},
+            {"method": ["gd", "scaled"], "condition": [4, 8, 16]},
+            along="condition",
+            by=["method"],
+            smoke={"draws": 2},
+            where={"method": "scaled"},
+        ),
     )
 )

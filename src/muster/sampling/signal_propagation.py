@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws, ratio_of_means, variance_over_draws
 from muster.sampling.random_network import (
     ACTIVATIONS,
@@ -153,5 +153,14 @@ EXPERIMENTS.register("signal_propagation")(
         cell=SignalCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "kernel",
+            {"activation": "tanh", "weight_variance": 1.0, "quantity": "kernel", "depth": 64, "draws": 1000},
+            {"width": 256},
+            along="layer",
+            select={"layer": [16, 32, 64]},
+            smoke={"draws": 100},
+            predicted=-1,
+        ),
     )
 )

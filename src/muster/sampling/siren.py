@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import mean_over_draws
 from muster.sampling.random_network import chunks, generator
 from muster.sampling.tables import Estimate, outcome, probe_rows
@@ -111,5 +111,12 @@ EXPERIMENTS.register("siren")(
         cell=SirenCell,
         cost=cost,
         run=run,
+        example=probe_example(
+            "preactivation_var",
+            {"depth": 8, "units": 16_384},
+            {"width": [16, 32, 64, 128]},
+            select={"layer": 8},
+            smoke={"units": 2048},
+        ),
     )
 )

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from muster.config.load import nearest
 from muster.config.models import Name, Scalar
 from muster.errors import MusterError
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Example, Experiment, Outcome
 
 # Placeholder → the field of the cell that it carries into the command; the last two say where a run happens.
 PLACEHOLDERS = {
@@ -170,5 +170,19 @@ EXPERIMENTS.register("command")(
         cost=cost,
         run=run,
         code=("muster.script",),
+        example=Example(
+            {
+                "command": "python examples/own_trainer/train.py --width {width} --lr {learning_rate} --seed {seed} "
+                "--steps {steps} --device {device} --output {output}",
+                "options": {"steps": 500},
+                "timeout": 600,
+                "code": ["examples/own_trainer/train.py"],
+            },
+            [{"width": [64, 128, 256, 512], "seeds": 3, "log2_lr": {"from": -11, "to": -4, "step": 1}}],
+            {"estimator": "lr_transfer", "table": "runs", "response": "final_train_loss", "along": "width"},
+            smoke={"options": {"steps": 5}},
+            smoke_grid=[{"width": [16, 32], "seeds": 1, "log2_lr": [-9, -7]}],
+            figure={"plot": "lr_sweep"},
+        ),
     )
 )

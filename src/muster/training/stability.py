@@ -1,6 +1,6 @@
 """The experiment `stability`: largest learning rate that still meets a criterion. Planning imports it, so no torch."""
 
-from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Context, Cost, Example, Experiment, Outcome
 from muster.training import train as training
 from muster.training.cell import dataset
 from muster.training.stability_cell import StabilityCell
@@ -39,5 +39,33 @@ EXPERIMENTS.register("stability")(
         code=("muster.training.bisection",),
         dataset=dataset,
         brings=lambda cell: BROUGHT,
+        example=Example(
+            {
+                "data": "mnist1d",
+                "data_options": {"train": 4000, "heldout": 1000},
+                "family": "mlp",
+                "parameterization": "mup",
+                "optimizer": "sgd",
+                "rule": "full_alignment",
+                "depth": 3,
+                "batch_size": 64,
+                "steps": 96,
+                "evaluations": 1,
+                "criterion": "stable",
+                "rounds": 3,
+                "log2_lr": [-9, -7, -5, -3, -1, 1, 3, 5],
+            },
+            [{"width": [64, 128, 256], "seeds": 3}],
+            {
+                "estimator": "interval_exponents",
+                "table": "runs",
+                "response": "log2_lr_low",
+                "along": "width",
+                "options": {"upper": "log2_lr_high"},
+            },
+            smoke={"steps": 8, "rounds": 1, "data_options": {"train": 256, "heldout": 64}},
+            smoke_grid=[{"width": [16, 32, 64], "seeds": 1}],
+            figure={"plot": "optimum_vs_axis"},
+        ),
     )
 )

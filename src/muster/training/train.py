@@ -3,7 +3,7 @@
 import math
 
 from muster.data import dimensions, validate
-from muster.experiments import EXPERIMENTS, Context, Cost, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Context, Cost, Example, Experiment, Outcome
 from muster.training.cell import TrainCell, dataset, tensors
 from muster.training.probes import PROBES, ProbeCost
 from muster.training.stacks import most_members
@@ -68,6 +68,9 @@ def run(cell: TrainCell, context: Context) -> Outcome:
     return train(cell, context)
 
 
+SMOKE_SWEEP = {"width": [16, 32], "seeds": 1, "log2_lr": {"from": -10, "to": -6, "step": 1}}
+LAPTOP_SWEEP = {"width": [64, 128, 256], "seeds": 3, "log2_lr": {"from": -11, "to": -4, "step": "1/2"}}
+
 EXPERIMENTS.register("train")(
     Experiment(
         summary="Train a stack of networks, one member a learning rate, on the engine",
@@ -77,5 +80,40 @@ EXPERIMENTS.register("train")(
         run=run,
         code=("muster.training.engine",),
         dataset=dataset,
+        example=Example(
+            {
+                "data": "mnist1d",
+                "data_options": {"train": 4000, "heldout": 1000},
+                "family": "mlp",
+                "depth": 3,
+                "activation": "relu",
+                "loss": "cross_entropy",
+                "optimizer": "adam",
+                "batch_size": 64,
+                "steps": 1000,
+                "schedule": "linear",
+                "base_width": 64,
+                "base_depth": 3,
+            },
+            # Standard parametrization is one rate for all tensors; with per-layer rates it would be something else.
+            [
+                {"parameterization": "sp", "rule": "constant", **LAPTOP_SWEEP},
+                {"parameterization": "mup", "rule": "full_alignment", **LAPTOP_SWEEP},
+            ],
+            {
+                "estimator": "lr_transfer",
+                "table": "runs",
+                "response": "final_train_loss",
+                "along": "width",
+                "by": ["parameterization", "rule"],
+            },
+            smoke={"steps": 20, "data_options": {"train": 256, "heldout": 64}},
+            smoke_grid=[
+                {"parameterization": "sp", "rule": "constant", **SMOKE_SWEEP},
+                {"parameterization": "mup", "rule": "full_alignment", **SMOKE_SWEEP},
+            ],
+            where={"parameterization": "mup", "rule": "full_alignment"},
+            figure={"plot": "lr_sweep"},
+        ),
     )
 )

@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from muster.cli import main, parser
+from muster.cli.parser import divided, main, parser
+from muster.cli.run import split_settings
+from muster.plots import PLOTS
 from muster.registry import REGISTRIES
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
@@ -105,25 +108,79 @@ def test_mistakes_are_one_line_and_status_two(
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("experiment", ["train", "command", "relu_chain", "matrix_product"])
-def test_a_new_study_validates_as_written(experiment: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["new-study", "my-study", "--experiment", experiment]) == 0
-    assert main(["validate"]) == 0, capsys.readouterr().err
+def test_a_new_study_validates_as_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new-study", "my-study"]) == 0
+    assert main(["validate", "my-study"]) == 0, capsys.readouterr().err
     text = (project / "config/studies/my-study.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=")
 
 
-def test_validate_reports_every_mistake(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_config(
-        project,
-        "scale: smoke\n",
-        tiny_train=TINY.replace("depth: 2", "depth: two"),
-        tiny_sample=SAMPLED.replace("width: [4", "widht: [4"),
-    )
-    assert main(["validate"]) == 2
-    err = capsys.readouterr().err
-    assert "settings.depth" in err
-    assert "widht" in err
+@pytest.mark.parametrize(
+    ("words", "own", "passed"),
+    [
+        ("run a b -- --dry-run fits", "run a b", "--dry-run fits"),
+        ("run a --cores 2 --", "run a --cores 2", ""),
+        ("run a", "run a", ""),
+        ("show study -- a", "show study -- a", ""),
+    ],
+)
+def test_what_follows_two_dashes_is_snakemakes(words: str, own: str, passed: str) -> None:
+    assert divided(words.split()) == (own.split(), passed.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "others", "settings"),
+    [
+        ("fits --config mode=replay seeds=2 -n", "fits -n", "mode=replay seeds=2"),
+        ("-C mode=replay --forcerun train", "--forcerun train", "mode=replay"),
+        ("--config=mode=replay fits", "fits", "mode=replay"),
+        ("fits a=b", "fits a=b", ""),
+    ],
+)
+def test_settings_for_snakemake_join_those_of_the_command(words: str, others: str, settings: str) -> None:
+    """Snakemake takes the last `--config` alone."""
+    assert split_settings(words.split()) == (others.split(), settings.split())
+
+
+def test_another_configuration_than_snakemakes_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = write_config(project / "other", "scale: smoke\n", tiny_train=TINY)
+    for command in (["run", "tiny-train"], ["report"]):
+        assert main([*command, "--config", str(other)]) == 2
+        assert "Snakemake reads config/config.yaml, not " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list(PLOTS))
+def test_a_plot_shows_its_options_and_an_example(name: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "plot", name]) == 0
+    text, _, rest = capsys.readouterr().out.partition("\noptions\n")
+    options, _, example = rest.partition("\nin a study\n")
+    assert len(text) > 40
+    for option, info in PLOTS[name].options.model_fields.items():
+        assert info.description, f"{name}.{option} has no description"
+        (line,) = [line for line in options.splitlines() if line.split()[0] == option]
+        assert line.endswith(info.description)
+        assert ("default" in line.removesuffix(info.description)) == bool(info.get_default())
+    (figure,) = yaml.safe_load(example)["figures"].values()
+    assert figure["plot"] == name
+
+
+def test_a_plots_example_is_one_of_a_study(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "plot", "probe_scaling"]) == 0
+    out = capsys.readouterr().out
+    assert "# as in tiny-sample" in out
+    assert "select: {probe: ks_uniform}" in out
+
+
+@pytest.mark.parametrize("command", [["list", "claims"], ["plan"], ["status"], ["show", "claim", "tiny-uniform"]])
+def test_commands_do_without_a_broken_study(
+    command: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_config(project, "scale: smoke\n", tiny_train="study: [\n")
+    assert main(command) == 0
+    done = capsys.readouterr()
+    assert "tiny-" in done.out
+    if command[0] != "show":
+        assert done.err.startswith("left out: config/studies/tiny-train.yaml:2: malformed YAML")
 
 
 def test_show_config_merges_the_command_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -329,6 +329,15 @@ def test_an_optimum_that_was_not_found_comes_with_a_remedy(
     assert f"edge: {reason}" in capsys.readouterr().out
 
 
+def test_no_advice_to_sweep_what_is_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Smaller rates are there, and none of their runs has a finite loss."""
+    rows = [row | ({"loss": float("nan")} if row["lr"] < 2**-8.5 else {}) for row in sweep()]
+    assert main(["fit-table", str(write(tmp_path / "s.csv", rows))]) == 0
+    out = capsys.readouterr().out
+    assert "edge: the best is the smallest lr that has one: the 4 smaller ones in the file have no finite loss" in out
+    assert "sweep smaller ones" not in out
+
+
 def test_the_text_tells_the_whole_story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "s.csv", sweep(seeds=3, noise=0.003, scatter=0.05))
     assert main(["fit-table", str(path), "--seed", "seed", "--predict", "width=2048,16384"]) == 0

@@ -64,6 +64,15 @@ def test_every_state_of_a_cell(plan: Plan) -> None:
     assert progress.to_repeat(found[failed.key].log) == LOG.split("\n")[0].removeprefix("to repeat: ")
 
 
+def test_an_empty_log_is_no_failure(plan: Plan) -> None:
+    """As `snakemake --touch` leaves one of each cell that has not run: a job's own opens with its command."""
+    touched, failed, *_ = plan.cells.values()
+    write_text(Path("results/logs", f"{touched.key}.log"), "")
+    write_text(Path("results/logs", f"{failed.key}.log"), LOG)
+    found = progress.survey(plan, running=False)
+    assert (found[touched.key].state, found[failed.key].state) == ("waiting", "failed")
+
+
 def test_a_cell_that_runs_again_is_running_whatever_its_first_log_said(plan: Plan) -> None:
     cell = next(iter(plan.cells.values()))
     write_text(Path("results/logs", f"{cell.key}.log"), LOG)

@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from muster.errors import MusterError
-from muster.plan import load_plan
 from tests.unit.test_examples import ROOT
-from tests.workflow.studies import IMPORTED, SAMPLED, TINY, write_config
+from tests.workflow.studies import IMPORTED, SAMPLED, TINY, planned, write_config
 
 OWN = (ROOT / "examples/own_trainer/own-trainer.yaml").read_text()
 STUDIES = {"tiny-train": TINY, "tiny-sample": SAMPLED, "tiny-import": IMPORTED, "own-trainer": OWN}
@@ -117,7 +116,7 @@ def test_a_corrupted_configuration_ends_in_one_line_that_names_its_file(
         path = write_config(Path(folder), yaml.safe_dump(PLAIN), **(STUDIES if name == "config" else {name: ""}))
         (path if name == "config" else path.parent / "studies" / f"{name}.yaml").write_bytes(content)
         try:
-            load_plan(path)
+            planned(path)
         except MusterError as caught:
             error = caught
         else:
@@ -147,4 +146,4 @@ def test_most_of_them_were_refused(tally: dict[str, int]) -> None:
 def test_a_slip_that_would_fill_the_memory_is_refused(tmp_path: Path, old: str, new: str, found: str) -> None:
     assert old in TINY
     with pytest.raises(MusterError, match=found):
-        load_plan(write_config(tmp_path, "scale: smoke\n", tiny_train=TINY.replace(old, new, 1)))
+        planned(write_config(tmp_path, "scale: smoke\n", tiny_train=TINY.replace(old, new, 1)))

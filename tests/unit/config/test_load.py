@@ -1,5 +1,6 @@
 """Every mistake in a YAML file becomes one error that names file, line, field, what was found and what is allowed."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muster.cli.check import checked_plan, plan_from
 from muster.config.load import load_config, load_study, place, read_yaml
 from muster.config.models import Range
 from muster.errors import MusterError
-from muster.plan import load_plan
-from tests.workflow.studies import SAMPLED, TINY, write_config
+from tests.workflow.studies import SAMPLED, TINY, planned, write_config
 
 STUDY = "config/studies/tiny-train.yaml"
 
@@ -68,7 +69,7 @@ def test_a_mistake_in_a_study_names_line_field_and_remedy(
     monkeypatch.chdir(tmp_path)
     write_config(Path(), tiny_train=TINY.replace(old, new, 1))
     with pytest.raises(MusterError) as caught:
-        load_plan()
+        planned(Path("config/config.yaml"))
     message = str(caught.value)
     assert "\n" not in message
     found_line = int(message.removeprefix(f"{STUDY}:").split()[0].rstrip(":"))
@@ -78,7 +79,7 @@ def test_a_mistake_in_a_study_names_line_field_and_remedy(
 
 
 def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
-    assert len(load_plan(write_config(tmp_path, tiny_train=TINY)).cells) == 12
+    assert len(planned(write_config(tmp_path, tiny_train=TINY)).cells) == 12
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,10 @@ def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
         ("exclude: [tiny-trian]", ["config.yaml:1 exclude[0]", "unknown study", "Did you mean 'tiny-train'"]),
         ("exclude: tiny-train", ["config.yaml:1 exclude", "list"]),
         ("scale: laptop\nexclude: [tiny-train]", ["config.yaml:2 exclude", "nothing is left of all", "name one in"]),
-        ("scale: paper\nstudies: [tiny-train]", ["scales", "no scale 'paper'", "smoke, laptop"]),
+        (
+            "scale: paper\nstudies: [tiny-train]",
+            ["config.yaml:1 scale", "tiny-train has no scale 'paper'", "smoke, laptop"],
+        ),
         ("scale: paper", ["no study has the scale 'paper'"]),
         ("seeds: x", ["config.yaml:1 seeds", "'x'"]),
         ("device: gpu", ["device", "'cuda'"]),
@@ -102,7 +106,7 @@ def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:
 def test_a_mistake_in_config_yaml_names_its_field(text: str, parts: list[str], tmp_path: Path) -> None:
     path = write_config(tmp_path, text, tiny_train=TINY)
     with pytest.raises(MusterError) as caught:
-        load_plan(path)
+        planned(path)
     for part in parts:
         assert part in str(caught.value)
 
@@ -114,7 +118,7 @@ def test_overrides_replace_fields(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "planned"),
+    ("text", "chosen"),
     [
         ("exclude: [tiny-sample]", ["tiny-train"]),
         ("groups: {both: [tiny-train, tiny-sample]}\nstudies: [both]\nexclude: [tiny-train]", ["tiny-sample"]),
@@ -123,28 +127,120 @@ def test_overrides_replace_fields(tmp_path: Path) -> None:
     ],
     ids=["all", "group", "all and by name", "by name"],
 )
-def test_excluded_studies_are_left_out_unless_named_by_themselves(
-    text: str, planned: list[str], tmp_path: Path
-) -> None:
+def test_excluded_studies_are_left_out_unless_named_by_themselves(text: str, chosen: list[str], tmp_path: Path) -> None:
     path = write_config(tmp_path, f"scale: smoke\n{text}\n", tiny_train=TINY, tiny_sample=SAMPLED)
-    assert list(load_plan(path).studies) == planned
+    assert list(planned(path).studies) == chosen
 
 
-def test_a_claim_name_taken_by_another_study_is_refused(tmp_path: Path) -> None:
-    path = write_config(tmp_path, tiny_train=TINY, tiny_twin=TINY.replace("study: tiny-train", "study: tiny-twin"))
+TWIN = TINY.replace("study: tiny-train", "study: tiny-twin")
+
+
+def test_a_claim_name_taken_by_another_study_leaves_the_later_one_out(tmp_path: Path) -> None:
+    plan = planned(write_config(tmp_path, tiny_train=TINY, tiny_twin=TWIN))
+    assert list(plan.studies) == list(plan.known) == ["tiny-train"]
+    assert "claims[0].claim: 'tiny-flat' is taken by study tiny-train" in str(plan.left_out["tiny-twin"])
     with pytest.raises(MusterError, match="'tiny-flat' is taken by study tiny-train"):
-        load_plan(path)
+        planned(write_config(tmp_path, "studies: [tiny-twin]"))
+
+
+BROKEN = {
+    "draft.yaml": (b"study: draft\ntitle: [\n", "draft.yaml:3: malformed YAML"),
+    "latin.yaml": (b"title: \xe9", "cannot be read"),
+    "empty.yaml": (b"", "must be a mapping"),
+    "other.yaml": (TWIN.encode(), "other.yaml:2 study: found 'tiny-twin'. It must equal the file's name, 'other'"),
+    "all.yaml": (TINY.replace("study: tiny-train", "study: all").encode(), "study: 'all' means every study. Rename"),
+    "no.yaml": (TINY.replace("study: tiny-train", "study: 'no'").encode(), "study: 'no' is read as False"),
+    "unsure.yaml": (TINY.replace("study: tiny-train", "study: unsure").replace("fit: lr,", "fit: l,").encode(),
+        "claims[0].fit: unknown fit 'l'"),
+    ".#draft.yaml": (b"", "no study: its name begins with a dot"),
+    "mine.yml": (b"", "no study: its name ends in .yml. Rename it to mine.yaml"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", BROKEN)
+def test_a_file_that_is_broken_or_no_study_stops_only_itself(file: str, tmp_path: Path) -> None:
+    path = write_config(tmp_path, tiny_train=TINY)
+    content, said = BROKEN[file]
+    (tmp_path / "config/studies" / file).write_bytes(content)
+    plan = planned(path)
+    assert list(plan.studies) == list(plan.known) == ["tiny-train"]
+    (reason,) = plan.left_out.values()
+    assert said in str(reason)
+    if file.endswith(".yaml") and not file.startswith((".", "all")):
+        with pytest.raises(MusterError) as caught:
+            planned(write_config(tmp_path, f"studies: [tiny-train, '{Path(file).stem}']"))
+        assert said in str(caught.value)
+
+
+def test_a_study_that_cannot_answer_its_claims_is_left_out_and_keeps_its_rows_in_the_ledger(tmp_path: Path) -> None:
+    twin = TWIN.replace("claim: tiny-flat", "claim: twin-flat").replace("where: {parameterization: mup, ", "where: {")
+    plan = planned(write_config(tmp_path, tiny_train=TINY, tiny_twin=twin))
+    assert list(plan.studies) == ["tiny-train"]
+    assert list(plan.known) == ["tiny-train", "tiny-twin"]
+    assert "claims[0].where" in str(plan.left_out["tiny-twin"])
+
+
+def test_editors_backups_are_not_looked_at(tmp_path: Path) -> None:
+    path = write_config(tmp_path, tiny_train=TINY)
+    (tmp_path / "config/studies/tiny-train.yaml~").write_text("[")
+    assert planned(path).left_out == {}
+
+
+def test_a_study_and_a_group_of_one_name_are_told_apart_by_nobody(tmp_path: Path) -> None:
+    groups = "groups: {tiny-twin: [tiny-train]}\n"
+    twin = TWIN.replace("claim: tiny-flat", "claim: twin-flat")
+    plan = planned(write_config(tmp_path, groups, tiny_train=TINY, tiny_twin=twin))
+    assert list(plan.studies) == ["tiny-train"]
+    said = "config.yaml:1 groups.tiny-twin: 'tiny-twin' is a study and a group. Rename one of the two"
+    assert said in str(plan.left_out["tiny-twin"])
+    with pytest.raises(MusterError, match="is a study and a group"):
+        planned(write_config(tmp_path, groups + "studies: [tiny-twin]"))
+    with pytest.raises(MusterError, match=r"groups\.all: 'all' means every study"):
+        planned(write_config(tmp_path, "groups: {all: [tiny-train]}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"studies": ["tiny-trian"]}, "STUDY: unknown study or group 'tiny-trian'. Did you mean 'tiny-train'"),
+        ({"scale": "paper"}, "--scale: no study has the scale 'paper'. Choose another scale"),
+        ({"scale": "paper", "studies": ["tiny-train"]}, "--scale: study tiny-train has no scale 'paper'. Scales of"),
+        ({"seeds": 0}, "--seeds: found 0. It should be greater than or equal to 1"),
+    ],
+)
+def test_what_was_typed_is_not_blamed_on_the_file(overrides: dict[str, object], said: str, tmp_path: Path) -> None:
+    path = write_config(tmp_path, "scale: laptop\nstudies: [all]\nseeds: 2\n", tiny_train=TINY)
+    with pytest.raises(MusterError) as caught:
+        checked_plan(load_config(path, overrides), path)
+    assert str(caught.value).startswith(said)
+    with pytest.raises(MusterError) as caught:
+        plan_from({"scale": "laptop", "studies": ["all"], "seeds": 2, **overrides}, path)
+    field = next(iter(overrides))
+    assert str(caught.value).startswith(f"--config {field}")
+
+
+def test_all_mistakes_of_a_file_are_raised_at_once(tmp_path: Path) -> None:
+    text = (
+        TINY.replace("title: Tiny", "titel: Tiny").replace("margin: 0.1", "margin: -1").replace("test: equ", "test: e")
+    )
+    write_config(tmp_path, tiny_train=text)
+    with pytest.raises(MusterError) as caught:
+        load_study(tmp_path / STUDY)
+    fields = {str(mistake).split()[1].rstrip(":") for mistake in caught.value.mistakes}
+    assert fields == {"titel", "title", "claims[0].margin", "claims[0].test"}
+    assert str(caught.value).endswith("(and 3 more: muster validate)")
+    assert pickle.loads(pickle.dumps(caught.value)).mistakes[1].found == caught.value.mistakes[1].found
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MusterError, match="no such file"):
         load_config(tmp_path / "config.yaml")
     with pytest.raises(MusterError, match="no study found"):
-        load_plan(write_config(tmp_path))
+        planned(write_config(tmp_path))
 
 
 def test_smoke_may_be_too_small_for_a_slope(tmp_path: Path) -> None:
-    assert load_plan(write_config(tmp_path, "scale: smoke\n", tiny_train=TINY)).cells
+    assert planned(write_config(tmp_path, "scale: smoke\n", tiny_train=TINY)).cells
 
 
 def test_place_falls_back_to_the_nearest_written_field(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_wrong_cell_of_the_table_fails_the_job_and_names_it(
 
 
 MISTAKES = {
-    "source": ("{source: runs}", "{source: rums}", "grid[0].source (source): unknown source 'rums'. Did you mean"),
+    "source": ("{source: runs}", "{source: rums}", "grid[0].source: unknown source 'rums'. Did you mean"),
     "address": ("address: http:", "address: ftp:", "settings.sources.runs.address: found 'ftp:"),
     "transform": ("parameters: N", "parameters: {time: N}", "settings.sources.runs.columns.parameters: found"),
     "documented": ("split: test", "spilt: test", "runs.documented.spilt: unknown field 'spilt'. Did you mean 'split'"),

@@ -1,0 +1,138 @@
+"""The command `new-study`: a commented study file to start from, made of the experiment's own example."""
+
+import textwrap
+from argparse import Namespace
+from typing import Any
+
+import yaml
+
+from muster.config.load import load_config, nearest, reserved
+from muster.errors import MusterError
+from muster.experiments import EXPERIMENTS, Example
+from muster.files import write_text
+
+WIDTH = 95  # of the lines of a file, as far as they can be broken
+
+TEMPLATE = """\
+# yaml-language-server: $schema=../schema.json
+# Check this file:          muster validate {name}
+# See what it would run:    muster plan {name}
+# Run it in seconds:        muster run {name} --scale smoke
+# Run it to decide claims:  muster run {name}
+study: {name}  # equals the file's name
+title: One line for figures and the report
+paper: "Authors, year, title"
+slug: {name}  # the paper's short name
+description: >-
+  Why this design can decide its claims: its range of sizes, its horizon, what it sweeps.
+# {summary}
+experiment: {experiment}
+
+# Fields of every cell; the grid below may vary any of them.
+settings:
+{settings}
+
+# Presets. A grid is a list of blocks; a block is the product of its axes; `seeds: 3` means seed 0, 1, 2.
+scales:
+  smoke: # seconds: runs everything, judges nothing
+    settings: {smoke_settings}
+    grid:
+{smoke_grid}
+  laptop: # minutes on 2 cores
+    grid:
+{grid}
+
+# A fit reads one table (runs, curves, probes); `by` columns are fitted separately. See `muster list estimators`.
+fits:
+  exponent: {fit}
+
+# A claim is fixed before the run: prediction and margin decide the verdict, nobody else does. Uncomment and fill in:
+claims: []
+#  - claim: {name}-first
+#    statement: The claim in one sentence, as the paper means it
+#    source: Figure 1
+#    provenance: paper  # abstract | paper | repository | derived | unconfirmed
+#    fit: exponent
+#    where: {where}  # one value for each `by` column of the fit
+#    test: equivalence  # greater | less | interval | ordering | closed_form | regret | vector
+#    predicted: {predicted}
+#    margin: 0.1
+#    figure: first
+
+# See `muster list plots`, and `muster show plot {plot}` for its options.
+figures:
+  first: {figure}
+"""
+
+
+def new_study(args: Namespace) -> None:
+    """Write a study file that validates and runs as it stands, with comments that say what to change."""
+    if args.experiment not in EXPERIMENTS:
+        raise MusterError("--experiment", f"unknown name {args.experiment!r}", nearest(args.experiment, EXPERIMENTS))
+    words = args.name.split("-")
+    if not all(word.isascii() and word.isalnum() and word == word.lower() for word in words):
+        raise MusterError("NAME", f"found {args.name!r}", "Allowed: lower-case letters and digits, words joined by -")
+    groups = load_config(args.config).groups if args.config.exists() else {}
+    if taken := reserved(args.name) or (f"names a group of {args.config}" if args.name in groups else ""):
+        raise MusterError("NAME", f"{args.name!r} {taken}", "Choose another name")
+    path = args.config.parent / "studies" / f"{args.name}.yaml"
+    if path.exists():
+        raise MusterError(str(path), "exists already", "Choose another name, or edit the file")
+    write_text(path, study_text(args.name, args.experiment))
+    print(f"{path}: edit it, then: muster validate {args.name}")
+
+
+def study_text(name: str, experiment: str) -> str:
+    """A study file with the experiment's example in it. Raises MusterError for an experiment that has none."""
+    entry = EXPERIMENTS[experiment]
+    example = entry.example
+    if example is None:
+        remedy = f"Start from one of: {', '.join(e for e in EXPERIMENTS if EXPERIMENTS[e].example)}"
+        raise MusterError("--experiment", f"{experiment!r} has no example", remedy)
+    fields = entry.cell.model_fields
+    settings = [_setting(key, value, fields[key].description or key) for key, value in example.settings.items()]
+    return TEMPLATE.format(
+        name=name,
+        experiment=experiment,
+        summary=entry.summary,
+        settings="\n".join(settings),
+        smoke_settings=_flow(example.smoke),
+        smoke_grid=_blocks(_smoke_grid(example)),
+        grid=_blocks(example.grid),
+        fit=_flow(example.fit, indent=12),
+        where=_flow(example.where),
+        predicted=f"{example.predicted:g}",
+        plot=example.figure["plot"],
+        figure=_flow({**example.figure, "fit": "exponent"}),
+    )
+
+
+def _smoke_grid(example: Example) -> list[dict[str, Any]]:
+    if example.smoke_grid is not None:
+        return example.smoke_grid
+    return [{**block, "seeds": 1} if "seeds" in block else block for block in example.grid]
+
+
+def _blocks(grid: list[dict[str, Any]]) -> str:
+    return "\n".join(f"      - {_flow(block, indent=9)}" for block in grid)
+
+
+def _setting(key: str, value: Any, meaning: str) -> str:
+    """A setting with its meaning: behind it, or above it where a line does not hold both."""
+    text = _dump({key: value}, flow=True, width=10**6)[1:-1]
+    if len(f"  {text}  # {meaning}") <= WIDTH:
+        return f"  {text}  # {meaning}"
+    if len(text) > WIDTH:
+        text = _dump({key: value}, flow=False, width=WIDTH).replace("\n", "\n  ")
+    comment = textwrap.wrap(meaning, WIDTH, initial_indent="  # ", subsequent_indent="  # ")
+    return "\n".join([*comment, f"  {text}"])
+
+
+def _flow(value: Any, indent: int = 0) -> str:
+    """A value in YAML's flow style; lines after the first are indented."""
+    return _dump(value, flow=True, width=WIDTH - indent).replace("\n", "\n" + " " * indent)
+
+
+def _dump(value: Any, flow: bool, width: int) -> str:
+    text = yaml.safe_dump(value, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=width)
+    return text.rstrip()

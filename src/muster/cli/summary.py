@@ -1,0 +1,96 @@
+"""What a run ended with: verdicts, ledger and figures, or what failed and where its log is."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from muster.cli.inspect import print_table
+from muster.jobs.progress import SNAKEMAKE, last_line, to_repeat
+from muster.plan import Plan, specified
+
+SHOWN = 5  # failed jobs that are shown with their logs
+FEW = 3  # studies whose figures are named one by one
+
+
+class Artifact(NamedTuple):
+    """What a job of the flow makes first, and its log."""
+
+    name: str
+    output: Path
+    log: Path
+
+
+def artifacts(plan: Plan) -> Iterator[Artifact]:
+    """Every job that a plan may run, in the order of the flow."""
+    results = Path(plan.config.results)
+    logs = results / "logs"
+    for key in plan.datasets:
+        yield Artifact(f"data {key}", results / "data" / key / "manifest.json", logs / "data" / f"{key}.log")
+    for key in plan.cells:
+        yield Artifact(f"cell {key}", results / "runs" / key / "runs.parquet", logs / f"{key}.log")
+    for study in plan.studies:
+        tables, fits = results / "tables" / study, results / "fits" / study
+        yield Artifact(f"tables of {study}", tables / "runs.parquet", logs / "collect" / f"{study}.log")
+        yield Artifact(f"fits of {study}", fits / "fits.parquet", logs / "fit" / f"{study}.log")
+        if specified(plan.studies[study].study):
+            log = logs / "specification" / f"{study}.log"
+            yield Artifact(f"specification curves of {study}", fits / "specification.parquet", log)
+    yield Artifact("ledger", results / "ledger" / "claims.csv", logs / "judge.log")
+    for study, figure, path in figures(plan):
+        log = logs / "plot" / (f"{study}/{figure}.log" if study != "overview" else "overview.log")
+        yield Artifact(f"figure {figure} of {study}", path, log)
+
+
+def figures(plan: Plan) -> Iterator[tuple[str, str, Path]]:
+    """Study, name and file of each figure of a plan, the overview of the ledger first."""
+    folder = Path(plan.config.results, "figures")
+    yield "overview", "forest", folder / "overview" / "forest.svg"
+    for study, planned in plan.studies.items():
+        for name in planned.study.figures:
+            yield study, name, folder / study / f"{name}.svg"
+
+
+def print_failures(plan: Plan, since: float, status: int) -> None:
+    """On stderr, the jobs that failed after a time (seconds since 1970), what they said, and their logs.
+
+    A job that failed has no output, for Snakemake deletes it, and a log that was written to.
+    """
+    failed = [job for job in artifacts(plan) if not job.output.exists() and _written_since(job.log, since)]
+    for job in failed[:SHOWN]:
+        print(f"\nfailed: {job.name}\n  said   {last_line(job.log) or 'nothing'}\n  log    {job.log}", file=sys.stderr)
+        if command := to_repeat(job.log):
+            print(f"  retry  {command}", file=sys.stderr)
+    if len(failed) > SHOWN:
+        print(f"\nand {len(failed) - SHOWN} more: muster status", file=sys.stderr)
+    if not failed:
+        logs = sorted((SNAKEMAKE / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        where = f"its messages are above and in {logs[-1]}" if logs else "its messages are above"
+        print(f"\nSnakemake ended with exit status {status} and no failed job; {where}", file=sys.stderr)
+
+
+def _written_since(path: Path, since: float) -> bool:
+    try:
+        return path.stat().st_mtime >= since
+    except OSError:
+        return False
+
+
+def print_outcome(plan: Plan) -> None:
+    """The verdict of each claim of the plan's studies, and where ledger and figures are."""
+    ledger = Path(plan.config.results, "ledger")
+    try:
+        rows = json.loads((ledger / "claims.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        rows = []
+    print()
+    own = [row for row in rows if row["study"] in plan.studies]
+    print_table([("claim", "verdict", "why"), *((row["claim"], row["verdict"], row["reason"]) for row in own)])
+    if rows:
+        print(f"\nledger   {ledger / 'LEDGER.md'}")
+    made = [(study, path) for study, _, path in figures(plan) if path.exists() and study != "overview"]
+    if len(plan.studies) > FEW:
+        made = [(study, path.parent) for study, path in made]
+    for i, path in enumerate(dict.fromkeys(path for _, path in made)):
+        print(f"{'' if i else 'figures':<9}{path}")

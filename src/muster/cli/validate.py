@@ -1,0 +1,69 @@
+"""The command `validate`: every mistake of config.yaml and of all studies at once, each with its place."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from muster.cli.at_hand import AtHand, mistakes, tables_at_hand
+from muster.cli.check import check_study
+from muster.cli.scope import configuration
+from muster.config.load import chosen_studies, in_file, load_studies, shadowed, study_paths
+from muster.config.models import Config, StudyConfig, shared_folder
+from muster.errors import MusterError, as_one
+from muster.plan import StudyPlan, plan_study
+from muster.published.source import source_folder
+
+
+def validate(args: Namespace) -> int:
+    """Check the files at every scale: a line for each that is right, then all mistakes. Returns 2 if there is any."""
+    wrong: list[MusterError] = []
+    config = None
+    try:
+        config = configuration(args)
+        chosen = chosen_studies(config, study_paths(args.config), args.config)
+    except MusterError as error:
+        wrong += error.mistakes
+        chosen = {}
+    studies = load_studies(args.config)
+    if config is not None:
+        wrong += shadowed(config, studies.paths, args.config).values()
+    for name in studies.paths if not args.studies else chosen:
+        found = studies.broken.get(name) or _what_is_wrong(args, config, studies.known[name], studies.paths[name])
+        wrong += found.mistakes if found else ()
+    for mistake in {str(mistake): mistake for mistake in wrong}:
+        print(mistake, file=sys.stderr)
+    for name, stray in studies.broken.items():
+        if name not in studies.paths and not args.studies:
+            print(stray)
+    return 2 if wrong else 0
+
+
+def _what_is_wrong(args: Namespace, config: Config | None, study: StudyConfig, path: Path) -> MusterError | None:
+    """All that is wrong with a study at its scales, or None, after a line that says what was checked."""
+    wrong: list[MusterError] = []
+    origins: list[str] = []
+    scales = [scale for scale in study.scales if args.scale in (None, scale)]
+    for scale in scales:
+        try:
+            plan = plan_study(study, scale, seeds=args.seeds, path=path)
+            check_study(plan, path)
+            if config is not None and (found := _against_tables(plan, config, args, path)):
+                origins.append(found.origin)
+        except MusterError as error:
+            wrong += error.mistakes
+    if wrong:
+        return as_one(wrong)
+    against = f", checked against {', '.join(dict.fromkeys(origins))}" if origins else ""
+    print(f"{path}: {len(study.claims)} claims, scales {', '.join(scales) or 'none'}: ok{against}")
+    return None
+
+
+def _against_tables(plan: StudyPlan, config: Config, args: Namespace, path: Path) -> AtHand | None:
+    """Hold a study against its tables, if there are any; raises MusterError with all that is wrong."""
+    results = Path(config.results)
+    own = args.sources or source_folder(config.sources)
+    with in_file(path):
+        at_hand = tables_at_hand(plan, results, [*([own] if own else []), shared_folder(results) / "sources"])
+        if at_hand is not None and (wrong := list(mistakes(plan, at_hand))):
+            raise as_one(wrong)
+    return at_hand

@@ -1,0 +1,108 @@
+"""Every experiment's template: valid as written and with its claim, and run at smoke from cell to figure."""
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from muster.cli import main
+from muster.cli.check import check_study
+from muster.cli.new_study import study_text
+from muster.config.load import load_study, reserved
+from muster.experiments import EXPERIMENTS
+from muster.plan import StudyPlan, dataset_of, plan_study
+from tests.unit.test_examples import ROOT
+from tests.workflow.studies import write_config
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with the example trainer, which the template of `command` calls."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    write_config(tmp_path, "scale: smoke\nstore: false\ngroups: {mine: []}\n")
+    return tmp_path
+
+
+def written(experiment: str, change: tuple[str, str] = ("", "")) -> Path:
+    name = f"my-{experiment.replace('_', '-')}"
+    assert main(["new-study", name, "--experiment", experiment]) == 0
+    path = Path("config/studies", f"{name}.yaml")
+    path.write_text(path.read_text().replace(*change))
+    return path
+
+
+@pytest.mark.parametrize("experiment", list(EXPERIMENTS))
+def test_a_template_validates_as_written_and_with_its_claim(experiment: str, project: Path) -> None:
+    path = written(experiment)
+    for text in (path.read_text(), with_claim(path.read_text())):
+        path.write_text(text)
+        study = load_study(path)
+        for scale in study.scales:
+            check_study(plan_study(study, scale, path=path), path)
+    assert len(study.claims) == 1
+    assert max(map(len, path.read_text().splitlines())) <= 120
+
+
+def with_claim(text: str) -> str:
+    """The claim's lines uncommented, as the file says."""
+    head, _, rest = text.partition("claims: []\n")
+    claim, empty, tail = rest.partition("\n\n")
+    return head + "claims:\n" + "\n".join(line.removeprefix("#") for line in claim.splitlines()) + empty + tail
+
+
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != "command"])  # that by Snakemake
+def test_a_template_runs_at_smoke_from_cell_to_figure(experiment: str, project: Path) -> None:
+    path = written(experiment)
+    plan = plan_study(load_study(path), "smoke", path=path)
+    start = time.process_time()
+    run_stages(plan)
+    assert time.process_time() - start < 30
+    fits = pd.read_parquet(f"results/fits/{plan.study.study}/fits.parquet")
+    assert set(fits["status"]) <= ({"no_rows"} if experiment == "import" else {"ok", "no_se", "too_few", "few_optima"})
+    assert Path(f"results/figures/{plan.study.study}/first.svg").exists()
+
+
+def run_stages(plan: StudyPlan) -> None:
+    for planned in plan.cells:
+        if dataset := dataset_of(planned):
+            assert main(["data", dataset.name, "--options", dataset.options, "--results", "results"]) == 0
+        assert main([planned.stage, "--cell", planned.text, "--results", "results", "--device", "cpu"]) == 0
+    for stage in ("collect", "fit"):
+        assert main([stage, plan.study.study]) == 0
+    assert main(["plot", plan.study.study, "first"]) == 0
+
+
+def test_the_first_template_compares_sp_at_one_rate_with_mup_at_per_layer_rates() -> None:
+    """[sp, mup] under one per-layer rule would not be SP."""
+    study = yaml.safe_load(study_text("x", "train"))
+    for preset in study["scales"].values():
+        rules = {block["parameterization"]: block["rule"] for block in preset["grid"]}
+        assert rules == {"sp": "constant", "mup": "full_alignment"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("all", "means every study"), ("overview", "names the figure of the whole ledger"),
+     ("mine", "names a group of config/config.yaml"), ("no", "is read as False"), ("2024-01-01", "is read as")],
+)  # fmt: skip
+def test_names_that_mean_something_else_are_refused(
+    name: str, reason: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new-study", name]) == 2
+    assert reason in capsys.readouterr().err
+    assert not Path("config/studies", f"{name}.yaml").exists()
+    assert not reserved("mup-width-transfer")
+
+
+def test_an_experiment_without_an_example_says_where_to_start(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = dataclasses.replace(EXPERIMENTS["siren"], example=None)
+    monkeypatch.setitem(EXPERIMENTS._entries, "bare", bare)
+    assert main(["new-study", "x", "--experiment", "bare"]) == 2
+    assert "bare' has no example. Start from one of: " in capsys.readouterr().err

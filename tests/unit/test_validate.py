@@ -1,0 +1,152 @@
+"""`muster validate`: all mistakes of all files at once, also those that only a table at hand can tell."""
+
+from pathlib import Path
+
+import pytest
+
+from muster.cli import main
+from muster.cli.at_hand import tables_at_hand
+from muster.config.load import load_study
+from muster.plan import load_plan, plan_study
+from tests.workflow.studies import IMPORTED, SAMPLED, TINY, imported_table, write_config
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MUSTER_SOURCES", raising=False)
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], status: int, *words: str) -> list[str]:
+    assert main(["validate", *words]) == status
+    return capsys.readouterr().err.splitlines()
+
+
+def test_every_mistake_of_every_file_is_a_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_config(
+        project,
+        "scale: lptop\ndevice: gpu\n",
+        tiny_train=TINY.replace(" depth: 2,", " depth: two,").replace("batch_size: 16", "batch_size: 0"),
+        tiny_sample=SAMPLED.replace("width: [4", "widht: [4").replace("draws: 4", "drwas: 4"),
+        tiny_import=IMPORTED,
+    )
+    lines = said(capsys, 2)
+    assert [line.split()[1].rstrip(":") for line in lines] == [
+        "scale", "device", "settings.drwas", "scales.smoke.grid[0].widht", "settings.depth", "settings.batch_size",
+    ]  # fmt: skip
+    assert all("config/" in line for line in lines)
+
+
+def test_every_mistake_of_a_planned_study_is_a_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = TINY.replace("by: [parameterization", "by: [parametrization").replace("plot: lr_sweep", "plot: lr_sweeps")
+    text = text.replace("fits:\n", "fits:\n  other: {estimator: lr_transfr, response: final_train_loss}\n")
+    write_config(project, tiny_train=text)
+    lines = said(capsys, 2)
+    assert [line.split()[1].rstrip(":") for line in lines] == [
+        "fits.other.estimator",
+        "fits.lr.by",
+        "figures.sweep.plot",
+    ]
+
+
+def test_one_study_is_checked_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_config(project, tiny_train="[", tiny_sample=SAMPLED)
+    assert said(capsys, 0, "tiny-sample") == []
+    assert len(said(capsys, 2, "tiny-train")) == 1
+    assert said(capsys, 2, "tiny-trian")[0].startswith("STUDY: unknown study or group 'tiny-trian'. Did you mean")
+    assert len(said(capsys, 2)) == 1
+
+
+def test_strays_are_told_and_no_mistake(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_config(project, tiny_sample=SAMPLED)
+    (project / "config/studies/._tiny-sample.yaml").write_bytes(b"\x00")
+    assert main(["validate"]) == 0
+    assert "._tiny-sample.yaml: no study: its name begins with a dot" in capsys.readouterr().out
+
+
+def test_names_that_a_group_or_two_studies_share(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_config(project, "groups: {tiny-sample: [tiny-train, nobody]}\n", tiny_sample=SAMPLED, tiny_train=TINY)
+    lines = said(capsys, 2)
+    assert len(lines) == 2
+    assert "groups.tiny-sample[1]: unknown study 'nobody'" in lines[0]
+    assert "'tiny-sample' is a study and a group" in lines[1]
+
+
+JUDGED = SAMPLED.replace("  smoke:\n", "  laptop:\n")
+AT_HAND = {
+    "select": ("select: {probe: ks_uniform},\n", "select: {probe: ks_unifrom},\n", "fits.uniform.select.probe",
+        "has probe 'ks_unifrom'. Did you mean 'ks_uniform'?"),
+    "layer": ("select: {probe: ks_uniform},\n", "select: {probe: ks_uniform, layer: 9},\n", "fits.uniform.select.layer",
+        "has layer 9. It has: 1, 2, 3, 4, 5, 6, 7, 8"),
+    "together": ("select: {probe: ks_uniform},\n", "select: {probe: ks_uniform, layer: 2},\n", "fits.uniform.select",
+        "has all of these"),
+    "where": ("fit: uniform,\n", "fit: uniform, where: {probe: lyapunv},\n", "claims[0].where.probe",
+        "has probe 'lyapunv'. Did you mean 'lyapunov'?"),
+    "group": ("fit: uniform,\n", "fit: uniform, where: {probe: lyapunov},\n", "claims[0].where",
+        "has {'probe': 'lyapunov'}. Groups: {'probe': 'ks_uniform'}"),
+    "figure": ("select: {probe: ks_uniform}}", "select: {probe: ks_unifrom}}", "figures.scaling.select.probe",
+        "Did you mean 'ks_uniform'?"),
+    "empty": ("response: value", "response: se", "fits.uniform.response", "'se' is empty in all rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", AT_HAND)
+def test_tables_of_the_study_tell_what_no_plan_knows(
+    mistake: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(project, "scale: laptop\nstore: false\n", tiny_sample=JUDGED)
+    for cell in load_plan(path).cells.values():
+        assert main(["sample", "--cell", cell.text, "--results", "results"]) == 0
+    assert main(["collect", "tiny-sample"]) == 0
+    capsys.readouterr()
+    assert main(["validate"]) == 0
+    assert "ok, checked against results/tables/tiny-sample" in capsys.readouterr().out
+    old, new, field, found = AT_HAND[mistake]
+    text = JUDGED.replace(old, new)
+    if mistake in ("where", "group"):
+        text = text.replace("response: value,", "response: value, by: [probe],")
+    if mistake == "empty":
+        blank_se(project / "results/tables/tiny-sample/probes.parquet")
+    assert text != JUDGED
+    write_config(project, "scale: laptop\n", tiny_sample=text)
+    (line,) = said(capsys, 2)
+    assert line.split(": ")[0].endswith(f" {field}"), line
+    assert found in line
+    write_config(project, "scale: laptop\n", tiny_sample=text.replace("draws: 4", "draws: 5"))
+    assert said(capsys, 0) == [], "tables of another plan tell nothing"
+
+
+def blank_se(path: Path) -> None:
+    import pandas as pd
+
+    from muster.tables.io import write_table
+
+    write_table(pd.read_parquet(path).assign(se=float("nan")), path, "probes")
+
+
+def test_published_tables_on_disk_are_read(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_config(project, tiny_import=IMPORTED)
+    assert main(["validate"]) == 0
+    assert "ok\n" in capsys.readouterr().out, "without the table there is nothing to check against"
+    (project / "mine/a").mkdir(parents=True)
+    (project / "mine/a/runs.csv").write_bytes(imported_table())
+    assert main(["validate", "--sources", "mine"]) == 0
+    assert "checked against its published tables" in capsys.readouterr().out
+    wrong = IMPORTED.replace("along: parameters,", "along: parameters, select: {parameters: 5},")
+    write_config(project, tiny_import=wrong)
+    (line,) = said(capsys, 2, "--sources", "mine")
+    assert "fits.slope.select.parameters: no row in its published tables has parameters 5. It has: 4, 16, 64" in line
+    write_config(project, tiny_import=IMPORTED.replace("{parameters: N,", "{parameters: Q,"))
+    (line,) = said(capsys, 2, "--sources", "mine")
+    assert "settings.sources.runs: mine/a/runs.csv" in line
+    assert "'Q'" in line
+
+
+def test_a_copy_of_a_published_table_that_is_another_one_is_not_read(project: Path) -> None:
+    write_config(project, tiny_import=IMPORTED)
+    path = project / "config/studies/tiny-import.yaml"
+    plan = plan_study(load_study(path), "laptop", path=path)
+    (project / "mine/a").mkdir(parents=True)
+    (project / "mine/a/runs.csv").write_text("N,loss\n1,2\n")
+    assert tables_at_hand(plan, project / "results", [project / "mine"]) is None
