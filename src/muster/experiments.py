@@ -5,9 +5,10 @@ may stand in a study's `settings` or `grid`, a cost model, and a function that r
 inside that function, so that planning stays fast.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,13 +90,19 @@ class Outcome:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+class Files(NamedTuple):
+    """Files outside this package that decide a cell's result: name → sha256. whole: whether these are all of them."""
+
+    hashes: Mapping[str, str] = MappingProxyType({})
+    whole: bool = True
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A registered experiment.
 
-    code: modules or packages where the search for the source that decides a result begins (`muster.jobs.fingerprint`), if
-    that is not the module of `run`. stored: whether settings, code and data decide the result, so that the store may
-    keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
+    What `run` reaches is a cell's code (`muster.jobs.fingerprint`). files: what else it runs, outside this package. stored:
+    whether settings, code and data decide the result, so that the store may keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
     members. brings: what else its run table then holds, known from the cell alone. describe: rows (what, value) for
     `muster show study`.
     """
@@ -105,7 +112,7 @@ class Experiment:
     cell: type[Job]
     cost: Callable[[Any], Cost]
     run: Callable[[Any, Context], Outcome]
-    code: tuple[str, ...] = ()
+    files: Callable[[Any], Files] = lambda cell: Files()
     dataset: Callable[[Any], tuple[str, dict[str, Any]] | None] = lambda cell: None
     stored: bool = True
     run_keys: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, places: dict[str, str] | None = None, modules: tuple[str, ...] = ()):
         self.kind = kind
         self._awaited = modules
+        self.places = dict(places or {})
         self._entries: dict[str, T | str] = dict(places or {})
         self._modules = {name: place.split(":")[0] for name, place in self._entries.items() if isinstance(place, str)}
 

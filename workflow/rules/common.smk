@@ -211,6 +211,14 @@ def cell_code(wildcards) -> str:
     return as_submitted("code", code_of(cell_of(wildcards)))
 
 
+def fit_code(wildcards) -> str:
+    return stage_fingerprint("fit", PLAN.studies[wildcards.study].study)
+
+
+def plot_code(wildcards) -> str:
+    return stage_fingerprint("plot", PLAN.studies[wildcards.study].study)
+
+
 def code_of(planned: PlannedCell) -> str:
     return cell_fingerprint(planned.experiment, planned.cell)
 

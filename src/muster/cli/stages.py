@@ -253,7 +253,7 @@ def _fit_stamp(args: Namespace, plan: StudyPlan) -> dict[str, str]:
     from muster.jobs.fingerprint import stage_fingerprint
 
     models = digest(plan.study.model_dump(mode="json")["fits"])
-    return {"scale": args.scale, "cells": plan.digest, "fits": models, "code": stage_fingerprint("fit")}
+    return {"scale": args.scale, "cells": plan.digest, "fits": models, "code": stage_fingerprint("fit", plan.study)}
 
 
 @stage
@@ -300,7 +300,8 @@ def plot(args: Namespace) -> None:
 
     settle(args)
     artifact = f"figures/{args.study}/{args.figure}"
-    with recorded(args.results, artifact, stage_fingerprint("plot"), _scope(args)):
+    study = None if args.study == "overview" else study_plan(args).study
+    with recorded(args.results, artifact, stage_fingerprint("plot", study), _scope(args)):
         save(_figure(args), args.results / f"{artifact}.svg", args.results / f"{artifact}.png")
 
 

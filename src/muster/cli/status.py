@@ -91,7 +91,8 @@ def _made(results: Path, folder: str, file: str, stage: str, plan: StudyPlan) ->
         return "no record"
     if record.get("config", {}).get("cells") != plan.digest:
         return "other grid"
-    return "made" if record.get("code") == stage_fingerprint(stage) else "other code"
+    code = stage_fingerprint(stage, plan.study if stage == "fit" else None)
+    return "made" if record.get("code") == code else "other code"
 
 
 def _record(artifact: Path) -> dict[str, Any]:

@@ -144,6 +144,5 @@ EXPERIMENTS.register("multiplicative_sgd")(
         cell=MultiplicativeCell,
         cost=cost,
         run=run,
-        code=("muster.sampling.multiplicative_sgd", "muster.fitting.estimators.threshold"),
     )
 )

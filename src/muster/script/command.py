@@ -169,6 +169,5 @@ EXPERIMENTS.register("command")(
         cell=CommandCell,
         cost=cost,
         run=run,
-        code=("muster.script",),
     )
 )

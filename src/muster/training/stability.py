@@ -76,7 +76,6 @@ EXPERIMENTS.register("stability")(
         cell=StabilityCell,
         cost=cost,
         run=run,
-        code=("muster.training.bisection",),
         dataset=training.dataset,
         brings=lambda cell: BROUGHT,
     )
