@@ -26,6 +26,7 @@ RESULTS = PLAN.config.results
 RESULTS_OPTION = f"--results {quote(RESULTS)}"
 OPTIONS = options()
 GPU = int(PLAN.config.device == "cuda")
+DELETED = deleted_cells()  # before any job runs
 
 
 wildcard_constraints:

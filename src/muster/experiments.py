@@ -7,6 +7,7 @@ inside that function, so that planning stays fast.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,6 +18,54 @@ from muster.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The value at which a setting changes nothing, as if it were not there: `rate: Annotated[float, Absent(1.0)]`.
+
+    A setting that joins an experiment later declares it, mostly as its default, too: no finished cell is then renamed.
+    Another default renames the cells that leave the setting open, and no other.
+    """
+
+    value: Any
+
+
+@cache
+def _absent_values(kind: type[BaseModel]) -> dict[str, Absent | type[BaseModel]]:
+    """Fields of a model that declare an absent value, and those that are models themselves."""
+    found: dict[str, Absent | type[BaseModel]] = {}
+    for name, field_ in kind.model_fields.items():
+        declared = [item for item in field_.metadata if isinstance(item, Absent)]
+        if declared:
+            found[name] = declared[0]
+        elif isinstance(field_.annotation, type) and issubclass(field_.annotation, BaseModel):
+            found[name] = field_.annotation
+    return found
+
+
+def absent_fields(model: BaseModel) -> dict[str, Any]:
+    """The settings that are at their absent values, as `model_dump(exclude=…)` takes them."""
+    found: dict[str, Any] = {}
+    for name, absent in _absent_values(type(model)).items():
+        value = getattr(model, name)
+        if isinstance(absent, Absent):
+            if value == absent.value:
+                found[name] = True
+        elif isinstance(value, BaseModel) and (inner := absent_fields(value)):
+            found[name] = inner
+    return found
+
+
+def with_absent(kind: type[BaseModel], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the absent values that were left out of them: the inverse of leaving them out."""
+    filled = dict(settings)
+    for name, absent in _absent_values(kind).items():
+        if isinstance(absent, Absent):
+            filled.setdefault(name, absent.value)
+        elif isinstance(filled.get(name), Mapping):
+            filled[name] = with_absent(absent, filled[name])
+    return filled
 
 
 class Job(BaseModel):
@@ -101,10 +150,10 @@ class Files(NamedTuple):
 class Experiment:
     """A registered experiment.
 
-    What `run` reaches is a cell's code (`muster.jobs.fingerprint`). files: what else it runs, outside this package. stored:
-    whether settings, code and data decide the result, so that the store may keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
-    members. brings: what else its run table then holds, known from the cell alone. describe: rows (what, value) for
-    `muster show study`.
+    What `run` reaches is the code of a cell (`muster.jobs.fingerprint`). files: what else it runs, outside this package.
+    stored: whether settings, code and data decide the result, so that the store may keep it. run_keys: columns by which
+    the experiment itself tells the runs of a cell apart, where these are no members. brings: what else its run table
+    then holds, known from the cell alone. describe: rows (what, value) for `muster show study`.
     """
 
     summary: str

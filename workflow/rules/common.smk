@@ -42,6 +42,7 @@ from muster.plan import (
     plan_from,
     specified,
 )
+from muster.jobs.provenance import made_before
 from muster.jobs.store import store_folder
 
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
@@ -219,6 +220,41 @@ def plot_code(wildcards) -> str:
     return stage_fingerprint("plot", PLAN.studies[wildcards.study].study)
 
 
+def rule_of(cell: PlannedCell) -> str:
+    return tier(cell.cell.width) if cell.stage == "train" else cell.stage
+
+
+def forced(cell: PlannedCell) -> bool:
+    """Whether the command line asks for this cell by force: --forceall, --forcerun or --force."""
+    asked, settings = (rule_of(cell), f"{RESULTS}/runs/{cell.key}/runs.parquet"), workflow.dag_settings
+    named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
+    return settings.forceall or not named.isdisjoint(asked)
+
+
+def deleted_cells() -> frozenset[str]:
+    """Cells that were finished in these results and are gone. Once jobs run this cannot be told: Snakemake takes a job's
+    outputs away before it starts.
+    """
+    made = (key for key in PLAN.cells if made_before(Path(RESULTS), key))
+    return frozenset(key for key in made if not os.path.exists(f"{RESULTS}/runs/{key}/runs.parquet"))
+
+
+def not_to_copy() -> set[str]:
+    """What jobs on other machines, which cannot tell, must make themselves: lines `force KEY` and `anew KEY`."""
+    lines = {f"force {key}" for key, cell in PLAN.cells.items() if forced(cell)}
+    return lines | {f"anew {key}" for key in DELETED}
+
+
+def reuse(wildcards, attempt) -> str:
+    """What a job may take over: a copy from the store, the checkpoint of a killed job, or nothing at all."""
+    cell = cell_of(wildcards)
+    force = f"force {cell.key}" in SUBMITTED if SUBMITTED else forced(cell)
+    if force:
+        return "nothing" if attempt == 1 else "checkpoint"
+    anew = f"anew {cell.key}" in SUBMITTED if SUBMITTED else cell.key in DELETED
+    return "checkpoint" if anew else "all"
+
+
 def code_of(planned: PlannedCell) -> str:
     return cell_fingerprint(planned.experiment, planned.cell)
 
@@ -323,7 +359,7 @@ def instruct_jobs() -> None:
     in a folder of their own, whatever is mounted.
     """
     planned = {f"{study} {plan.stamp}" for study, plan in PLAN.studies.items()}
-    planned |= {f"code {code_of(cell)}" for cell in PLAN.cells.values()}
+    planned |= {f"code {code_of(cell)}" for cell in PLAN.cells.values()} | not_to_copy()
     path = Path(".snakemake/planned", digest(sorted(planned)))
     write_text(path, "\n".join(sorted(planned)) + "\n")
     settings = workflow.config_settings

@@ -33,9 +33,10 @@ for tier_name in train_tiers():
             gpu=GPU,
             mem_mb=cell_memory,
             runtime=cell_minutes,
+            reuse=reuse,
         params:
             cell=cell_json,
             code=cell_code,
             where=RESULTS_OPTION,
         shell:
-            "muster train --cell {params.cell:q} --planned {params.code} --device {resources.device} {params.where} > {log:q} 2>&1"
+            "muster train --cell {params.cell:q} --planned {params.code} --reuse {resources.reuse} --device {resources.device} {params.where} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""Fingerprints of what decides a result, by value: Snakemake cannot see imported code, so rules carry these as parameters.
+"""Fingerprints of what decides a result, by value. Snakemake cannot see imported code: rules carry them as parameters.
 
 A fingerprint covers the definitions that can be reached from where the work begins (`muster.definitions`). A registry
 does not lead to all of its entries, only to those that the settings name: a function or class counts by its source, a
