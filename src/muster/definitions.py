@@ -2,7 +2,8 @@
 
 A definition is a name that stands at the top level of a module, with every statement that makes it. Its text is its
 syntax tree without what changes no number: comments, docstrings, annotations of functions, names of modules. A module
-may be renamed, moved or reformatted, and a definition may move to another module: its hash stays.
+may be renamed, moved or reformatted, and a definition may move to another module: its hash stays. Source that is not
+Python belongs to every definition of the modules beside it, byte for byte.
 
 Found, not listed: names in a definition are followed through imports, also those inside functions and those that
 packages pass on. A name that hides another one is followed, too: to cover too much costs time, too little costs truth.
@@ -20,6 +21,7 @@ from typing import NamedTuple
 PACKAGE = "muster"
 WHOLE = "*"  # in place of a name: every statement of the module
 LINE = "@"  # and, with a number, the statement on that line, which need not make a name
+NOT_PYTHON = (".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx")
 VALIDATORS = ("field_validator", "model_validator")
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -59,11 +61,23 @@ def source_file(module: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
+@cache
+def other_sources(folder: Path) -> str:
+    """Hash of the source in a folder that is not Python, with that in folders of it that are no packages; `""` if there
+    is none.
+    """
+    hashes = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.suffix in NOT_PYTHON]
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not (path / "__init__.py").exists()]
+    hashes += [found for path in inner if (found := other_sources(path))]
+    return text_hash(*hashes) if hashes else ""
+
+
 class Source:
     """A parsed module: its definitions with their statements, its imports, its registries."""
 
     def __init__(self, module: str, path: Path):
         self.module = module
+        self.others = other_sources(path.parent)
         self.package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         self.statements = [s for s in ast.parse(path.read_bytes()).body if not _for_type_checkers(s)]
         blocks = [s for s in self.statements if not isinstance(s, ast.FunctionDef | ast.ClassDef)]
@@ -225,7 +239,7 @@ class _Reader:
 
     @property
     def content(self) -> Content:
-        return Content("\0".join(self.parts), tuple(self.named), tuple(self.entries))
+        return Content("\0".join([self.home.others, *self.parts]), tuple(self.named), tuple(self.entries))
 
     def lookup(self, name: str) -> Definition | None:
         if name in self.imported:

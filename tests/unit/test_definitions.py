@@ -66,7 +66,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    for cached in (source, source_file, content, own_hash):
+    for cached in (source, source_file, content, own_hash, definitions.other_sources):
         cached.cache_clear()
 
 
@@ -158,6 +158,23 @@ def test_a_model_of_settings_counts_without_its_fields_and_checks(package: Path)
     assert hashed(lambda text: text.replace("return self\n", "raise ValueError\n", 1)) == before
     assert hashed(lambda text: text.replace("2 * self", "3 * self")) != before
     assert hashed(lambda text: text.replace("('a',)", "('b',)")) != before
+
+
+def test_source_that_is_not_python_counts_beside_its_modules(package: Path) -> None:
+    def hashes() -> list[str]:
+        forget()
+        return [
+            own_hash(Definition(f"toy.{module}", name)) for module, name in (("inner.deep", "first"), ("lazy", "later"))
+        ]
+
+    before = hashes()
+    (package / "inner/kernels").mkdir()
+    (package / "inner/kernels/network.cpp").write_text("int a;\n")
+    once = hashes()
+    (package / "inner/kernels/network.cpp").write_text("int b;\n")
+    twice = hashes()
+    assert len({before[0], once[0], twice[0]}) == 3
+    assert before[1] == once[1] == twice[1]
 
 
 def test_a_name_that_is_no_module_is_refused() -> None:

@@ -31,6 +31,7 @@ from muster.definitions import (
 )
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Job
+from muster.files import write_atomically, write_bytes, write_text
 from muster.registry import Registry
 
 # Where each stage after the cells begins.
@@ -64,8 +65,8 @@ STAGES = {
 }
 WRITTEN_BY = ("muster.tables.io:write_table",)  # what turns a cell's outcome into files
 FIELDS = {"probe": "probes", "data set": "data"}  # kinds of registries whose names stand in a field called otherwise
-# They report or look up, and decide no number.
-WITHOUT_EFFECT = (MusterError, DamagedError, Registry)
+# They report, look up, or bring bytes to the disk, and decide no number.
+WITHOUT_EFFECT = (MusterError, DamagedError, Registry, write_atomically, write_bytes, write_text)
 
 Choose = Callable[[str], Iterable[str] | None]
 
@@ -135,7 +136,7 @@ def _chosen(cell: Job) -> tuple[tuple[str, tuple[str, ...]], ...]:
 def _cell_fingerprint(experiment: str, data: str | None, chosen: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
     entry, names = EXPERIMENTS[experiment], dict(chosen)
     roots = [*_described(entry.run)[1], *_definitions(WRITTEN_BY)]
-    roots += [Definition(kind.__module__, kind.__qualname__) for kind in _settings_of(entry.cell)]
+    roots += _models(entry.cell)
     stream = ""
     if data is not None:  # its arrays count by the hashes in its manifest, but fresh examples are drawn in training
         stream, drawn = _described(_stream(data))
@@ -149,15 +150,16 @@ def _stream(data: str) -> Any:
     return DATASETS[data].stream
 
 
-def _settings_of(kind: type[Job]) -> list[type[Job]]:
-    return [each for each in kind.__mro__ if issubclass(each, Job) and each.__module__.split(".")[0] == PACKAGE]
+def _models(kind: type[Job]) -> list[Definition]:
+    """The models that a cell is made of; those that are made up from others while a module is loaded say nothing."""
+    found = [each for each in kind.__mro__ if issubclass(each, BaseModel) and _ours(each)]
+    return [place for each in found if (place := resolve(Definition(each.__module__, each.__qualname__)))]
 
 
 @cache
 def _settings() -> frozenset[Definition]:
     """The models of cells: their fields' values stand in the cells."""
-    kinds = {kind for name in EXPERIMENTS for kind in _settings_of(EXPERIMENTS[name].cell)}
-    return frozenset(Definition(kind.__module__, kind.__qualname__) for kind in kinds)
+    return frozenset(place for name in EXPERIMENTS for place in _models(EXPERIMENTS[name].cell))
 
 
 @cache
