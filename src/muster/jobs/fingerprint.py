@@ -120,7 +120,7 @@ def _text_fields(kind: type[Job]) -> tuple[str, ...]:
 
 def _chosen(cell: Job) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Every field that holds a text or a list of texts, with these."""
-    found = []
+    found: list[tuple[str, tuple[str, ...]]] = []
     for field in _text_fields(type(cell)):
         value = getattr(cell, field)
         if isinstance(value, str):
