@@ -5,9 +5,11 @@ may stand in a study's `settings` or `grid`, a cost model, and a function that r
 inside that function, so that planning stays fast.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +18,54 @@ from muster.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The value at which a setting changes nothing, as if it were not there: `rate: Annotated[float, Absent(1.0)]`.
+
+    A setting that joins an experiment later declares it, mostly as its default, too: no finished cell is then renamed.
+    Another default renames the cells that leave the setting open, and no other.
+    """
+
+    value: Any
+
+
+@cache
+def _absent_values(kind: type[BaseModel]) -> dict[str, Absent | type[BaseModel]]:
+    """Fields of a model that declare an absent value, and those that are models themselves."""
+    found: dict[str, Absent | type[BaseModel]] = {}
+    for name, field_ in kind.model_fields.items():
+        declared = [item for item in field_.metadata if isinstance(item, Absent)]
+        if declared:
+            found[name] = declared[0]
+        elif isinstance(field_.annotation, type) and issubclass(field_.annotation, BaseModel):
+            found[name] = field_.annotation
+    return found
+
+
+def absent_fields(model: BaseModel) -> dict[str, Any]:
+    """The settings that are at their absent values, as `model_dump(exclude=…)` takes them."""
+    found: dict[str, Any] = {}
+    for name, absent in _absent_values(type(model)).items():
+        value = getattr(model, name)
+        if isinstance(absent, Absent):
+            if value == absent.value:
+                found[name] = True
+        elif isinstance(value, BaseModel) and (inner := absent_fields(value)):
+            found[name] = inner
+    return found
+
+
+def with_absent(kind: type[BaseModel], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the absent values that were left out of them: the inverse of leaving them out."""
+    filled = dict(settings)
+    for name, absent in _absent_values(kind).items():
+        if isinstance(absent, Absent):
+            filled.setdefault(name, absent.value)
+        elif isinstance(filled.get(name), Mapping):
+            filled[name] = with_absent(absent, filled[name])
+    return filled
 
 
 class Job(BaseModel):
@@ -89,6 +139,13 @@ class Outcome:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+class Files(NamedTuple):
+    """Files outside this package that decide a cell's result: name → sha256. whole: whether these are all of them."""
+
+    hashes: Mapping[str, str] = MappingProxyType({})
+    whole: bool = True
+
+
 @dataclass(frozen=True)
 class Example:
     """A first study of an experiment, as `muster new-study` writes it: it validates, and runs in seconds at smoke.
@@ -123,11 +180,11 @@ def probe_example(
 class Experiment:
     """A registered experiment.
 
-    code: modules or packages where the search for the source that decides a result begins (`muster.jobs.fingerprint`),
-    if that is not the module of `run`. stored: whether settings, code and data decide the result, so that the store may
-    keep it. run_keys: columns by which the experiment itself tells the runs of a cell apart, where these are no
-    members. brings: what else its run table then holds, known from the cell alone. describe: rows (what, value) for
-    `muster show study`. example: what `muster new-study` starts from.
+    What `run` reaches is the code of a cell (`muster.jobs.fingerprint`). files: what else it runs, beside this package.
+    stored: whether settings, code and data decide the result, so that the store may keep it. run_keys: columns by which
+    the experiment itself tells the runs of a cell apart, where these are no members. brings: what else its run table
+    then holds, known from the cell alone. describe: rows (what, value) for `muster show study`. example: what `muster
+    new-study` starts from.
     """
 
     summary: str
@@ -135,7 +192,7 @@ class Experiment:
     cell: type[Job]
     cost: Callable[[Any], Cost]
     run: Callable[[Any, Context], Outcome]
-    code: tuple[str, ...] = ()
+    files: Callable[[Any], Files] = lambda cell: Files()
     dataset: Callable[[Any], tuple[str, dict[str, Any]] | None] = lambda cell: None
     stored: bool = True
     run_keys: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from muster.config.load import (
 )
 from muster.config.models import PUBLISHED, Config, Range, StudyConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one
-from muster.experiments import EXPERIMENTS, Cost, Experiment, Job
+from muster.experiments import EXPERIMENTS, Cost, Experiment, Job, absent_fields, with_absent
 
 LEDGER_PLOTS = ("forest",)  # plots that draw verdicts; the others are made before anything is judged
 SPECIFICATION_PLOTS = ("specification_curve",)  # plots that draw a fit under every choice of estimator
@@ -208,8 +208,9 @@ def digest_text(text: str) -> str:
 
 def name_cell(experiment: str, cell: Job, dtype: str = "float32") -> PlannedCell:
     """Give a cell its key. float32, the usual dtype, does not enter the digest; nor does a setting that is absent
-    (None), so that a new one may join an experiment without renaming its finished cells."""
-    settings = canonical(cell.model_dump(exclude_none=True))
+    (None, or the value that it declares `Absent`), so that a new one may join an experiment without renaming its
+    finished cells. A default does enter, as any other value: with another default a cell is another one."""
+    settings = canonical(cell.model_dump(exclude_none=True, exclude=absent_fields(cell) or None))
     tag = digest_text(settings if dtype == "float32" else f"{settings}{dtype}")
     key = f"{experiment}/{cell.label}-{tag}"
     return PlannedCell(
@@ -228,7 +229,7 @@ def read_cell(text: str) -> PlannedCell:
         ) from None
     kind = EXPERIMENTS[experiment].cell
     try:
-        return name_cell(experiment, kind.model_validate(settings), dtype)
+        return name_cell(experiment, kind.model_validate(with_absent(kind, settings)), dtype)
     except ValidationError as error:
         raise problems(error, kind, settings, Path("--cell"))[0] from None
 

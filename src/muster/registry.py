@@ -24,6 +24,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, modules: tuple[str, ...] = ()):
         self.kind = kind
         self._awaited = modules
+        self.places: dict[str, str] = {}
         self._entries: dict[str, T | str] = {}
         self._modules: dict[str, str] = {}
 
@@ -38,6 +39,7 @@ class Registry(Generic[T]):
 
     def declare(self, name: str, place: str) -> None:
         """Register an entry by its place, `module:attribute`."""
+        self.places[name] = place
         self._add(name, place, place.split(":")[0])
 
     def _add(self, name: str, entry: T | str, module: str) -> None:

@@ -11,8 +11,7 @@ FROM_CELLS = {"collect": 1, "fit": 1, "judge": 1, "plot": 1, "overview": 1}
 def test_one_figure(restored: Workflow) -> None:
     figure = "results/figures/tiny-train/sweep.svg"
     assert restored.jobs(figure) == {}
-    style = restored.folder / "src/muster/plots/style.py"
-    style.write_text(style.read_text() + "\n# restyled\n")
+    restored.edit("src/muster/plots/style.py", 'INK = "#1f2430"', 'INK = "#202430"')
     assert restored.jobs(figure) == {"plot": 1}
 
 

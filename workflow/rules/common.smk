@@ -159,6 +159,39 @@ def cell_code(wildcards) -> str:
     return plan_rules.as_planned("code", plan_rules.code_of(cell_of(wildcards)), SUBMITTED)
 
 
+@rule_function
+def fit_code(wildcards) -> str:
+    return stage_fingerprint("fit", PLAN.studies[wildcards.study].study)
+
+
+@rule_function
+def plot_code(wildcards) -> str:
+    return stage_fingerprint("plot", PLAN.studies[wildcards.study].study)
+
+
+def forced(cell: PlannedCell) -> bool:
+    """Whether the command line asks for this cell by force: --forceall, --forcerun or --force."""
+    name = plan_rules.tier(cell.cell.width) if cell.stage == "train" else cell.stage
+    asked, settings = (name, f"{RESULTS}/runs/{cell.key}/runs.parquet"), workflow.dag_settings
+    named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
+    return settings.forceall or not named.isdisjoint(asked)
+
+
+def not_to_copy() -> set[str]:
+    """What jobs on other machines, which cannot tell, must make themselves: words `force:KEY` and `anew:KEY`."""
+    return {f"force:{key}" for key, cell in PLAN.cells.items() if forced(cell)} | {f"anew:{key}" for key in DELETED}
+
+
+@rule_function
+def reuse(wildcards, attempt) -> str:
+    """What a job may take over: a copy from the store, the checkpoint of a killed job, or nothing at all."""
+    cell = cell_of(wildcards)
+    if f"force:{cell.key}" in SUBMITTED if SUBMITTED else forced(cell):
+        return "nothing" if attempt == 1 else "checkpoint"
+    anew = f"anew:{cell.key}" in SUBMITTED if SUBMITTED else cell.key in DELETED
+    return "checkpoint" if anew else "all"
+
+
 @cache
 def request_of(key: str) -> plan_rules.Request:
     """What a cell's job asks for: Slurm's plugin asks for all tasks of an array what it asks for the first."""

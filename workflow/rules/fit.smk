@@ -22,7 +22,7 @@ rule fit:
         planned=study_stamp,
     params:
         fits=fit_settings,
-        code=stage_fingerprint("fit"),
+        code=fit_code,
         options=OPTIONS,
     shell:
         "muster fit {wildcards.study} {params.options} --planned {resources.planned} > {log:q} 2>&1"
@@ -42,7 +42,7 @@ rule specification:
         planned=study_stamp,
     params:
         fits=specified_fits,
-        code=stage_fingerprint("fit"),
+        code=fit_code,
         options=OPTIONS,
     shell:
         "muster specify {wildcards.study} {params.options} --planned {resources.planned} > {log:q} 2>&1"

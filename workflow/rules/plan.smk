@@ -10,6 +10,7 @@ RESULTS_OPTION = f"--results {quote(RESULTS)}"
 OPTIONS = plan_rules.options(PLAN, CONFIG_FILE)
 GPU = int(PLAN.config.device == "cuda")
 TIERS = plan_rules.train_tiers(PLAN)
+DELETED = plan_rules.deleted_cells(PLAN)  # before any job runs
 
 # A job on another machine plans anew; its environment tells it what this run plans from, and it refuses what was edited.
 SUBMITTED = frozenset(os.environ.get(plan_rules.PLANNED, "").split())

@@ -25,7 +25,7 @@ rule plot:
         planned=study_stamp,
     params:
         figure=figure_settings,
-        code=stage_fingerprint("plot"),
+        code=plot_code,
         options=OPTIONS,
     shell:
         "muster plot {wildcards.study} {wildcards.figure} {params.options} --planned {resources.planned} > {log:q} 2>&1"

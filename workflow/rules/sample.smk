@@ -16,8 +16,9 @@ rule sample:
         device=PLAN.config.device,
         mem_mb=cell_memory,
         runtime=cell_minutes,
+        reuse=reuse,
     params:
         cell=cell_json,
         code=cell_code,
     shell:
-        f"muster sample --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"
+        f"muster sample --cell {{params.cell:q}} --planned {{params.code}} --reuse {{resources.reuse}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

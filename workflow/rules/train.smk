@@ -33,8 +33,9 @@ for tier_name in TIERS:
             gpu=GPU,
             mem_mb=cell_memory,
             runtime=cell_minutes,
+            reuse=reuse,
         params:
             cell=cell_json,
             code=cell_code,
         shell:
-            f"muster train --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"
+            f"muster train --cell {{params.cell:q}} --planned {{params.code}} --reuse {{resources.reuse}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

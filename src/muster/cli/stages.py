@@ -13,8 +13,8 @@ from muster.config.models import Config, StudyConfig, check_workbench, shared_fo
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.jobs.gpus import one_gpu
-from muster.jobs.provenance import made_by, recorded
-from muster.jobs.store import Store, identity, store_folder
+from muster.jobs.provenance import made_before, made_by, makers, mixed, note_made, recorded
+from muster.jobs.store import Store, address, identity, store_folder
 from muster.plan import (
     LEDGER_PLOTS,
     SPECIFICATION_PLOTS,
@@ -87,7 +87,8 @@ def run_cell(args: Namespace) -> None:
     """Run one cell of any stage and write its tables, resolved settings and provenance.
 
     A checkpoint left by a killed job is taken up; it lies outside the declared outputs, which Snakemake deletes when a
-    job fails, and is removed once the tables are written.
+    job fails, and is removed once the tables are written. A cell that was finished before, here or by another user of
+    the store, is copied from there; not if it is forced (`--reuse nothing`), nor if it was made here and is gone.
     """
     from muster.jobs.fingerprint import cell_fingerprint
     from muster.tables.collect import without_data, write_cell
@@ -113,9 +114,12 @@ def run_cell(args: Namespace) -> None:
         progress=lambda line: print(line, flush=True),
     )
     missing = _missing_data(context.data_dir)
-    store, made = _store(args), identity(planned, code, context.data_dir)
-    stored = EXPERIMENTS[planned.experiment].stored and not missing
-    if store and stored and store.take(made, folder, context.progress):
+    store, made = None if missing else _store(args, planned), identity(planned, code, context.data_dir)
+    reuse = args.reuse or _reusable(args.results, planned.key)
+    if reuse == "nothing":
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    if store and reuse == "all" and store.take(made, folder, context.progress):
+        note_made(args.results, planned.key, address(made))
         shutil.rmtree(checkpoints, ignore_errors=True)
         return
     start = time.perf_counter()
@@ -138,13 +142,25 @@ def run_cell(args: Namespace) -> None:
         **made_by(code, time.perf_counter() - start, _device(planned.stage, args.device)),
     }
     write_cell(outcome, planned, folder, provenance | ({"notes": outcome.notes} if outcome.notes else {}))
-    if store and stored:
+    if not missing:
+        note_made(args.results, planned.key, address(made))
+    if store:
         store.put(made, folder, context.progress)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _store(args: Namespace) -> Store | None:
-    """The store of the configuration; a job that stands on its own, `--cell`, needs no configuration."""
+def _reusable(results: Path, key: str) -> str:
+    """What a job that was started by hand may take over: a cell that was made here and is gone was deleted."""
+    deleted = made_before(results, key) and not (results / "runs" / key / "runs.parquet").exists()
+    return "checkpoint" if deleted else "all"
+
+
+def _store(args: Namespace, planned: PlannedCell) -> Store | None:
+    """The store of the configuration, if what decides the cell is known; a job that stands on its own, `--cell`, needs
+    no configuration."""
+    experiment = EXPERIMENTS[planned.experiment]
+    if not (experiment.stored and experiment.files(planned.cell).whole):
+        return None
     own = {"results": str(args.results)}
     folder = store_folder(load_config(args.config, own) if args.config.exists() else Config.model_validate(own))
     return Store(folder) if folder else None
@@ -195,12 +211,16 @@ def _missing_data(folder: Path | None) -> dict[str, Any] | None:
 def collect_study(args: Namespace) -> None:
     """Concatenate the cells of a study into its three tables."""
     from muster.jobs.fingerprint import stage_fingerprint
-    from muster.tables.collect import collect, collect_missing, collect_sources, write_tables
+    from muster.tables.collect import collect, collect_missing, collect_records, collect_sources, write_tables
 
     plan = study_plan(settle(args))
     with recorded(
         args.results, f"tables/{plan.study.study}", stage_fingerprint("collect"), {**_scope(args), "cells": plan.digest}
-    ):
+    ) as record:
+        record["cells_made_by"] = made = makers(collect_records(plan, args.results))
+        record["mixed"] = mixed(made)
+        for line in record["mixed"]:
+            print(f"the cells are not of one make: {line}")
         tables = collect(plan, args.results)
         folder = args.results / "tables" / plan.study.study
         write_tables(tables, folder, collect_sources(plan, args.results), collect_missing(plan, args.results))
@@ -290,7 +310,7 @@ def fit_stamp(args: Namespace, plan: StudyPlan) -> dict[str, Any]:
         "scale": args.scale,
         "cells": plan.digest,
         "fits": digest(plan.study.model_dump(mode="json")["fits"]),
-        "code": stage_fingerprint("fit"),
+        "code": stage_fingerprint("fit", plan.study),
         "tables": {kind: content_digest(folder / f"{kind}.parquet") for kind in KINDS},
     }
 
@@ -339,7 +359,8 @@ def plot(args: Namespace) -> None:
 
     settle(args)
     artifact = f"figures/{args.study}/{args.figure}"
-    with recorded(args.results, artifact, stage_fingerprint("plot"), _scope(args)):
+    study = None if args.study == "overview" else study_plan(args).study
+    with recorded(args.results, artifact, stage_fingerprint("plot", study), _scope(args)):
         save(draw(args), args.results / f"{artifact}.svg", args.results / f"{artifact}.png")
 
 

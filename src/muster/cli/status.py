@@ -24,6 +24,7 @@ from muster.jobs.progress import (
     to_repeat,
     wall_seconds_left,
 )
+from muster.jobs.provenance import makers, mixed
 from muster.plan import Plan, StudyPlan
 
 SHOWN = 5  # failed cells that are shown with their commands
@@ -41,6 +42,7 @@ def status(args: Namespace) -> int:
     print_table(_rows(plan, cells))
     print(f"\n{_outlook(list(cells.values()), running, args.cores or os.cpu_count() or 1)}")
     _print_stale(cells)
+    _print_mixed(plan, cells)
     failed = [cell for cell in cells.values() if cell.state == "failed"]
     _print_failed(failed)
     if args.why:
@@ -87,7 +89,10 @@ def _made(results: Path, folder: str, file: str, stage: str, plan: StudyPlan) ->
         return "no record"
     if record.get("config", {}).get("cells") != plan.digest:
         return "other grid"
-    return "made" if record.get("code") == stage_fingerprint(stage) else "other code"
+    code = stage_fingerprint(stage, plan.study if stage == "fit" else None)
+    if record.get("code") != code:
+        return "other code"
+    return "mixed" if record.get("mixed") else "made"
 
 
 def _record(artifact: Path) -> dict[str, Any]:
@@ -115,6 +120,17 @@ def _print_stale(cells: dict[str, Found]) -> None:
     if reasons:
         print("\nstale: these cells are made anew by the next run")
         print_table([("", experiment, f"{number} cells", reason) for (experiment, reason), number in reasons.items()])
+
+
+def _print_mixed(plan: Plan, cells: dict[str, Found]) -> None:
+    """Studies whose finished cells come from several versions of a library, or devices: their tables mix them."""
+    rows = []
+    for name, study in plan.studies.items():
+        made = makers(cells[cell.key].record for cell in study.cells if cells[cell.key].state == "done")
+        rows += [("", name, line) for line in mixed(made)]
+    if rows:
+        print("\nmixed: the cells of these studies are not of one make; delete the older ones to make them anew")
+        print_table(rows)
 
 
 def _print_failed(failed: list[Found]) -> None:

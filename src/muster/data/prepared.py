@@ -11,6 +11,7 @@ import numpy as np
 
 from muster.data.base import DATASETS, Arrays, Dimensions, Options, Places, Raw, validate
 from muster.errors import DamagedError, MusterError, Unavailable
+from muster.experiments import absent_fields
 from muster.files import write_bytes, write_text
 
 DATA_FILE, MANIFEST_FILE = "data.npz", "manifest.json"
@@ -24,8 +25,10 @@ def _canonical(value: Any) -> str:
 
 
 def _identity(name: str, options: dict[str, Any] | None) -> dict[str, Any]:
-    """Validated options that decide the bytes: all but those that say where the bytes lie."""
-    return validate(name, options).model_dump(mode="json", exclude=set(DATASETS[name].local))
+    """Validated options that decide the bytes: all but those that say where the bytes lie, or that are absent."""
+    chosen = validate(name, options)
+    exclude = {**absent_fields(chosen), **dict.fromkeys(DATASETS[name].local, True)}
+    return chosen.model_dump(mode="json", exclude=exclude)
 
 
 def dataset_key(name: str, options: dict[str, Any] | None = None) -> str:

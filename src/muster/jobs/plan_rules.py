@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from muster.config.models import FigureConfig, shared_folder
 from muster.errors import MusterError
 from muster.jobs.fingerprint import cell_fingerprint
+from muster.jobs.provenance import made_before
 from muster.plan import LEDGER_PLOTS, SPECIFICATION_PLOTS, Plan, PlannedCell
 from muster.published.source import source_folder
 
@@ -180,6 +181,15 @@ def source_folders(plan: Plan) -> list[Path]:
 def code_of(cell: PlannedCell) -> str:
     """The fingerprint of the code that decides a cell's result."""
     return cell_fingerprint(cell.experiment, cell.cell)
+
+
+def deleted_cells(plan: Plan) -> frozenset[str]:
+    """Keys of cells that were finished in these results and are gone. Once jobs run this cannot be told: Snakemake
+    takes a job's outputs away before it starts.
+    """
+    results = Path(plan.config.results)
+    made = (key for key in plan.cells if made_before(results, key))
+    return frozenset(key for key in made if not (results / "runs" / key / "runs.parquet").exists())
 
 
 def planned_from(plan: Plan) -> str:

@@ -5,10 +5,10 @@ import os
 import time
 from base64 import urlsafe_b64decode
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from muster.jobs.fingerprint import cell_fingerprint
 from muster.plan import Plan, PlannedCell
@@ -22,7 +22,8 @@ RECENT = 50  # finished cells that the present rate is measured on
 
 @dataclass(frozen=True)
 class Found:
-    """One planned cell: its state, why a stale or failed one has to run, and seconds that a finished one took."""
+    """One planned cell: its state, why a stale or failed one has to run, seconds that a finished one took, and what
+    made it."""
 
     cell: PlannedCell
     state: State
@@ -30,6 +31,7 @@ class Found:
     seconds: float | None = None
     finished: float = 0.0
     log: Path | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def survey(plan: Plan, running: bool) -> dict[str, Found]:
@@ -57,7 +59,7 @@ def _look(cell: PlannedCell, results: str, started: set[str], running: bool) -> 
     code = cell_fingerprint(cell.experiment, cell.cell)
     if made != code:
         return Found(cell, "stale", f"made by other code ({made}, now {code})", seconds, finished, log)
-    return Found(cell, "done", "", seconds, finished, log)
+    return Found(cell, "done", "", seconds, finished, log, record)
 
 
 def started_outputs() -> set[str]:

@@ -7,7 +7,8 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from muster import __version__
 from muster.files import write_text
 
+MAKERS = ("muster", "numpy", "torch", "device")  # what a table should not mix silently
 PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow", "scipy", "seaborn", "statsmodels", "torch")
 
 
@@ -32,6 +34,42 @@ def made_by(code: str, seconds: float, device: str = "cpu") -> dict[str, Any]:
     }
 
 
+def made_before(results: Path, cell: str) -> bool:
+    """Whether a cell of that key was finished in these results, be it there or not."""
+    return _note(results, cell).exists()
+
+
+def note_made(results: Path, cell: str, address: str) -> None:
+    """Remember that a cell was finished in these results, so that a deleted one is made anew, not copied."""
+    write_text(_note(results, cell), json.dumps({"artifact": f"runs/{cell}", "address": address}) + "\n")
+
+
+def _note(results: Path, cell: str) -> Path:
+    return results / "provenance" / "runs" / f"{cell}.json"
+
+
+def makers(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """What made the cells of these records: muster, numpy, torch and device → version → number of cells.
+
+    A cell that did not load a library says nothing about it.
+    """
+    found: dict[str, Counter[str]] = {name: Counter() for name in MAKERS}
+    for record in records:
+        for name, version_ in {**record.get("versions", {}), "device": record.get("device")}.items():
+            if name in found and version_:
+                found[name][str(version_)] += 1
+    return {name: dict(sorted(counts.items())) for name, counts in found.items() if counts}
+
+
+def mixed(made: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """One line for each maker that came in several versions: `torch 2.4.0 (3 cells), 2.5.1 (9 cells)`."""
+    several = {name: counts for name, counts in made.items() if len(counts) > 1}
+    return [
+        f"{name} {', '.join(f'{version_} ({count} cells)' for version_, count in counts.items())}"
+        for name, counts in several.items()
+    ]
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
@@ -44,13 +82,14 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def recorded(results: Path, artifact: str, code: str, config: Mapping[str, Any]) -> Iterator[None]:
+def recorded(results: Path, artifact: str, code: str, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Write `<results>/provenance/<artifact>.json` when the body has made the artifact.
 
     artifact: its path below the results, a folder or a file without its suffix. config: the settings that it followed
-    from.
+    from. Yields a dictionary for what else the record should hold.
     """
     start = time.perf_counter()
-    yield
-    record = {"artifact": artifact, "config": dict(config), **made_by(code, time.perf_counter() - start)}
+    more: dict[str, Any] = {}
+    yield more
+    record = {"artifact": artifact, "config": dict(config), **made_by(code, time.perf_counter() - start), **more}
     write_text(results / "provenance" / f"{artifact}.json", json.dumps(record, indent=2, sort_keys=True) + "\n")

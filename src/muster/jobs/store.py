@@ -5,7 +5,8 @@
     <store>/partial/…    objects in the making
 
 The address is the sha256 of the identity: resolved settings, code fingerprint, hash of the data set's manifest,
-versions of the numerical libraries. An object appears whole, by one rename; whoever comes second discards his own. What
+versions of the numerical libraries; and the folder that a command runs in, which may read what nobody knows of. An
+object appears whole, by one rename; whoever comes second discards his own. What
 is taken out is checked by hash, byte for byte, before anything of it is written. Nothing is unpickled, no name found
 inside an object is followed.
 """
@@ -47,7 +48,9 @@ def store_folder(config: Config) -> Path | None:
 
 def identity(cell: PlannedCell, code: str, data_dir: Path | None) -> Identity:
     """All that decides a cell's tables, up to float tolerance between devices."""
+    here = {"folder": str(Path.cwd())} if cell.stage == "command" else {}
     return {
+        **here,
         "cell": cell.key,
         "job": json.loads(cell.text),
         "code": code,

@@ -5,7 +5,7 @@ W = n^(−a)·w, its trainable w is drawn with standard deviation n^(−b), and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from muster.errors import MusterError
@@ -14,9 +14,9 @@ from muster.registry import Registry
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of data with the sentence that `muster list` prints for it."""
+    """A row of data with the sentence that `muster list` prints for it. Its `repr` is what decides numbers."""
 
-    summary: str
+    summary: str = field(repr=False)
 
     def __post_init__(self) -> None:
         # Registries print an entry's docstring; an instance attribute leaves the class its own.
@@ -80,7 +80,7 @@ class Parameterization(Entry):
     branch_exponent: float | None = None
     epsilon_rule: str = "constant"
     decay_rule: str = "constant_product"
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), repr=False)
     unit_rates: Mapping[str, float] | None = None
 
     @property

@@ -138,7 +138,6 @@ EXPERIMENTS.register("import")(
         cell=ImportCell,
         cost=cost,
         run=run,
-        code=("muster.published",),
         stored=False,
         run_keys=(RUN,),
         brings=brings,

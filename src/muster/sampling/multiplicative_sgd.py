@@ -144,7 +144,6 @@ EXPERIMENTS.register("multiplicative_sgd")(
         cell=MultiplicativeCell,
         cost=cost,
         run=run,
-        code=("muster.sampling.multiplicative_sgd", "muster.statistics.threshold"),
         example=probe_example(
             "noise_threshold",
             {"landscape": "saddle", "quantity": "threshold", "batch_size": 1, "width": 1, "draws": 400},

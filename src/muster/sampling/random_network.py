@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from muster.experiments import absent_fields
+
 Array = NDArray[np.floating]
 CHUNK_ENTRIES = 1_000_000  # numbers held at a time: they stay near the cache
 
@@ -43,7 +45,8 @@ ACTIVATIONS = {
 def generator(cell: BaseModel) -> np.random.Generator:
     """Random numbers of a cell, a function of all its settings: cells that differ in any of them are independent, as
     estimators over cells assume."""
-    digest = hashlib.sha256(cell.model_dump_json().encode()).digest()
+    settings = cell.model_dump_json(exclude=absent_fields(cell) or None)
+    digest = hashlib.sha256(settings.encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 

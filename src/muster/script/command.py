@@ -3,10 +3,8 @@
 Planning imports this file, so it imports neither torch nor pandas.
 """
 
-import hashlib
 import shlex
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,7 +14,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from muster.config.load import nearest
 from muster.config.models import Name, Scalar
 from muster.errors import MusterError
-from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Example, Experiment, Outcome
+from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Example, Experiment, Files, Outcome
+from muster.script.files import followed, sha256_of
 
 # Placeholder → the field of the cell that it carries into the command; the last two say where a run happens.
 PLACEHOLDERS = {
@@ -33,11 +32,6 @@ DEFAULTS = {"depth": 1, "parameterization": "none", "seed": 0}
 MEMORY_BYTES = 2e9
 
 
-@lru_cache(maxsize=1024)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _hashed(code: Any) -> Any:
     """File names become {file: sha256}; a cell that was read back holds the hashes already."""
     if not isinstance(code, list):
@@ -48,7 +42,7 @@ def _hashed(code: Any) -> Any:
         if not path.is_file():
             raise MusterError("code", f"no such file {str(name)!r}", "Give paths from the folder that muster runs in")
         stat = path.stat()
-        hashes[str(name)] = _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+        hashes[str(name)] = sha256_of(path.resolve(), stat.st_size, stat.st_mtime_ns)
     return hashes
 
 
@@ -79,7 +73,9 @@ class CommandCell(Cell):
     )
     timeout: float = Field(3600.0, gt=0, description="Seconds after which a run is stopped; plans expect a tenth of it")
     code: CodeFiles = Field(
-        default_factory=dict, description="Files of the script: an edited one makes its cells run again"
+        default_factory=dict,
+        description="Further files of the script, beside what it imports from its folder: an edited one makes its "
+        "cells run again",
     )
 
     @model_validator(mode="after")
@@ -150,6 +146,11 @@ def arguments(cell: CommandCell, log2_lr: float, output: str, device: str) -> li
     ]
 
 
+def files(cell: CommandCell) -> Files:
+    """The script, its local imports and `code`: an edited one makes the cell run again."""
+    return followed(arguments(cell, cell.log2_lr[0], "{output}", "{device}"), cell.code)
+
+
 def cost(cell: CommandCell) -> Cost:
     """Nobody knows what a script costs. A scheduler grants ten times the seconds: the time-out of every run."""
     return Cost(0.0, len(cell.log2_lr) * cell.timeout / 10, MEMORY_BYTES)
@@ -169,7 +170,7 @@ EXPERIMENTS.register("command")(
         cell=CommandCell,
         cost=cost,
         run=run,
-        code=("muster.script",),
+        files=files,
         example=Example(
             {
                 "command": "python examples/own_trainer/train.py --width {width} --lr {learning_rate} --seed {seed} "

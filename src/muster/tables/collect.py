@@ -29,7 +29,8 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
     tables = {kind: _check_cell(getattr(outcome, kind), kind, planned, str(folder), lacking) for kind in KINDS}
     for left in folder.glob(".*.parquet.*"):  # by a job that was killed while it wrote
         left.unlink(missing_ok=True)
-    write_text(folder / "cell.json", json.dumps(json.loads(planned.text), indent=2, sort_keys=True) + "\n")
+    resolved = {**json.loads(planned.text), "cell": planned.cell.model_dump(mode="json", exclude_none=True)}
+    write_text(folder / "cell.json", json.dumps(resolved, indent=2, sort_keys=True) + "\n")
     write_text(folder / "provenance.json", json.dumps(provenance, indent=2, sort_keys=True) + "\n")
     for kind in reversed(KINDS):
         write_table(tables[kind], folder / f"{kind}.parquet", kind)
@@ -101,6 +102,18 @@ def collect_sources(plan: StudyPlan, results: Path) -> dict[str, Any] | None:
             raise DamagedError(str(folder / "provenance.json"), "damaged (no source)", folder)
         sources[notes["source"]] = notes
     return sources
+
+
+def collect_records(plan: StudyPlan, results: Path) -> list[dict[str, Any]]:
+    """The provenance of a study's cells, of those that have a sound one."""
+    records = []
+    for planned in plan.cells:
+        try:
+            path = results / "runs" / planned.key / "provenance.json"
+            records.append(dict(json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            continue
+    return records
 
 
 def collect_missing(plan: StudyPlan, results: Path) -> list[Missing]:

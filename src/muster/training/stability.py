@@ -36,7 +36,6 @@ EXPERIMENTS.register("stability")(
         cell=StabilityCell,
         cost=cost,
         run=run,
-        code=("muster.training.bisection",),
         dataset=dataset,
         brings=lambda cell: BROUGHT,
         example=Example(

@@ -78,7 +78,6 @@ EXPERIMENTS.register("train")(
         cell=TrainCell,
         cost=cost,
         run=run,
-        code=("muster.training.engine",),
         dataset=dataset,
         example=Example(
             {

@@ -16,7 +16,7 @@ from muster.cli.job import check_planned
 from muster.errors import MusterError
 from muster.files import write_text
 from muster.jobs import progress
-from muster.jobs.fingerprint import cell_fingerprint
+from muster.jobs.fingerprint import cell_fingerprint, stage_fingerprint
 from muster.plan import Plan, PlannedCell, load_plan
 from muster.tables.io import write_table
 from tests.workflow.studies import SAMPLED, TINY, write_config
@@ -190,3 +190,41 @@ def test_a_planned_stamp_follows_every_word_of_the_study(plan: Plan, tmp_path: P
     with pytest.raises(MusterError, match="edited since"):
         check_planned(Namespace(planned=before), "study", load_plan().studies["tiny-train"].stamp)
     check_planned(Namespace(planned=None), "study", before)
+
+
+def test_tables_of_several_versions_say_so(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    train = [cell for cell in plan.cells.values() if cell.experiment == "train"]
+    for cell, torch, device in zip(train, ("2.4.0", "2.5.1"), ("cpu", "cuda"), strict=True):
+        folder = finish(cell)
+        record = json.loads((folder / "provenance.json").read_text())
+        record |= {"versions": {"torch": torch, "numpy": "2.1.0", "scipy": torch}, "device": device}
+        write_text(folder / "provenance.json", json.dumps(record))
+    for cell in plan.cells.values():
+        if cell.experiment != "train":  # one loaded torch and the others did not: nothing was mixed
+            finish(cell)
+    write_text(Path("results/tables/tiny-train/runs.parquet"), "")
+    record = {"config": {"cells": plan.studies["tiny-train"].digest}, "code": stage_fingerprint("collect")}
+    for mixed in ([], ["torch 2.4.0 (1 cells), 2.5.1 (1 cells)"]):
+        write_text(Path("results/provenance/tables/tiny-train.json"), json.dumps(record | {"mixed": mixed}))
+        assert main(["status"]) == 0
+        said = capsys.readouterr().out
+        assert re.search(rf"tiny-train .* {'mixed' if mixed else 'made'} ", said)
+        assert re.search(r"mixed: the cells of these studies .*\n +tiny-train +torch 2.4.0 \(1 cells\), 2.5.1 ", said)
+        assert re.search(r"tiny-train +device cpu \(1 cells\), cuda \(1 cells\)", said)
+        assert not re.search(r"tiny-sample +torch|scipy|numpy", said)
+
+
+def test_collect_records_what_made_its_cells(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    for i, cell in enumerate(plan.studies["tiny-sample"].cells):
+        assert main(["sample", "--cell", cell.text]) == 0
+        path = Path("results/runs", cell.key, "provenance.json")
+        made = json.loads(path.read_text())
+        made["versions"] = {"numpy": "1.0" if i == 0 else "2.0", "muster": "0.1"} | ({"torch": "2.5"} if i else {})
+        path.write_text(json.dumps(made))
+    capsys.readouterr()
+    assert main(["collect", "tiny-sample"]) == 0
+    assert "the cells are not of one make: numpy 1.0 (1 cells), 2.0 (5 cells)" in capsys.readouterr().out
+    record = json.loads(Path("results/provenance/tables/tiny-sample.json").read_text())
+    assert record["mixed"] == ["numpy 1.0 (1 cells), 2.0 (5 cells)"]
+    assert record["cells_made_by"]["torch"] == {"2.5": 5}
+    assert record["cells_made_by"]["device"] == {"cpu": 6}

@@ -1,122 +1,337 @@
-"""What enters the fingerprint of a cell's code, and what does not."""
+"""Which edits of the source make which of all planned cells stale: none, or exactly those that use what was edited.
 
+Each edit is made in a copy of the source and looked at by a fresh interpreter.
+"""
+
+import json
+import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from muster.experiments import EXPERIMENTS
 from muster.jobs import fingerprint as fingerprints
-from muster.jobs.fingerprint import cell_fingerprint, dataset_fingerprint, fingerprint, followed
+from muster.jobs.fingerprint import cell_fingerprint, dataset_fingerprint, stage_fingerprint
+from muster.plan import Plan, PlannedCell, load_plan, name_cell
 from muster.registry import Registry
 from muster.sampling.relu_chain import ReluChainCell
 from muster.training.cell import TrainCell
 
+ROOT = Path(__file__).parents[3]
+Edit = Callable[[Path], None]
 
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package of three modules in place of muster's source; caches are emptied before and after."""
-    folder = tmp_path / "muster"
-    (folder / "inner").mkdir(parents=True)
-    (folder / "__init__.py").write_text("")
-    (folder / "inner" / "__init__.py").write_text("from muster.inner.deep import x\n")
-    (folder / "inner" / "deep.py").write_text("x = 1\n")
-    (folder / "lazy.py").write_text("")
-    (folder / "work.py").write_text(
-        "from typing import TYPE_CHECKING\n"
-        "from muster.inner import x\n"
-        "if TYPE_CHECKING:\n    from muster.typed import T\n"
-        "def run():\n    import muster.lazy\n"
+# What a copy of the source says of cells: fingerprint and key; and of studies: the stamps of their stages.
+LOOK = """
+import json, sys
+from pathlib import Path
+from muster.config.load import load_study
+from muster.jobs.fingerprint import cell_fingerprint, stage_fingerprint
+from muster.plan import read_cell
+given = json.load(sys.stdin)
+cells = [read_cell(text) for text in given["cells"]]
+studies = [load_study(Path(path)) for path in given["studies"]]
+stamps = {study.study: [stage_fingerprint(stage, study) for stage in ("fit", "plot")] for study in studies}
+if studies:
+    stamps[""] = [stage_fingerprint(stage) for stage in ("collect", "judge")]
+found = [(cell_fingerprint(cell.experiment, cell.cell), cell.key) for cell in cells]
+json.dump({"cells": found, "stamps": stamps}, sys.stdout)
+"""
+STUDIES = ("relu-kurtosis", "mup-width-transfer", "chinchilla-replication")
+
+
+class Copies:
+    """All cells of all studies at laptop, and what copies of the source say of them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.plan: Plan = load_plan(ROOT / "config/config.yaml", scale="laptop")
+        alike: dict[Any, list[PlannedCell]] = {}
+        for cell in self.plan.cells.values():
+            data = cell.dataset
+            alike.setdefault((cell.experiment, data and data[0], fingerprints._chosen(cell.cell)), []).append(cell)
+        self.alike = list(alike.values())  # cells that choose the same names have the same code: one of each is asked
+        self.studies = [str(ROOT / f"config/studies/{name}.yaml") for name in STUDIES]
+        self.before = self.look(ROOT / "src", self.studies)
+
+    def look(self, source: Path, studies: list[str]) -> dict[str, Any]:
+        given = json.dumps({"cells": [cells[0].text for cells in self.alike], "studies": studies})
+        environment = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", LOOK], input=given, capture_output=True, text=True, env=environment, cwd=ROOT
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def after(self, *edits: Edit, stages: bool = False) -> "Difference":
+        source = self.folder / "src"
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for edit in edits:
+            edit(source / "muster")
+        return Difference(self, self.look(source, self.studies if stages else []))
+
+
+class Difference:
+    """Cells and stamps that an edit changed."""
+
+    def __init__(self, copies: Copies, after: dict[str, Any]):
+        pairs = list(zip(copies.alike, copies.before["cells"], after["cells"], strict=True))
+        self.stale = {cell.key for cells, old, new in pairs if old[0] != new[0] for cell in cells}
+        self.renamed = {cell.key for cells, old, new in pairs if old[1] != new[1] for cell in cells}
+        self.stamps = {name for name, new in after["stamps"].items() if new != copies.before["stamps"][name]}
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    return Copies(tmp_path_factory.mktemp("copies"))
+
+
+def replace(file: str, old: str, new: str) -> Edit:
+    def edit(package: Path) -> None:
+        text = (package / file).read_text()
+        assert old in text, f"{old!r} not in {file}"
+        (package / file).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def append(file: str, text: str) -> Edit:
+    return lambda package: (package / file).write_text((package / file).read_text() + text)  # type: ignore[func-returns-value]
+
+
+def rename(module: str, other: str) -> Edit:
+    """Rename a module and every import of it."""
+
+    def edit(package: Path) -> None:
+        old, new = (f"muster.{name}" for name in (module, other))
+        file = package / f"{module.replace('.', '/')}.py"
+        file.rename(package / f"{other.replace('.', '/')}.py")
+        parent, name = old.rpartition(".")[::2]
+        last = new.rpartition(".")[2]
+        for path in package.rglob("*.py"):
+            text = path.read_text().replace(f"{old} import", f"{new} import").replace(f"{old}:", f"{new}:")
+            lines = [
+                line.replace(f" {name}", f" {last} as {name}")
+                if line.strip().startswith(f"from {parent} import")
+                else line
+                for line in text.splitlines(keepends=True)
+            ]
+            path.write_text("".join(lines))
+
+    return edit
+
+
+FREE = {
+    "a comment": [
+        replace("training/engine.py", "CHECK_EVERY = 16", "# a comment\nCHECK_EVERY = 16"),
+        append("parameterizations/tables.py", "\n# another\n"),
+        append("plots/style.py", "\n# another\n"),
+    ],
+    "a docstring": [
+        replace("training/engine.py", '"""Initial weights', '"""First weights'),
+        replace("optimizers/adam.py", '"""Adam (Kingma', '"""The method Adam (Kingma'),
+        replace("parameterizations/rules.py", '"""One rate for all', '"""The same rate for all'),
+        replace("parameterizations/tables.py", '"Maximal update (µP), variance', '"µP, variance'),
+        replace("sampling/relu_chain.py", '"""Sample the chain.', '"""The chain.'),
+    ],
+    "a renamed module": [
+        rename("training.checkpoint", "training.saved"),
+        rename("models.activations", "models.nonlinearities"),
+        rename("parameterizations.tables", "parameterizations.rows"),
+        rename("sampling.tables", "sampling.moments"),
+        rename("optimizers.base", "optimizers.common"),
+    ],
+    "a new optimizer": [
+        replace("optimizers/__init__.py", '"sgd": "', '"lion": "muster.optimizers.lion:Lion",\n        "sgd": "'),
+        lambda package: (package / "optimizers/lion.py").write_text("class Lion: ...\n"),
+        replace(
+            "parameterizations/tables.py",
+            '"sgd": Update(',
+            '"lion": Update("Lion", gradient=0, weight=0),\n    "sgd": Update(',
+        ),
+    ],
+    "a new row": [
+        append(
+            "parameterizations/tables.py",
+            '\nPARAMETERIZATIONS.register("own")(Parameterization("Own", PARAMETERIZATIONS["mup"].rows, 0.7))\n',
+        )
+    ],
+    "new rules": [
+        append(
+            "parameterizations/rules.py",
+            '\n@RULES.register("own")\ndef own(table, update, role):\n    return 1.0\n'
+            '\n@EPSILON_RULES.register("own")\ndef own_epsilon(table, role, branch, alpha):\n    return Power(1.0)\n'
+            '\n@DECAY_RULES.register("own")\ndef own_decay(rate):\n    return Power(1.0)\n',
+        )
+    ],
+    "a new schedule": [
+        append("training/schedules.py", '\n@SCHEDULES.register("own")\ndef own(progress, fraction):\n    return 1.0\n')
+    ],
+    "a new loss": [append("training/losses.py", '\n@LOSSES.register("own")\ndef own(f, y):\n    return f, f\n')],
+    "a new activation": [
+        append(
+            "models/activations.py",
+            '\nACTIVATIONS.register("own")(Activation("Own", 1.0, lambda z: z, _aten("relu")))\n',
+        )
+    ],
+    "a new probe": [
+        replace(
+            "training/__init__.py", '"batch_hessian": "', '"own": "muster.training.probes:own", "batch_hessian": "'
+        ),
+        append("training/probes.py", "\ndef own(s):\n    yield 'own', 0, rms(s.x_ExBxI)\n"),
+        append("training/costs.py", '\nPROBE_COSTS["own"] = _batch_hessian\n'),
+    ],
+    "a new setting": [
+        replace("training/experiment.py", "from typing import Any,", "from typing import Annotated, Any,"),
+        replace("training/experiment.py", "EXPERIMENTS, Cell,", "EXPERIMENTS, Absent, Cell,"),
+        replace(
+            "training/experiment.py",
+            "    family: str = Field(",
+            "    own: Annotated[float, Absent(0.5)] = Field(0.5)\n    family: str = Field(",
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("what", FREE)
+def test_what_a_cell_does_not_use_makes_none_stale(copies: Copies, what: str) -> None:
+    stages = what in ("a comment", "a docstring", "a renamed module")
+    found = copies.after(*FREE[what], stages=stages)
+    assert sum(map(len, copies.alike)) == len(copies.plan.cells) > 1500
+    assert found.stale == set()
+    assert found.renamed == set()
+    assert found.stamps == set()
+
+
+Use = Callable[[PlannedCell], bool]
+
+
+def uses(field: str, *values: str) -> Use:
+    """Trained cells with one of these values in a field."""
+    return lambda planned: planned.stage == "train" and getattr(planned.cell, field) in values
+
+
+def any_of(*found: Use) -> Use:
+    return lambda planned: any(use(planned) for use in found)
+
+
+EXACT: dict[str, tuple[list[Edit], Use]] = {
+    "an exponent of mup": (
+        [replace("parameterizations/tables.py", "AB(-0.5, 0.5),\n", "AB(-0.6, 0.5),\n")],
+        uses("parameterization", "mup"),
+    ),
+    "an activation": (
+        [replace("models/activations.py", "lambda z: z.tanh_()", "lambda z: z.sinh_()")],
+        uses("activation", "tanh"),
+    ),
+    "the step of Adam, which AdamW inherits": (
+        [replace("optimizers/adam.py", "lr=lr * schedule", "lr=lr * schedule / 2")],
+        uses("optimizer", "adam", "adamw"),
+    ),
+    "the step of AdamW": (
+        [replace("optimizers/adam.py", "(1 + rate * schedule", "(1 - rate * schedule")],
+        uses("optimizer", "adamw"),
+    ),
+    "how an optimizer's step scales": (
+        [replace("parameterizations/tables.py", '("Gradient descent", gradient=1', '("Gradient descent", gradient=2')],
+        uses("optimizer", "sgd"),
+    ),
+    "a rule": (
+        [replace("parameterizations/rules.py", "alignment=0.5)", "alignment=0.6)")],
+        uses("rule", "no_alignment"),
+    ),
+    "a loss": (
+        [replace("training/losses.py", "0.5 * residual", "0.25 * residual")],
+        uses("loss", "squared_error"),
+    ),
+    "a schedule": (
+        [replace("training/schedules.py", "return 1.0 - progress", "return 1.0 - progress**2")],
+        uses("schedule", "linear"),
+    ),
+    "a helper two imports away": (
+        [replace("models/graphs.py", "length + 1: count", "length + 2: count")],
+        any_of(uses("family", "dag_mlp", "convnet"), lambda planned: planned.experiment in ("stability", "one_step")),
+    ),
+    "what nobody calls": (
+        [replace("training/clipping.py", "def clip_gradients", "def unused(): ...\n\n\ndef clip_gradients")],
+        lambda planned: False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", EXACT)
+def test_an_edit_makes_exactly_those_stale_that_use_it(copies: Copies, what: str) -> None:
+    edits, use = EXACT[what]
+    found = copies.after(*edits)
+    assert found.stale == {key for key, planned in copies.plan.cells.items() if use(planned)}
+    assert bool(found.stale) != (what == "what nobody calls")
+    assert found.renamed == set()
+
+
+def test_another_default_renames_the_cells_that_leave_it_open_and_makes_no_other_stale(copies: Copies) -> None:
+    """A cell's own text names every value: those that leave a setting open come with the new default."""
+    left_open, chosen = train_cell(), train_cell(beta1=0.8)
+    assert name_cell("train", left_open).key != name_cell("train", chosen).key
+    found = copies.after(replace("training/experiment.py", "beta1: float = Field(0.9", "beta1: float = Field(0.8"))
+    assert found.stale == found.renamed == set()
+
+
+def test_stages_follow_what_they_call_study_by_study(copies: Copies) -> None:
+    """Code of sampling that a closed form calls; an estimator that two of the studies do not name; a plot."""
+    form = copies.after(replace("fitting/closed_form.py", "(1 + 5 / table", "(1 + 6 / table"), stages=True)
+    assert (form.stale, form.stamps) == (set(), {"relu-kurtosis"})
+    optimum = copies.after(
+        replace("fitting/lr_transfer.py", "def ", "HALF = 0.5\n\n\ndef unused() -> None: ...\n\n\ndef "), stages=True
     )
-    (folder / "typed.py").write_text("")
-    monkeypatch.setattr(fingerprints, "_file", lambda name: _file(tmp_path, name))
-    empty_caches()
-    yield folder
-    empty_caches()
+    assert optimum.stamps == set()
+    style = copies.after(
+        replace("plots/style.py", "def word(", "WORDS = 1\n\n\ndef word(ignored=WORDS, *, "), stages=True
+    )
+    assert style.stamps >= {"relu-kurtosis", "mup-width-transfer"}
 
 
-def _file(folder: Path, module: str) -> Path | None:
-    path = folder.joinpath(*module.split("."))
-    return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
+def test_a_stage_covers_what_it_calls_in_other_packages() -> None:
+    from muster.jobs.definitions import Definition
 
+    def reached(stage: str) -> set[str]:
+        found, _ = fingerprints.reach(fingerprints._definitions(fingerprints.STAGES[stage]), lambda kind: None)
+        return {f"{each.module.removeprefix('muster.')}.{each.name}" for each in found}
 
-def empty_caches() -> None:
-    for cached in (fingerprint, fingerprints._imports, fingerprints._fingerprint_of):
-        cached.cache_clear()
-
-
-def test_imports_are_followed_through_packages_and_functions_but_not_those_for_type_checkers(package: Path) -> None:
-    assert followed({"muster.work"}) == {"muster.work", "muster.inner.deep", "muster.lazy"}
-
-
-def test_a_package_named_as_the_start_counts_whole(package: Path) -> None:
-    (package / "inner" / "unused.py").write_text("y = 1\n")
-    before = fingerprint(("muster.inner",))
-    (package / "inner" / "unused.py").write_text("y = 2\n")
-    fingerprint.cache_clear()
-    assert fingerprint(("muster.inner",)) != before
-
-
-def test_fingerprints_change_with_any_byte_and_any_name_of_source(package: Path) -> None:
-    def now() -> str:
-        fingerprint.cache_clear()
-        return fingerprint(("muster.inner",))
-
-    first = now()
-    assert now() == first
-    (package / "inner" / "deep.py").write_text("x = 2\n")
-    second = now()
-    (package / "inner" / "deep.py").rename(package / "inner" / "moved.py")
-    assert len({first, second, now()}) == 3
-    with pytest.raises(ValueError, match="no source of module"):
-        fingerprint(("no_such_module",))
+    assert Definition("muster.errors", "MusterError") in fingerprints._without_effect()
+    assert {"data.sparse_features.probabilities", "sampling.regression.power_tail"} <= reached("fit")
+    assert "fitting.first_passage.passages" in reached("plot")
 
 
 def train_cell(**settings: object) -> TrainCell:
     return TrainCell.model_validate({"width": 8, "seed": 0, "steps": 1, "log2_lr": [-5], **settings})
 
 
-def modules_of(monkeypatch: pytest.MonkeyPatch, experiment: str, cell: object) -> tuple[str, ...]:
-    """The modules whose source a cell's fingerprint covers."""
-    seen: list[tuple[str, ...]] = []
-    monkeypatch.setattr(fingerprints, "fingerprint", lambda modules: seen.append(modules) or "")
-    fingerprints._fingerprint_of.cache_clear()
-    cell_fingerprint(experiment, cell)  # type: ignore[arg-type]
-    fingerprints._fingerprint_of.cache_clear()
-    return seen[0]
-
-
-def test_a_cell_depends_on_the_engine_and_on_what_it_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = modules_of(monkeypatch, "train", train_cell(optimizer="adam", probes=["ntk"]))
-    shared = {"training.engine", "training.losses", "training.schedules", "optimizers.base", "models.base"}
-    tables = {"parameterizations.tables", "parameterizations.rules", "parameterizations.scaling"}
-    chosen = {"models.mlp", "models.activations", "optimizers.adam", "training.probes.kernel"}
-    assert {f"muster.{name}" for name in shared | tables | chosen} <= set(modules)
-    others = {"optimizers.sgd", "optimizers.adafactor", "training.train", "training.cell", "models", "optimizers"}
-    assert not {f"muster.{name}" for name in others} & set(modules)
-    assert not [name for name in modules if name.startswith(("muster.data", "muster.fitting", "muster.plots"))]
-
-
-def test_probes_that_a_cell_does_not_take_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = modules_of(monkeypatch, "train", train_cell())
-    assert [name for name in modules if ".probes" in name] == ["muster.training.probes.base"]
-
-
 def test_cells_that_choose_alike_share_a_fingerprint_and_others_do_not() -> None:
     adam = cell_fingerprint("train", train_cell(optimizer="adam"))
     assert cell_fingerprint("train", train_cell(optimizer="adam", width=16, seed=1)) == adam
-    assert cell_fingerprint("train", train_cell(optimizer="sgd")) != adam
+    for other in ({"optimizer": "sgd"}, {"probes": ["ntk"]}, {"loss": "squared_error"}, {"parameterization": "mup"}):
+        assert cell_fingerprint("train", train_cell(**other)) != adam
 
 
-def test_a_sampled_network_does_not_depend_on_the_activations_of_trained_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sampled_network_does_not_depend_on_the_activations_of_trained_ones() -> None:
     cell = ReluChainCell(width=8, seed=0)
-    assert modules_of(monkeypatch, "relu_chain", cell) == ("muster.sampling.relu_chain", "muster.sampling.tables")
+    roots = fingerprints._described(EXPERIMENTS["relu_chain"].run)[1]
+    found, entries = fingerprints.reach(roots, dict(fingerprints._chosen(cell)).get)
+    assert {each.module for each in found} == {
+        "muster.sampling.relu_chain",
+        "muster.sampling.tables",
+        "muster.experiments",
+    }
+    assert not entries
 
 
 def test_planning_finds_the_code_without_importing_torch() -> None:
     """In a fresh interpreter: the test's own has torch."""
-    import subprocess
-
     code = (
         "import sys; from muster.jobs.fingerprint import cell_fingerprint; "
         "from muster.training.cell import TrainCell; "
@@ -126,12 +341,23 @@ def test_planning_finds_the_code_without_importing_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_every_experiment_and_data_set_has_a_fingerprint_of_its_own() -> None:
-    codes = {
-        tuple(sorted(followed(set(e.code or (e.run.__module__,))))) for e in map(EXPERIMENTS.__getitem__, EXPERIMENTS)
-    }
-    assert len(codes) >= 10
-    assert dataset_fingerprint("mnist1d") != dataset_fingerprint("digits")
+def test_every_data_set_has_a_fingerprint_of_its_own() -> None:
+    from muster.data import DATASETS
+
+    assert len({dataset_fingerprint(name) for name in DATASETS}) == len(list(DATASETS))
+
+
+def test_values_are_described_without_addresses_and_unknown_state_is_refused() -> None:
+    text, found = fingerprints._described({"b": (1.5, None), "a": len})
+    assert text == fingerprints._described({"a": len, "b": (1.5, None)})[0]
+    assert found == []
+    assert fingerprints._described(0.1)[0] != fingerprints._described(0.2)[0]
+    with pytest.raises(TypeError, match="has no value"):
+        fingerprints._described(object())
+
+
+def test_a_stage_without_a_study_counts_all_entries() -> None:
+    assert stage_fingerprint("judge") != stage_fingerprint("collect")
 
 
 def test_a_registry_knows_the_module_of_entries_that_do_not() -> None:

@@ -1,19 +1,25 @@
 """Finished cells by content: what goes in comes out, or is named as damaged; several users do not harm each other."""
 
+import dataclasses
 import json
 import os
+import shutil
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from muster.cli import main
 from muster.columns import CELL_FILES
 from muster.config.models import Config
+from muster.experiments import EXPERIMENTS, Context, Outcome
 from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder
 from muster.plan import name_cell
 from muster.sampling.matrix_product import MatrixProductCell
+from muster.script.command import CommandCell
 from tests.workflow.studies import SAMPLED, write_config
 
 CELL = name_cell("matrix_product", MatrixProductCell(width=4, seed=0))
@@ -225,11 +231,90 @@ def sample(project: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str,
 def test_a_spurious_rerun_takes_the_cell_from_the_store(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, said = sample(project, capsys)
     assert "taken from the store" not in said
-    (project / "results" / "runs" / CELL.key / "runs.parquet").unlink()
     again, said = sample(project, capsys)
     assert "taken from the store" in said
     assert again == first
     assert json.loads(first["provenance.json"])["versions"]["numpy"]
+
+
+@pytest.mark.parametrize("gone", ["runs.parquet", ""])
+def test_a_deleted_result_is_made_anew_and_one_that_was_never_here_is_taken(
+    project: Path, capsys: pytest.CaptureFixture[str], gone: str
+) -> None:
+    sample(project, capsys)
+    deleted = project / "results" / "runs" / CELL.key / gone
+    shutil.rmtree(deleted) if deleted.is_dir() else deleted.unlink()
+    _, said = sample(project, capsys)
+    assert "taken from the store" not in said
+    assert main(["sample", "--cell", CELL.text, "--results", "others", "--config", "config/config.yaml"]) == 0
+    assert "taken from the store" not in capsys.readouterr().out  # its store is another, too
+    os.environ["MUSTER_STORE"] = "results/store"
+    try:
+        assert main(["sample", "--cell", CELL.text, "--results", "third"]) == 0
+    finally:
+        del os.environ["MUSTER_STORE"]
+    assert "taken from the store" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("reuse", "taken", "kept"), [("all", True, False), ("checkpoint", False, True), ("nothing", False, False)]
+)
+def test_what_a_job_may_take_over(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    reuse: str,
+    taken: bool,
+    kept: bool,
+) -> None:
+    sample(project, capsys)
+    checkpoint = project / "results" / "checkpoints" / CELL.key / "part"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text("")
+    seen: list[bool] = []
+    made = EXPERIMENTS["matrix_product"]
+
+    def watched(cell: MatrixProductCell, context: Context) -> Outcome:
+        seen.append(checkpoint.exists())
+        return made.run(cell, context)
+
+    monkeypatch.setitem(EXPERIMENTS._entries, "matrix_product", dataclasses.replace(made, run=watched))
+    monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell: code)
+    code = json.loads((project / "results" / "runs" / CELL.key / "provenance.json").read_text())["code"]
+    assert main(["sample", "--cell", CELL.text, "--reuse", reuse]) == 0
+    said = capsys.readouterr().out
+    assert ("taken from the store" in said) == taken
+    assert seen == ([] if taken else [kept])
+    assert "--reuse" not in said.splitlines()[0]  # who repeats it by hand decides anew
+
+
+def test_a_command_that_cannot_be_followed_is_not_kept_and_one_that_can_stays_in_its_folder(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import sys\nopen(sys.argv[1], 'w').write('{\"final_train_loss\": %s}')\n"
+    (project / "train.py").write_text(script % 1)
+    monkeypatch.setenv("MUSTER_STORE", str(project / "shared"))
+
+    def losses(command: str) -> tuple[float, bool]:
+        text = name_cell(
+            "command", CommandCell(width=4, seed=0, log2_lr=[-1], command=f"{command} {{output}} {{log2_lr}} {{width}}")
+        ).text
+        assert main(["command", "--cell", text]) == 0, capsys.readouterr().err
+        (folder,) = Path("results/runs/command").iterdir()
+        loss = pd.read_parquet(folder / "runs.parquet")["final_train_loss"].item()
+        shutil.rmtree("results")
+        return loss, "taken from the store" in capsys.readouterr().out
+
+    python = f"{sys.executable} train.py"
+    assert [losses(python), losses(python)] == [(1, False), (1, True)]
+    (project / "train.py").write_text(script % 2)
+    assert losses(python) == (2, False)
+    shell = f"sh -c '{sys.executable} train.py $0'"
+    assert [losses(shell), losses(shell)] == [(2, False), (2, False)]
+    shutil.copytree("config", "other/config")
+    shutil.copy("train.py", "other")
+    monkeypatch.chdir("other")
+    assert [losses(python), losses(python)] == [(2, False), (2, True)]
 
 
 def test_a_store_switched_off_keeps_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,19 @@
 """Grids become cells: products, overrides, members, seeds, shared cells, names that keep."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field
 
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
+from muster.experiments import EXPERIMENTS, Absent, Cell, absent_fields, with_absent
 from muster.plan import dataset_of, load_plan, name_cell, plan_study, read_cell
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
@@ -94,6 +97,66 @@ def test_the_name_is_pinned() -> None:
     from muster.plan import digest
 
     assert digest({"b": [1.5, -2.0], "a": "x"}) == digest({"a": "x", "b": [1.5, -2.0]}) == "6e4597a41a"
+
+
+class Earlier(Cell):
+    """An experiment's settings."""
+
+    rate: float = 0.5
+
+
+class Later(Earlier):
+    """The same with two more settings that change nothing at these values."""
+
+    factor: Annotated[float, Absent(1.0)] = 1.0
+    words: Annotated[list[str], Absent([])] = Field(default_factory=list)
+
+
+class OtherDefault(Later):
+    """The same with another default."""
+
+    factor: Annotated[float, Absent(1.0)] = 2.0
+
+
+def key(kind: type[Cell], **settings_: Any) -> str:
+    return name_cell("matrix_product", kind(width=4, seed=0, **settings_)).key
+
+
+def test_a_new_setting_renames_no_cell_and_another_default_those_that_leave_it_open() -> None:
+    assert key(Later) == key(Later, factor=1.0, words=[]) == key(Earlier)
+    assert key(Later, factor=2.0) != key(Earlier)
+    assert key(Later, rate=0.25) == key(Earlier, rate=0.25) != key(Earlier)
+    assert key(OtherDefault, factor=1.0) == key(Earlier)
+    assert key(OtherDefault) == key(Later, factor=2.0)
+
+
+def test_an_absent_setting_comes_back_at_its_absent_value_whatever_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = dataclasses.replace(EXPERIMENTS["matrix_product"], cell=OtherDefault)
+    monkeypatch.setitem(EXPERIMENTS._entries, "matrix_product", experiment)
+    for factor in (1.0, 2.0, 3.0):
+        planned = name_cell("matrix_product", OtherDefault(width=4, seed=0, factor=factor))
+        assert read_cell(planned.text) == planned
+        assert ("factor" in planned.text) == (factor != 1.0)
+
+
+def test_settings_of_a_part_may_be_absent_too() -> None:
+    class Part(BaseModel):
+        size: int = 3
+        slope: Annotated[float, Absent(0.0)] = 0.0
+
+    class Whole(Cell):
+        part: Part = Part()
+
+    assert absent_fields(Whole(width=4, seed=0)) == {"part": {"slope": True}}
+    assert absent_fields(Whole(width=4, seed=0, part=Part(slope=1.0))) == {}
+    assert with_absent(Whole, {"part": {"size": 2}}) == {"part": {"size": 2, "slope": 0.0}}
+
+
+def test_a_new_setting_changes_no_random_number() -> None:
+    from muster.sampling.random_network import generator
+
+    first, second = (generator(kind(width=4, seed=0)).standard_normal() for kind in (Earlier, Later))
+    assert first == second != generator(Later(width=4, seed=0, factor=2.0)).standard_normal()
 
 
 def test_studies_share_equal_cells(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ with open("calls.txt", "a") as calls:
 print("training")
 if act == "crash" and rate > 0.1:
     sys.exit("out of memory")
-if act == "hang" and rate > 0.1:
+if act == "hang" and rate > 0.1 and not os.path.exists("awake"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     pathlib.Path("pids.txt").write_text(f"{os.getpid()} {child.pid}")
     time.sleep(60)
@@ -212,7 +212,7 @@ def test_sigterm_ends_the_script_with_us_and_the_next_attempt_resumes(project: P
     job.send_signal(signal.SIGTERM)
     assert job.wait(10) == 128 + signal.SIGTERM
     assert not any(_alive(int(pid)) for pid in Path("pids.txt").read_text().split())
-    (project / "train.py").write_text(TRAINER.replace('act == "hang"', "False"))
+    (project / "awake").touch()
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert calls() == ["-5", "-3", "-3"]
