@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 
 from muster import data
-from muster.availability import planned_state
 from muster.claims.ledger import judge
 from muster.cli import main
 from muster.config.load import load_study
 from muster.config.models import FitConfig, StudyConfig
 from muster.errors import DamagedError, MusterError, Unavailable
 from muster.experiments import Outcome
+from muster.jobs.availability import planned_state
 from muster.plan import dataset_of, load_plan
 from muster.tables.collect import collect, write_cell
 from muster.tables.missing import Missing, describe_missing, explain_missing, read_missing
@@ -104,6 +104,7 @@ def through_the_stages(*studies: str, lacking: tuple[str, ...] = ()) -> pd.DataF
 def test_every_data_set_that_comes_from_elsewhere_says_how_to_get_it() -> None:
     assert {name for name in data.DATASETS if data.DATASETS[name].origin} == set(LACKING)
     assert set(data.DATASETS) == MADE_HERE | set(LACKING)
+    assert {data.state(name, {}, ()) for name in MADE_HERE} == {"made here"}  # a word: Snakemake cannot quote none
 
 
 @pytest.mark.parametrize("name", LACKING)

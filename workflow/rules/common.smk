@@ -21,7 +21,7 @@ from snakemake.resources import Resource, Resources
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster.jobs import warm
-from muster.availability import planned_state
+from muster.jobs.availability import planned_state
 from muster.config.load import read_yaml
 from muster.errors import MusterError
 from muster.published.source import source_folder, state

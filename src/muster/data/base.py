@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from muster.download import DEADLINE, TIMEOUT
+from muster.download import TIMEOUT
 from muster.errors import MusterError
 from muster.registry import Registry
 
@@ -72,7 +72,7 @@ class Places(NamedTuple):
     folders: tuple[Path, ...] = ()
     kept: Path | None = None
     timeout: float = TIMEOUT
-    deadline: float = DEADLINE
+    deadline: float = 600.0  # 26 MB at 0.35 Mbit/s
 
     @property
     def all(self) -> tuple[Path, ...]:
