@@ -104,6 +104,7 @@ def through_the_stages(*studies: str, lacking: tuple[str, ...] = ()) -> pd.DataF
 def test_every_data_set_that_comes_from_elsewhere_says_how_to_get_it() -> None:
     assert {name for name in data.DATASETS if data.DATASETS[name].origin} == set(LACKING)
     assert set(data.DATASETS) == MADE_HERE | set(LACKING)
+    assert {data.state(name, {}, ()) for name in MADE_HERE} == {"made here"}  # a word: Snakemake cannot quote none
 
 
 @pytest.mark.parametrize("name", LACKING)

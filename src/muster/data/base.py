@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from muster.download import DEADLINE, TIMEOUT
+from muster.download import TIMEOUT
 from muster.errors import MusterError
 from muster.registry import Registry
 from muster.settings import Settings
@@ -74,7 +74,7 @@ class Places(NamedTuple):
     folders: tuple[Path, ...] = ()
     kept: Path | None = None
     timeout: float = TIMEOUT
-    deadline: float = DEADLINE
+    deadline: float = 600.0  # 26 MB at 0.35 Mbit/s
 
     @property
     def all(self) -> tuple[Path, ...]:

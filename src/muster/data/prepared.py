@@ -104,9 +104,9 @@ def _standardise(name: str, train: np.ndarray, heldout: np.ndarray) -> tuple[np.
 
 
 def state(name: str, options: dict[str, Any] | None, folders: tuple[Path, ...]) -> str:
-    """What lies on this machine of a data set's origin; empty for one that needs none. Asks no network."""
+    """What lies on this machine of a data set's origin, a word; `made here` for one without. Asks no network."""
     origin = DATASETS[name].origin
-    return origin.state(validate(name, options), folders) if origin else ""
+    return origin.state(validate(name, options), folders) if origin else "made here"
 
 
 def prepare(
