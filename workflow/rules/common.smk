@@ -2,7 +2,7 @@
 
 Needs config/config.yaml and the studies beside it: those of the working directory, else those of this repository. Makes
 nothing. A mistake in them ends the run here, with one line and before any job. Paths, requests and patterns are reckoned
-in `muster.plan_rules`; here they meet Snakemake.
+in `muster.jobs.plan_rules`; here they meet Snakemake.
 """
 
 import gc
@@ -19,7 +19,7 @@ from muster.config.load import read_yaml
 from muster.published.source import state
 from muster.jobs.fingerprint import dataset_fingerprint, stage_fingerprint
 from muster.plan import Plan, PlannedCell, canonical, dataset_of, digest, ledger_settings, plan_from, specified
-from muster.plan_rules import find_cell, find_figure, one_of, rule_function, source_folders
+from muster.jobs.plan_rules import find_cell, find_figure, one_of, rule_function, source_folders
 from muster.jobs.store import store_folder
 
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
@@ -153,7 +153,7 @@ def request_of(key: str) -> plan_rules.Request:
     """What a cell's job asks for: Slurm's plugin asks for all tasks of an array what it asks for the first."""
     cell = find_cell(PLAN, key)
     if getattr(workflow.executor_settings, "array_jobs", None) and cell.stage == "train":
-        return request_of_tier(plan_rules.tier(cell.cell.width))
+        return request_of_tier(plan_rules.tier(cell))
     return plan_rules.request(cell, bool(GPU))
 
 
