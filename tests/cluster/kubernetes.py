@@ -2,6 +2,7 @@
 folder of no interest, as in a pod, and what was asked for is kept.
 """
 
+import base64
 import json
 import subprocess
 import threading
@@ -28,6 +29,16 @@ class Pods:
         self.environment, self.before = environment, before
         self.asked: list[dict[str, Any]] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.secrets: dict[str, str] = {}
+
+    def keep(self, secret: dict[str, Any]) -> None:
+        """Values that containers ask for by key."""
+        self.secrets |= {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
+
+    def variables(self, container: dict[str, Any]) -> dict[str, str]:
+        """The environment variables that a container takes from secrets."""
+        asked = [entry for entry in container.get("env", []) if "valueFrom" in entry]
+        return {entry["name"]: self.secrets[entry["valueFrom"]["secretKeyRef"]["key"]] for entry in asked}
 
     def start(self, job: dict[str, Any], folder: Path) -> None:
         """Run the command of the job's only container."""
@@ -37,7 +48,11 @@ class Pods:
         self.before(container["args"][1])
         with (folder / f"{job['metadata']['name']}.log").open("wb") as log:
             self.processes[job["metadata"]["name"]] = subprocess.Popen(
-                [*container["command"], *container["args"]], cwd=folder, env=self.environment, stdout=log, stderr=log
+                [*container["command"], *container["args"]],
+                cwd=folder,
+                env=self.environment | self.variables(container),
+                stdout=log,
+                stderr=log,
             )
 
     def status(self, name: str) -> dict[str, Any]:
@@ -66,6 +81,8 @@ def api(folder: Path, environment: dict[str, str], before: Callable[[str], objec
 
         def do_POST(self) -> None:
             content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path.endswith("/secrets"):
+                pods.keep(content)
             if self.path.endswith("/jobs"):
                 pods.start(content, folder)
             self.answer(content)

@@ -161,7 +161,7 @@ def test_a_job_refuses_a_study_that_was_edited_after_its_submission(slurm, tmp_p
 @pytest.mark.parametrize("slurm", [True], indirect=True, ids=["with accounting"])
 def test_a_job_that_exceeds_its_memory_gets_twice_as_much(slurm, tmp_path):
     workflow = small_workflow(tmp_path, 3000, LONG)
-    workflow.edit("src/muster/plan_rules.py", "Request(1000 + int(cost", "Request(50 + int(cost")
+    workflow.edit("src/muster/jobs/plan_rules.py", "Request(1000 + int(cost", "Request(50 + int(cost")
     run = start(workflow, slurm, "--slurm-status-command", "sacct", "tables")
     said = finish(run)
     assert run.returncode == 0, said

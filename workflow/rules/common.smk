@@ -197,7 +197,7 @@ def request_of(key: str) -> plan_rules.Request:
     """What a cell's job asks for: Slurm's plugin asks for all tasks of an array what it asks for the first."""
     cell = find_cell(PLAN, key)
     if getattr(workflow.executor_settings, "array_jobs", None) and cell.stage == "train":
-        return request_of_tier(plan_rules.tier(cell.cell.width))
+        return request_of_tier(plan_rules.tier(cell))
     return plan_rules.request(cell, bool(GPU))
 
 

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from shlex import quote
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from muster.config.models import FigureConfig, shared_folder
 from muster.errors import MusterError
+from muster.experiments import Cell
 from muster.jobs.fingerprint import cell_fingerprint
 from muster.jobs.provenance import made_before
 from muster.plan import LEDGER_PLOTS, SPECIFICATION_PLOTS, Plan, PlannedCell
@@ -122,8 +123,14 @@ def shows_specification(figure: FigureConfig) -> bool:
     return figure.plot in SPECIFICATION_PLOTS
 
 
-def tier(width: int) -> str:
-    """Name of the rule that trains cells of this width; from 512 on one rule for each power of two."""
+def width_of(cell: PlannedCell) -> int:
+    """The width of a cell of the stage train: every one has a width."""
+    return cast(Cell, cell.cell).width
+
+
+def tier(cell: PlannedCell) -> str:
+    """Name of the rule that trains a cell; from width 512 on one rule for each power of two."""
+    width = width_of(cell)
     return "train" if width < NARROW else f"train_w{1 << width.bit_length() - 1}"
 
 
@@ -132,13 +139,13 @@ def train_tiers(plan: Plan) -> dict[str, list[PlannedCell]]:
     found: dict[str, list[PlannedCell]] = {}
     for cell in plan.cells.values():
         if cell.stage == "train":
-            found.setdefault(tier(cell.cell.width), []).append(cell)
+            found.setdefault(tier(cell), []).append(cell)
     return found
 
 
 def width_pattern(cells: Iterable[PlannedCell]) -> str:
     """A wildcard constraint that these cells' folders satisfy, and none of another width."""
-    return f"w({one_of(sorted({str(cell.cell.width) for cell in cells}))})-[^/]+"
+    return f"w({one_of(sorted({str(width_of(cell)) for cell in cells}))})-[^/]+"
 
 
 class Request(NamedTuple):

@@ -14,7 +14,7 @@ from muster.jobs import plan_rules
 from muster.plan import Plan, load_plan
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
-WIDE = TINY.replace("width: [8, 16]", "width: [8, 511, 512, 1023, 1024]")
+WIDE = TINY.replace("width: [8, 16]", "width: [8, 51, 511, 512, 1023, 1024]")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_no_name_matches_nothing() -> None:
 def test_wide_cells_have_rules_by_powers_of_two(plan_of: Callable[..., Plan]) -> None:
     tiers = plan_rules.train_tiers(plan_of(tiny_train=WIDE, tiny_sample=SAMPLED))
     widths = {name: sorted(cell.cell.width for cell in cells) for name, cells in tiers.items()}
-    assert widths == {"train": [8, 511], "train_w512": [512, 1023], "train_w1024": [1024]}
+    assert widths == {"train": [8, 51, 511], "train_w512": [512, 1023], "train_w1024": [1024]}
 
 
 def test_a_tiers_pattern_takes_its_own_cells_alone(plan_of: Callable[..., Plan]) -> None:
