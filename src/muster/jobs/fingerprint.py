@@ -1,6 +1,6 @@
 """Fingerprints of what decides a result, by value. Snakemake cannot see imported code: rules carry them as parameters.
 
-A fingerprint covers the definitions that can be reached from where the work begins (`muster.definitions`). A registry
+A fingerprint covers the definitions that can be reached from where the work begins (`muster.jobs.definitions`). A registry
 does not lead to all of its entries, only to those that the settings name: a function or class counts by its source, a
 row of data by its numbers. So a further optimizer, rule or parameterization changes no fingerprint but that of its own.
 """
@@ -16,7 +16,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from muster.config.models import StudyConfig
-from muster.definitions import (
+from muster.errors import DamagedError, MusterError
+from muster.experiments import EXPERIMENTS, Job
+from muster.files import write_atomically, write_bytes, write_text
+from muster.jobs.definitions import (
     LINE,
     PACKAGE,
     WHOLE,
@@ -29,9 +32,6 @@ from muster.definitions import (
     source_file,
     text_hash,
 )
-from muster.errors import DamagedError, MusterError
-from muster.experiments import EXPERIMENTS, Job
-from muster.files import write_atomically, write_bytes, write_text
 from muster.registry import Registry
 
 # Where each stage after the cells begins.

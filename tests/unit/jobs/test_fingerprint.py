@@ -296,7 +296,7 @@ def test_stages_follow_what_they_call_study_by_study(copies: Copies) -> None:
 
 
 def test_a_stage_covers_what_it_calls_in_other_packages() -> None:
-    from muster.definitions import Definition
+    from muster.jobs.definitions import Definition
 
     def reached(stage: str) -> set[str]:
         found, _ = fingerprints.reach(fingerprints._definitions(fingerprints.STAGES[stage]), lambda kind: None)

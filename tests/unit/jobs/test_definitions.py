@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from muster import definitions
-from muster.definitions import WHOLE, Definition, content, own_hash, resolve, source, source_file
+from muster.jobs import definitions
+from muster.jobs.definitions import WHOLE, Definition, content, own_hash, resolve, source, source_file
 
 WORK = '''\
 """A module."""
