@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from muster import data
 from muster.data import prepared as store
 from muster.data.base import Dataset, Dimensions, Options, Raw
 from muster.errors import MusterError, Unavailable
+from muster.experiments import Absent
 
 SMALL = {
     "mnist1d": {"train": 400, "heldout": 100},
@@ -391,3 +393,22 @@ def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MusterError, match="cannot be written"):
         data.write_dataset("mnist1d", SMALL["mnist1d"], tmp_path / "file" / "data")
+
+
+def test_a_new_option_that_changes_nothing_renames_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Earlier(Options):
+        train: int = 2
+        heldout: int = 2
+
+    class Later(Earlier):
+        slope: Annotated[float, Absent(0.0)] = 0.0
+
+    def key(options: type[Options], **given: float) -> str:
+        arrays = data.Arrays(*[np.zeros((2, 2))] * 4)
+        shape = Dimensions(2, 2, "classification")
+        entry = Dataset("toy", options, lambda chosen: shape, lambda chosen: Raw(arrays), "none", "test")
+        monkeypatch.setitem(data.DATASETS._entries, "toy", entry)
+        return data.dataset_key("toy", given)
+
+    assert key(Later) == key(Later, slope=0.0) == key(Earlier)
+    assert key(Later, slope=1.0) != key(Earlier)
