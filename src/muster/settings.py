@@ -74,8 +74,13 @@ def check_disjoint(settings: Iterable[type[BaseModel]], *others: type[BaseModel]
 
 def _either(infos: Mapping[str, FieldInfo]) -> Any:
     """What any of the owners takes, or None."""
-    parts = [Annotated[(i.annotation, *i.metadata)] if i.metadata else i.annotation for i in _types(infos).values()]  # type: ignore[misc]
+    parts: list[Any] = [_type(info) for info in _types(infos).values()]
     return functools.reduce(operator.or_, parts) | None
+
+
+def _type(info: FieldInfo) -> Any:
+    """The type of a field with the range of its values."""
+    return Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation  # type: ignore[misc]
 
 
 def _types(infos: Mapping[str, FieldInfo]) -> dict[str, FieldInfo]:
@@ -128,7 +133,7 @@ def _check_value(value: Any, setting: str, settings: type[BaseModel], owner: str
     info = settings.model_fields[setting]
     try:
         if value is not None:
-            TypeAdapter(Annotated[info.annotation, info]).validate_python(value)
+            TypeAdapter(_type(info)).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Input ")
         raise ValueError(f"{setting} {value!r} {message}, for {owner}") from None

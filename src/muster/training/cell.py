@@ -119,9 +119,16 @@ class Measurements(BaseModel):
     probe_examples: int = Field(16, ge=1, description="Examples of the fixed batch that probes see")
 
 
-SETTINGS = [fields_of(registry) for registry in OWNERS.values()]
-check_disjoint(SETTINGS, Cell, Network, Examples, Objective, Optimization, Duration, Measurements)
-FAMILY_SETTINGS, DATA_AXES, LOSS_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS, PROBE_SETTINGS = SETTINGS
+FAMILY_SETTINGS: Any = fields_of(SHAPES)
+DATA_AXES: Any = fields_of(DATASETS)
+LOSS_SETTINGS: Any = fields_of(LOSSES)
+OPTIMIZER_SETTINGS: Any = fields_of(OPTIMIZERS)
+SCHEDULE_SETTINGS: Any = fields_of(SCHEDULES)
+PROBE_SETTINGS: Any = fields_of(PROBES)
+check_disjoint(
+    (FAMILY_SETTINGS, DATA_AXES, LOSS_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS, PROBE_SETTINGS),
+    *(Cell, Network, Examples, Objective, Optimization, Duration, Measurements),
+)
 
 
 class TrainCell(
