@@ -92,7 +92,7 @@ def _meaning(infos: Mapping[str, FieldInfo]) -> str:
     """`owners: what they mean by it; the default if absent`, for each group of owners that agree."""
     groups: dict[str, list[str]] = {}
     for entry, info in infos.items():
-        absent = "" if info.default is None else f"; {info.default} if absent"
+        absent = "" if info.default is None or info.is_required() else f"; {info.default} if absent"
         groups.setdefault(f"{info.description}{absent}", []).append(entry)
     return ". ".join(f"{', '.join(entries)}: {meaning}" for meaning, entries in groups.items())
 
@@ -118,6 +118,10 @@ def check(cell: BaseModel, owners: Mapping[str, Registry[Any]]) -> None:
                 readers = " and ".join(_infos(registry)[setting])
                 raise ValueError(f"{setting} is read by {readers}, not by {field} {chosen!r}")
         for name in names:
+            for setting in _required(registry, name):
+                if getattr(cell, setting) is None:
+                    meaning = settings_of(registry[name]).model_fields[setting].description
+                    raise ValueError(f"{setting} is missing, which {field} {name!r} needs: {meaning}")
             for setting in _narrower(registry, name):
                 _check_value(getattr(cell, setting), setting, settings_of(registry[name]), f"{field} {name!r}")
 
@@ -156,6 +160,11 @@ def _infos(registry: Registry[Any]) -> dict[str, dict[str, FieldInfo]]:
 def _defaults(registry: Registry[Any], entry: str) -> dict[str, Any]:
     fields = settings_of(registry[entry]).model_fields.items()
     return {name: info.default for name, info in fields if info.default is not None and not info.is_required()}
+
+
+@cache
+def _required(registry: Registry[Any], entry: str) -> list[str]:
+    return [name for name, info in settings_of(registry[entry]).model_fields.items() if info.is_required()]
 
 
 @cache

@@ -17,7 +17,7 @@ from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import PARAMETERIZATIONS
 from muster.plan import name_cell, plan_study, read_cell
 from muster.registry import NAMED_FIELDS, Registry, find_registry
-from muster.settings import Settings, check_disjoint, fields_of, settings_of
+from muster.settings import Settings, check, check_disjoint, fields_of, settings_of
 from muster.training.cell import OWNERS, TrainCell
 from muster.training.stability_cell import StabilityCell
 from tests.workflow.studies import write_config
@@ -221,6 +221,22 @@ def test_a_setting_of_several_owners_is_one_field_that_says_whose_it_is() -> Non
     alike = fields_of(registry_of(a=First, b=Second))
     with pytest.raises(ValidationError, match="greater than 0"):
         alike(shared=0.0)
+
+
+class Needy(Settings):
+    must: int = Field(description="What it cannot do without")
+
+
+def test_a_setting_without_a_default_must_be_given() -> None:
+    owners = {"thing": registry_of(needy=Needy, other=First)}
+
+    class Chooser(fields_of(owners["thing"])):
+        thing: str
+
+    check(Chooser(thing="other"), owners)
+    check(Chooser(thing="needy", must=1), owners)
+    with pytest.raises(ValueError, match="must is missing, which thing 'needy' needs: What it cannot do without"):
+        check(Chooser(thing="needy"), owners)
 
 
 def test_one_name_for_two_things_is_refused() -> None:
