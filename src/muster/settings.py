@@ -38,7 +38,7 @@ def _keywords(function: Callable[..., Any]) -> type[BaseModel]:
     return create_model(function.__name__, __base__=Settings, **fields)  # type: ignore[call-overload]
 
 
-def given(entry: Any, cell: Any) -> dict[str, Any]:
+def chosen_values(entry: Any, cell: Any) -> dict[str, Any]:
     """The values that a cell has for the settings of an entry."""
     return {name: getattr(cell, name) for name in settings_of(entry).model_fields}
 
@@ -46,9 +46,9 @@ def given(entry: Any, cell: Any) -> dict[str, Any]:
 def fields_of(registry: Registry[Any]) -> Any:
     """A model of all settings of a registry's entries, each absent (None) where nothing is chosen that reads it.
 
-    A setting that several entries read takes whatever one of them takes; `check` then holds a cell against its own.
-    They stand in the order in which an entry lists its own, then by name: a new entry moves no column of another's
-    table. The return type is Any so that it can be a base class.
+    A setting that several entries read takes whatever one of them takes; `check_settings` then holds a cell against
+    what it chose. They stand in the order in which an entry lists its own, then by name: a new entry moves no column of
+    another's table. The return type is Any so that it can be a base class.
     """
     infos = _infos(registry)
     order: dict[str, int] = {}
@@ -108,7 +108,7 @@ def with_defaults(values: Mapping[str, Any], chosen: Mapping[str, Any], owners: 
     return found
 
 
-def check(cell: BaseModel, owners: Mapping[str, Registry[Any]]) -> None:
+def check_settings(cell: BaseModel, owners: Mapping[str, Registry[Any]]) -> None:
     """Raises ValueError for a setting that nothing chosen reads, or a value that its reader does not take."""
     for field, registry in owners.items():
         chosen = getattr(cell, field)

@@ -17,7 +17,7 @@ from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import PARAMETERIZATIONS
 from muster.plan import name_cell, plan_study, read_cell
 from muster.registry import NAMED_FIELDS, Registry, find_registry
-from muster.settings import Settings, check, check_disjoint, fields_of, settings_of
+from muster.settings import Settings, check_disjoint, check_settings, fields_of, settings_of
 from muster.training.cell import OWNERS, TrainCell
 from muster.training.stability_cell import StabilityCell
 from tests.workflow.studies import write_config
@@ -152,6 +152,7 @@ def cell(**changes) -> TrainCell:
         ({"optimizer": "lion", "epsilon": 1e-8}, "epsilon is read by adafactor and adam and adamw, not by"),
         ({"decay_fraction": 0.1}, "decay_fraction is read by wsd, not by schedule 'linear'"),
         ({"loss": "squared_error", "z_loss": 0.1}, "z_loss is read by cross_entropy, not by loss 'squared_error'"),
+        ({"optimizer": ["adam"], "parameterization": {}, "data_options": "small"}, "3 validation errors"),
         ({"decay": 1.0}, "decay is read by sparse_features, not by data 'mnist1d'"),
         ({"features": 1, "data": "sparse_features"}, "features 1 should be greater than or equal to 2, for data"),
         ({"optimizer": "lion", "beta1": 1.0}, "less than 1"),
@@ -166,6 +167,21 @@ def cell(**changes) -> TrainCell:
 def test_a_setting_that_nothing_chosen_reads_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         cell(**changes)
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "near"),
+    [
+        ("loss", "crossentropy", "cross_entropy"),
+        ("epsilon_rule", "scale", "scaled"),
+        ("decay_rule", "constan", "constant"),
+        ("optimizer", "lyon", "lion"),
+    ],
+)
+def test_validate_knows_the_names_of_all_owners(field: str, name: str, near: str, tmp_path: Path, capsys) -> None:
+    text = STUDY.replace("optimizer: toy, boost: [1.5, 3.0]", f"{field}: {name}")
+    assert main(["validate", "--config", str(write_config(tmp_path, "scale: smoke\n", toys=text))]) == 2
+    assert f"{name!r}. Did you mean {near!r}?" in capsys.readouterr().err
 
 
 def test_defaults_are_those_of_the_chosen_optimizer_and_others_are_absent() -> None:
@@ -233,10 +249,10 @@ def test_a_setting_without_a_default_must_be_given() -> None:
     class Chooser(fields_of(owners["thing"])):
         thing: str
 
-    check(Chooser(thing="other"), owners)
-    check(Chooser(thing="needy", must=1), owners)
+    check_settings(Chooser(thing="other"), owners)
+    check_settings(Chooser(thing="needy", must=1), owners)
     with pytest.raises(ValueError, match="must is missing, which thing 'needy' needs: What it cannot do without"):
-        check(Chooser(thing="needy"), owners)
+        check_settings(Chooser(thing="needy"), owners)
 
 
 def test_one_name_for_two_things_is_refused() -> None:
