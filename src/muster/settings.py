@@ -38,7 +38,7 @@ def _keywords(function: Callable[..., Any]) -> type[BaseModel]:
     return create_model(function.__name__, __base__=Settings, **fields)  # type: ignore[call-overload]
 
 
-def given(entry: Any, cell: Any) -> dict[str, Any]:
+def chosen_values(entry: Any, cell: Any) -> dict[str, Any]:
     """The values that a cell has for the settings of an entry."""
     return {name: getattr(cell, name) for name in settings_of(entry).model_fields}
 
@@ -46,9 +46,9 @@ def given(entry: Any, cell: Any) -> dict[str, Any]:
 def fields_of(registry: Registry[Any]) -> Any:
     """A model of all settings of a registry's entries, each absent (None) where nothing is chosen that reads it.
 
-    A setting that several entries read takes whatever one of them takes; `check` then holds a cell against its own.
-    They stand in the order in which an entry lists its own, then by name: a new entry moves no column of another's
-    table. The return type is Any so that it can be a base class.
+    A setting that several entries read takes whatever one of them takes; `check_settings` then holds a cell against
+    what it chose. They stand in the order in which an entry lists its own, then by name: a new entry moves no column of
+    another's table. The return type is Any so that it can be a base class.
     """
     infos = _infos(registry)
     order: dict[str, int] = {}
@@ -74,8 +74,13 @@ def check_disjoint(settings: Iterable[type[BaseModel]], *others: type[BaseModel]
 
 def _either(infos: Mapping[str, FieldInfo]) -> Any:
     """What any of the owners takes, or None."""
-    parts = [Annotated[(i.annotation, *i.metadata)] if i.metadata else i.annotation for i in _types(infos).values()]  # type: ignore[misc]
+    parts: list[Any] = [_type(info) for info in _types(infos).values()]
     return functools.reduce(operator.or_, parts) | None
+
+
+def _type(info: FieldInfo) -> Any:
+    """The type of a field with the range of its values."""
+    return Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation  # type: ignore[misc]
 
 
 def _types(infos: Mapping[str, FieldInfo]) -> dict[str, FieldInfo]:
@@ -87,7 +92,7 @@ def _meaning(infos: Mapping[str, FieldInfo]) -> str:
     """`owners: what they mean by it; the default if absent`, for each group of owners that agree."""
     groups: dict[str, list[str]] = {}
     for entry, info in infos.items():
-        absent = "" if info.default is None else f"; {info.default} if absent"
+        absent = "" if info.default is None or info.is_required() else f"; {info.default} if absent"
         groups.setdefault(f"{info.description}{absent}", []).append(entry)
     return ". ".join(f"{', '.join(entries)}: {meaning}" for meaning, entries in groups.items())
 
@@ -103,7 +108,7 @@ def with_defaults(values: Mapping[str, Any], chosen: Mapping[str, Any], owners: 
     return found
 
 
-def check(cell: BaseModel, owners: Mapping[str, Registry[Any]]) -> None:
+def check_settings(cell: BaseModel, owners: Mapping[str, Registry[Any]]) -> None:
     """Raises ValueError for a setting that nothing chosen reads, or a value that its reader does not take."""
     for field, registry in owners.items():
         chosen = getattr(cell, field)
@@ -113,6 +118,10 @@ def check(cell: BaseModel, owners: Mapping[str, Registry[Any]]) -> None:
                 readers = " and ".join(_infos(registry)[setting])
                 raise ValueError(f"{setting} is read by {readers}, not by {field} {chosen!r}")
         for name in names:
+            for setting in _required(registry, name):
+                if getattr(cell, setting) is None:
+                    meaning = settings_of(registry[name]).model_fields[setting].description
+                    raise ValueError(f"{setting} is missing, which {field} {name!r} needs: {meaning}")
             for setting in _narrower(registry, name):
                 _check_value(getattr(cell, setting), setting, settings_of(registry[name]), f"{field} {name!r}")
 
@@ -128,7 +137,7 @@ def _check_value(value: Any, setting: str, settings: type[BaseModel], owner: str
     info = settings.model_fields[setting]
     try:
         if value is not None:
-            TypeAdapter(Annotated[info.annotation, info]).validate_python(value)
+            TypeAdapter(_type(info)).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Input ")
         raise ValueError(f"{setting} {value!r} {message}, for {owner}") from None
@@ -151,6 +160,11 @@ def _infos(registry: Registry[Any]) -> dict[str, dict[str, FieldInfo]]:
 def _defaults(registry: Registry[Any], entry: str) -> dict[str, Any]:
     fields = settings_of(registry[entry]).model_fields.items()
     return {name: info.default for name, info in fields if info.default is not None and not info.is_required()}
+
+
+@cache
+def _required(registry: Registry[Any], entry: str) -> list[str]:
+    return [name for name, info in settings_of(registry[entry]).model_fields.items() if info.is_required()]
 
 
 @cache

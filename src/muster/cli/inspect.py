@@ -230,8 +230,8 @@ def _show_parameterization(args: Namespace) -> None:
     base = "no base shape" if table.unit else f"base {cell.base_width} × {cell.base_depth} (where it equals sp)"
     print(f"family {cell.family}, width {cell.width}, depth {cell.depth}, {base}")
     print(f"{cell.optimizer}, rule {cell.rule}, epsilon_rule {cell.epsilon_rule}, decay_rule {cell.decay_rule}")
-    update = optimizer.update
-    print(f"its steps ∝ lr·|gradient|^{update.gradient:g}·|w|^{update.weight:g}, its weight decay is {optimizer.decay}")
+    update, decay = optimizer.update, "decoupled" if optimizer.decoupled_decay else "coupled"
+    print(f"its steps ∝ lr·|gradient|^{update.gradient:g}·|w|^{update.weight:g}, its weight decay is {decay}")
     if any(tensor.branch for tensor in trained):
         print(f"residual branches × {branch_multiplier(cell):.4g}")
     print(f"\n{render_table(rows)}")

@@ -73,7 +73,7 @@ class Read(NamedTuple):
     matrix: Tensor
 
 
-class Network(Protocol):
+class Decoder(Protocol):
     """What of a transformer decides its forward pass, beside its weights."""
 
     layout: Layout
@@ -88,7 +88,7 @@ class Network(Protocol):
 class Workspace:
     """Buffers of one stack. The stream has one after every branch, its gradient a single one, updated in place."""
 
-    def __init__(self, model: Network, w: Weights, multiplier: Mapping[str, float], batch: int):
+    def __init__(self, model: Decoder, w: Weights, multiplier: Mapping[str, float], batch: int):
         self.model, self.multiplier = model, multiplier
         size, like = model.layout, w["token"]
         self.unit = HAND_WRITTEN[size.feedforward]

@@ -33,7 +33,7 @@ class Adafactor(Optimizer):
 
     update = Update(gradient=0, weight=1)
     settings = AdafactorSettings
-    decay = "decoupled"
+    decoupled_decay = True
 
     def __init__(self, weights, hyper, cell):
         super().__init__(weights, hyper, cell)

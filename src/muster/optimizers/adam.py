@@ -32,7 +32,7 @@ class Adam(Optimizer):
 
     update = Update(gradient=0, weight=0)
     settings = AdamSettings
-    decay = "coupled"
+    decoupled_decay = False
     kernel = "_fused_adam_"  # of torch
 
     def __init__(self, weights, hyper, cell):
@@ -101,7 +101,7 @@ class AdamW(Adam):
     w_i ← w_i + ηλ (1 − 1/‖w_i‖) w_i (Liu, Liu & Gore 2025, with their code); vectors are left alone.
     """
 
-    decay = "decoupled"
+    decoupled_decay = True
     negative_decay = True
     kernel = "_fused_adamw_"
 

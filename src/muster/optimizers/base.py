@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -11,8 +11,6 @@ from muster.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Decay = Literal["coupled", "decoupled"]
 
 
 @dataclass
@@ -28,13 +26,13 @@ class Optimizer:
     """Updates stacked weights {name: [E, ...]} in place. All state is stacked: members can be dropped and resumed.
 
     update: how its step scales, from which every parameterization has its rates. settings: its hyperparameters; one
-    named `epsilon` is scaled by a cell's epsilon_rule. decay: coupled, λw is added to the gradient; decoupled, w
-    shrinks by ηλw beside the step. negative_decay: whether λ below 0 means something, and what is in its docstring.
+    named `epsilon` is scaled by a cell's epsilon_rule. decoupled_decay: w shrinks by ηλw beside the step; else λw is
+    added to the gradient. negative_decay: whether λ below 0 means something, and what is in its docstring.
     """
 
     update: ClassVar[Update]
     settings: ClassVar[type[BaseModel]] = Settings
-    decay: ClassVar[Decay]
+    decoupled_decay: ClassVar[bool]
     negative_decay: ClassVar[bool] = False
 
     def __init__(self, weights: Mapping[str, "Tensor"], hyper: Mapping[str, Hyper], cell: Any):

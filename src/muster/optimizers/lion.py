@@ -30,7 +30,7 @@ class Lion(Optimizer):
 
     update = Update(gradient=0, weight=0)
     settings = LionSettings
-    decay = "decoupled"
+    decoupled_decay = True
 
     def __init__(self, weights, hyper, cell):
         super().__init__(weights, hyper, cell)

@@ -25,7 +25,7 @@ class Sgd(Optimizer):
     """Gradient descent with coupled weight decay: `torch.optim.SGD`."""
 
     update = Update(gradient=1, weight=0)
-    decay = "coupled"
+    decoupled_decay = False
     momentum = False
 
     def __init__(self, weights, hyper, cell):

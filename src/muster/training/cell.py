@@ -17,7 +17,7 @@ from muster.models.shapes.base import Shape
 from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import DECAY_RULES, EPSILON_RULES, PARAMETERIZATIONS, RULES, Factor, Tensor
 from muster.registry import Registry
-from muster.settings import check, check_disjoint, fields_of, known_names, with_defaults
+from muster.settings import check_disjoint, check_settings, fields_of, known_names, with_defaults
 from muster.training.losses import LOSSES
 from muster.training.probes import PROBES
 from muster.training.schedules import SCHEDULES
@@ -38,7 +38,7 @@ def _named(default: str, registry: Registry[Any], description: str) -> Any:
     return Field(default, description=description, json_schema_extra={"enum": list(registry)})
 
 
-class Network(BaseModel):
+class NetworkFields(BaseModel):
     """Size, initialization and learning rates of the network."""
 
     parameterization: str = _named("sp", PARAMETERIZATIONS, "Table of exponents: `muster list parameterizations`")
@@ -61,14 +61,14 @@ class Network(BaseModel):
     )
 
 
-class Examples(BaseModel):
+class ExampleFields(BaseModel):
     """Where the network's examples come from."""
 
     data: str = _named("mnist1d", DATASETS, "`muster list datasets`")
     data_options: dict[str, Any] = Field(default_factory=dict, description="Options of the data set")
 
 
-class Objective(BaseModel):
+class ObjectiveFields(BaseModel):
     """What the network learns from them."""
 
     examples: int | None = Field(
@@ -77,7 +77,7 @@ class Objective(BaseModel):
     loss: str = _named("cross_entropy", LOSSES, "Training loss: `muster list losses`")
 
 
-class Optimization(BaseModel):
+class OptimizationFields(BaseModel):
     """How the network learns, and how its learning rates follow its size."""
 
     clip: float | None = Field(None, gt=0, description="Largest norm of a member's gradient; longer ones are shortened")
@@ -95,7 +95,7 @@ class Optimization(BaseModel):
     )
 
 
-class Duration(BaseModel):
+class DurationFields(BaseModel):
     """How long the network learns."""
 
     batch_size: int = Field(64, ge=1, description="Examples a step; the whole training set if larger")
@@ -105,7 +105,7 @@ class Duration(BaseModel):
     divergence_ratio: float = Field(3.0, gt=1, description="Diverged: loss above this multiple of the initial loss")
 
 
-class Measurements(BaseModel):
+class MeasurementFields(BaseModel):
     """What is measured on the way."""
 
     evaluations: int = Field(
@@ -119,18 +119,25 @@ class Measurements(BaseModel):
     probe_examples: int = Field(16, ge=1, description="Examples of the fixed batch that probes see")
 
 
-SETTINGS = [fields_of(registry) for registry in OWNERS.values()]
-check_disjoint(SETTINGS, Cell, Network, Examples, Objective, Optimization, Duration, Measurements)
-FAMILY_SETTINGS, DATA_AXES, LOSS_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS, PROBE_SETTINGS = SETTINGS
+FAMILY_SETTINGS: Any = fields_of(SHAPES)
+DATA_AXES: Any = fields_of(DATASETS)
+LOSS_SETTINGS: Any = fields_of(LOSSES)
+OPTIMIZER_SETTINGS: Any = fields_of(OPTIMIZERS)
+SCHEDULE_SETTINGS: Any = fields_of(SCHEDULES)
+PROBE_SETTINGS: Any = fields_of(PROBES)
+check_disjoint(
+    (FAMILY_SETTINGS, DATA_AXES, LOSS_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS, PROBE_SETTINGS),
+    *(Cell, NetworkFields, ExampleFields, ObjectiveFields, OptimizationFields, DurationFields, MeasurementFields),
+)
 
 
 class TrainCell(
-    PROBE_SETTINGS, Measurements,
-    SCHEDULE_SETTINGS, Duration,
-    OPTIMIZER_SETTINGS, Optimization,
-    LOSS_SETTINGS, Objective,
-    DATA_AXES, Examples,
-    FAMILY_SETTINGS, Network,
+    PROBE_SETTINGS, MeasurementFields,
+    SCHEDULE_SETTINGS, DurationFields,
+    OPTIMIZER_SETTINGS, OptimizationFields,
+    LOSS_SETTINGS, ObjectiveFields,
+    DATA_AXES, ExampleFields,
+    FAMILY_SETTINGS, NetworkFields,
     Cell,
 ):  # fmt: skip
     """All settings of one stack of members. Fractions are of the number of steps.
@@ -149,12 +156,13 @@ class TrainCell(
             return values
         chosen = {name: values.get(name, default) for name, default in _usual_choices().items()}
         found = with_defaults(values, chosen, OWNERS)
-        if values.get("parameterization") in PARAMETERIZATIONS:
-            table = PARAMETERIZATIONS[values["parameterization"]]
+        for name in known_names(values.get("parameterization"), PARAMETERIZATIONS):
+            table = PARAMETERIZATIONS[name]
             found = {"epsilon_rule": table.epsilon_rule, "decay_rule": table.decay_rule, **found}
         for name in known_names(chosen["data"], DATASETS):
             axes = {axis: values[axis] for axis in DATASETS[name].axes if values.get(axis) is not None}
-            found["data_options"] = {**found.get("data_options", {}), **axes}
+            if axes and isinstance(options := found.get("data_options", {}), dict):
+                found["data_options"] = {**options, **axes}
         return found
 
     @model_validator(mode="after")
@@ -164,7 +172,7 @@ class TrainCell(
         beyond = [step for step in self.probe_steps if not 0 <= step <= self.steps]
         if beyond:
             raise ValueError(f"probe_steps {beyond} lie outside 0 … steps = {self.steps}")
-        check(self, OWNERS)
+        check_settings(self, OWNERS)
         if self.optimizer in OPTIMIZERS:
             self._check_optimizer()
         if self.family in SHAPES:

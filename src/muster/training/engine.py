@@ -27,7 +27,7 @@ from muster.optimizers import OPTIMIZERS
 from muster.optimizers.base import Hyper, Optimizer
 from muster.parameterizations.depth import shape_ratios
 from muster.parameterizations.scaling import scalings
-from muster.settings import given
+from muster.settings import chosen_values
 from muster.training import checkpoint, schedules
 from muster.training.clipping import clip_gradients
 from muster.training.device import DTYPES, autocast, resolve
@@ -137,7 +137,7 @@ class Stack:
         self.dtype = DTYPES[context.dtype]
         self.device = data.x.device
         self.loss = LOSSES[cell.loss]
-        self.training_loss = partial(self.loss, **given(self.loss, cell))
+        self.training_loss = partial(self.loss, **chosen_values(self.loss, cell))
         self.batches = Batches(data, cell.seed, cell.batch_size)
         self.schedule = schedules.factors(cell)
         self.model: Any = FAMILIES[cell.family](cell, data.x.shape[1], data.outputs)

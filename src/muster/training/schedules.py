@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from muster.registry import Registry
-from muster.settings import given
+from muster.settings import chosen_values
 
 Schedule = Callable[..., float]  # of the progress from 0 to 1; its keywords are settings of the cells that choose it
 SCHEDULES: Registry[Schedule] = Registry("schedule")
@@ -48,7 +48,7 @@ def factors(cell: Any) -> list[float]:
     """
     warmup = round(cell.warmup_fraction * cell.steps)
     schedule = SCHEDULES[cell.schedule]
-    settings = given(schedule, cell)
+    settings = chosen_values(schedule, cell)
     rising = [(i + 1) / warmup for i in range(warmup)]
     rest = cell.steps - warmup
     return rising + [schedule(i / rest, **settings) for i in range(rest)]
