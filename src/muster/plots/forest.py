@@ -204,7 +204,8 @@ def _range(rows: pd.DataFrame) -> tuple[float, float]:
         for end in words.claimed_region(row["predicted"], _margin(row), row["test"])
         if math.isfinite(end)
     ]
-    core = np.array([*bounds, *rows["estimate"].dropna(), *rows["predicted"].dropna(), 0.0], float)
+    core = np.array([*bounds, *rows["estimate"], *rows["predicted"], 0.0], float)
+    core = core[np.isfinite(core)]
     low, high = core.min(), core.max()
     reach = max(high - low, 1e-6)
     ends = rows[["ci_low", "ci_high"]].to_numpy(float)

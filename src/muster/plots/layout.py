@@ -73,6 +73,8 @@ def outer_labels(axes: Sequence[Axes], x: str, y: str) -> None:
 
 def heading(fig: Figure, title: str, context: str = "") -> None:
     """The figure's title at the left, and a muted line of context below it; nothing where the title is empty."""
+    from matplotlib.text import Annotation
+
     if not title:
         return
     room = fig.get_figwidth() - (LEGEND if fig.legends else 0.2)
@@ -82,9 +84,9 @@ def heading(fig: Figure, title: str, context: str = "") -> None:
     spare = "\n" * math.ceil(len(below) * 8.5 / 11.4)
     shown = fig.suptitle("\n".join(titles) + spare, x=0.01, ha="left")
     if below:
-        text = "\n".join(below)
         look: dict[str, Any] = {"color": MUTED, "fontsize": 7.5, "va": "bottom", "ha": "left", "annotation_clip": False}
-        fig.add_artist(_beside(shown, text, (0, 0), (0, 1), look))
+        beside = Annotation("\n".join(below), (0, 0), (0, 1), xycoords=shown, textcoords="offset points", **look)
+        fig.add_artist(beside)
 
 
 def panel_title(ax: Axes, title: str, note: str = "") -> None:
@@ -92,8 +94,18 @@ def panel_title(ax: Axes, title: str, note: str = "") -> None:
     inches = panel_inches(ax)
     lines = [part for line in note.splitlines() for part in words.wrap(line, int(inches * 72 / 3.6))]
     if lines:
-        look: dict[str, Any] = {"color": MUTED, "fontsize": 7, "va": "bottom", "annotation_clip": False, "gid": NOTE}
-        ax.add_artist(_beside("axes fraction", "\n".join(lines), (0, 1), (0, 3), look))
+        ax.annotate(
+            "\n".join(lines),
+            (0, 1),
+            (0, 3),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="bottom",
+            color=MUTED,
+            fontsize=7,
+            annotation_clip=False,
+            gid=NOTE,
+        )
     ax.set_title("\n".join(textwrap.wrap(title, int(inches * 72 / 5.3))), pad=5 + 9.5 * len(lines))
 
 
@@ -104,13 +116,6 @@ def add_note(ax: Axes, text: str) -> None:
     for each in found:
         each.remove()
     panel_title(ax, " ".join(ax.get_title(loc="left").splitlines()), "; ".join([*told, text]))
-
-
-def _beside(what: Any, text: str, corner: tuple[float, float], points: tuple[float, float], look: Any) -> Any:
-    """A text so many points beside a corner, in fractions, of an artist or of the panel."""
-    from matplotlib.text import Annotation
-
-    return Annotation(text, corner, points, xycoords=what, textcoords="offset points", **look)
 
 
 def panel_inches(ax: Axes) -> float:

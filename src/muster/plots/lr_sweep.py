@@ -41,7 +41,7 @@ class SweepOptions(Options):
     hue_label: str | None = Field(None, description="Name of the hue with its unit; the axis's own if absent")
     loss_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the basins span 4-fold")
     ceiling: float | None = Field(None, gt=0, description="Largest loss shown; chosen from the data if absent")
-    x_label: str = Field("learning rate (dimensionless)", description="What is swept, with its unit")
+    rate: str = Field(words.label("log2_lr"), description="What is swept, with its unit")
     columns: int | None = Field(None, ge=1, description="Panels per row")
 
 
@@ -56,7 +56,7 @@ def _along(data: PlotData, spec: FigureConfig, options: SweepOptions) -> str:
 
 
 def _shows(data: PlotData, spec: FigureConfig, options: SweepOptions) -> str:
-    across, hue = words.without_unit(options.x_label), words.name_of(_along(data, spec, options))
+    across, hue = words.without_unit(options.rate), words.name_of(_along(data, spec, options))
     return f"{words.name_of(_response(data, spec, options))} against {across}, by {hue}"
 
 
@@ -96,7 +96,7 @@ def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figur
         above = int((own_means["mean"] > scale.high).sum())
         note = f"{above} of {own_means['mean'].notna().sum()} means above the axis"
         layout.panel_title(ax, words.phrase(group), note if above else "")
-    layout.outer_labels(axes, options.x_label, data.label(response))
+    layout.outer_labels(axes, options.rate, data.label(response))
     layout.legend(fig, _keys(hues, options.hue_label or words.label(along), rows, means, optima))
     return fig
 

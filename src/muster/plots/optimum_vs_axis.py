@@ -30,21 +30,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-OPTIMAL_RATE = "optimal " + words.label("log2_lr")
-
-
 class OptimumOptions(Options):
     """Options of `optimum_vs_axis`."""
 
     hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
     columns: int | None = Field(None, ge=1, description="Panels per row")
-    label: str | None = Field(None, description="Label of the y-axis of thresholds; absent for optimal learning rates")
+    rate: str = Field(words.label("log2_lr"), description="What is swept, with its unit")
+    label: str | None = Field(None, description="Label of the y-axis where thresholds are drawn in place of optima")
 
 
 def _shows(data: PlotData, spec: FigureConfig, options: OptimumOptions) -> str:
     fit = fit_of(data, spec)
     across = words.name_of(fit.along) if fit is not None else "width"
-    return f"{words.without_unit(options.label or OPTIMAL_RATE)} against {across}"
+    return f"{words.without_unit(_y_label(options))} against {across}"
 
 
 @plot("optimum_vs_axis", OptimumOptions, _shows)
@@ -80,9 +78,13 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
             layout.explain_empty(ax, "no optimum was estimated")
     for ax, facet, note in zip(axes, facets, notes, strict=True):
         layout.panel_title(ax, words.phrase(facet), note)
-    layout.outer_labels(axes, words.label(fit.along), options.label or OPTIMAL_RATE)
+    layout.outer_labels(axes, words.label(fit.along), _y_label(options))
     layout.legend(fig, _keys(axes, options.hue, looks, "threshold" if options.label else "optimum"))
     return fig
+
+
+def _y_label(options: OptimumOptions) -> str:
+    return options.label or f"optimal {options.rate}"
 
 
 def _group(ax: Axes, data: PlotData, spec: FigureConfig, group: Group, look: tuple[str, str], hue: str | None) -> str:

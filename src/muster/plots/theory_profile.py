@@ -185,17 +185,17 @@ def _ratios(ax: Axes, each: pd.DataFrame, options: ProfileOptions, index: int, c
     if len(x) <= SPARSE:
         low, high = x.min(), x.max()
         to, back = (np.log2, np.exp2) if _doubles(options, sorted(x)) else (np.asarray, np.asarray)
-        aside = back(_side_by_side(to(x), index, count))
+        aside = back(side_by_side(to(x), index, count))
         _points_with_bars(ax, each.assign(**{options.x: np.clip(aside, low, high)}), options.x, "ratio", color)
         return
     ratio, half = each["ratio"].to_numpy(float), each["ratio_half"].to_numpy(float)
     ax.plot(x, ratio, color=color, lw=1.0, zorder=3, gid="ratio")
     ax.fill_between(x, ratio - half, ratio + half, color=color, alpha=0.18, lw=0, zorder=1.5, gid="range")
-    for used, some in each.groupby("used"):
-        ax.plot(some[options.x], some["ratio"], "o", ms=2.2, color=color, mfc=color if used else "white", zorder=3)
+    outside = each[~each["used"]]
+    ax.plot(outside[options.x], outside["ratio"], "o", ms=2.4, color=color, mfc="white", mew=0.7, zorder=3)
 
 
-def _side_by_side(x: np.ndarray, index: int, count: int) -> np.ndarray:
+def side_by_side(x: np.ndarray, index: int, count: int) -> np.ndarray:
     """Places of one of `count` hues beside each ascending x, none of them outside the range of x."""
     import numpy as np
 
@@ -240,4 +240,6 @@ def _keys(hues: dict[Any, Any], hue: str | None, compared: bool, found: Containe
     keys.append(layout.line_key("measured, 95 % interval", marker="o", ms=3.6, lw=0))
     if "unused" in found:
         keys.append(layout.line_key("outside the formula's range", marker="o", ms=3.6, mfc="white", lw=0))
+    if "range" in found:
+        keys.append(layout.band_key("95 % interval of the ratio"))
     return [*keys, layout.line_key("closed form", lw=1.2)] if compared else keys
