@@ -121,7 +121,8 @@ def log_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def fit_log_axis(axes: Sequence[Axes]) -> None:
-    """A shared log y-axis around all positive points of these panels, or around their curves where there are no points.
+    """A shared log y-axis around all positive points of these panels, or around their curves where there are no points;
+    none where nothing is positive.
 
     Curves and intervals widen it by a decade or by half its length, whichever is more: one that goes on, to zero
     perhaps, leaves at the edge instead of pressing the points flat.
@@ -131,7 +132,9 @@ def fit_log_axis(axes: Sequence[Axes]) -> None:
     points = _positive([part for ax in axes for part in points_of(ax)])
     others = _positive([part for ax in axes for part in _curves_of(ax)])
     known = points if len(points) else others
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.1, 1.0)
+    if not len(known):
+        return
+    low, high = float(known.min()), float(known.max())
     reach = max(10.0, math.sqrt(high / low))
     if len(others):
         low = min(low, max(float(others.min()), low / reach))

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from muster.plots.rows import Prediction
 
 
+LARGEST = 300.0  # natural logarithm at which a band without end is cut: axes need numbers beyond it
+
+
 def as_is(values: np.ndarray) -> np.ndarray:
     return values
 
@@ -53,7 +56,8 @@ def band(x: np.ndarray, y: np.ndarray, fit: Mapping[Any, Any]) -> Band | None:
     if np.isfinite(se) and dof > 0:
         scatter = np.sum((log_y - intercept - slope * log_x) ** 2) / dof
         half = stdtrit(dof, 0.975) * np.sqrt(scatter / len(log_x) + se**2 * (line_x - centre) ** 2)
-    return Band(np.exp(line_x), np.exp(line_y), np.exp(line_y - half), np.exp(line_y + half))
+    middle, low, high = (np.exp(np.clip(line_y + shift, -LARGEST, LARGEST)) for shift in (0.0, -half, half))
+    return Band(np.exp(line_x), middle, low, high)
 
 
 def draw_fit(
