@@ -206,6 +206,7 @@ def as_text(text: str) -> str:
     """
     line = " ".join(text.split())
     line = re.sub(r"([\\`*~|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(\[])", r"\\\1", line)
+    line = re.sub(r" (#+)$", r" \\\1", line)  # would close a heading
     line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;")
     return line.replace("$", "<span>$</span>")
 
