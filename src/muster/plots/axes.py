@@ -152,7 +152,7 @@ def points_of(ax: Axes) -> Iterator[np.ndarray]:
     for line in ax.lines:
         marked = line.get_marker() not in (None, "None", "", " ") and line.get_gid() != CAP
         if marked and line.get_transform() == ax.transData:
-            shown = line.get_markevery()
+            shown: Any = line.get_markevery()
             yield _data_of(line)[slice(None) if shown is None else shown]
     for part in ax.collections:
         if isinstance(part, PathCollection) and part.get_offset_transform() == ax.transData:
@@ -218,7 +218,7 @@ def draw_interval(
     ax.update_datalim(np.column_stack([within, [at, at]][turn]))
     for end, side in zip(ends, (0, 1), strict=True):
         if math.isfinite(end):
-            cap = {"marker": "|" if along == "x" else "_", "ms": 6, "mew": 1.3, "gid": CAP}
+            cap: dict[str, Any] = {"marker": "|" if along == "x" else "_", "ms": 6, "mew": 1.3, "gid": CAP}
             ax.add_artist(Line2D(*[[end], [at]][turn], ls="none", color=color, zorder=3, **cap))
         else:
             _arrow(ax, at, side, along, color)
@@ -240,9 +240,17 @@ def _arrow(ax: Axes, at: float, side: int, along: str, color: Any) -> None:
     from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
 
     mark = {"x": (CARETLEFT, CARETRIGHT), "y": (CARETDOWN, CARETUP)}[along][side]
-    place = [[side], [at]] if along == "x" else [[at], [side]]
+    place: Any = [[side], [at]] if along == "x" else [[at], [side]]
     across = ax.get_yaxis_transform() if along == "x" else ax.get_xaxis_transform()
-    how = {"marker": mark, "ls": "none", "ms": 6, "mew": 0, "zorder": 3, "clip_on": False, "gid": "arrow"}
+    how: dict[str, Any] = {
+        "marker": mark,
+        "ls": "none",
+        "ms": 6,
+        "mew": 0,
+        "zorder": 3,
+        "clip_on": False,
+        "gid": "arrow",
+    }
     ax.add_artist(Line2D(*place, color=color, transform=across, **how))
 
 
@@ -271,7 +279,9 @@ def _mark_cut_intervals(ax: Axes) -> None:
     import numpy as np
     from matplotlib.collections import LineCollection
 
-    bars = [(_data_of(line), line.get_color()) for line in ax.lines if line.get_gid() == INTERVAL]
+    bars: list[tuple[Any, Any]] = [
+        (_data_of(line), line.get_color()) for line in ax.lines if line.get_gid() == INTERVAL
+    ]
     for part in ax.collections:
         if isinstance(part, LineCollection) and part.get_gid() == INTERVAL:
             bars += [(np.asarray(segment, float), part.get_color()[0]) for segment in part.get_segments()]
