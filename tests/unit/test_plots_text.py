@@ -133,14 +133,23 @@ def test_the_note_above_a_panel_is_seen(transfer):
         assert note.get_window_extent().y0 >= ax.bbox.y1
 
 
-def test_the_context_stands_between_title_and_panels(transfer):
+@pytest.mark.parametrize(
+    "title", ["Short", "A title that is so long that it needs a second line beside the legend, and a third"]
+)
+def test_title_and_context_stand_above_the_panels_beside_the_legend(title, transfer):
+    tree = transfer.study.model_dump(by_alias=True)
+    tree["title"] = 3 * "Learning rates across width, "
+    tree["figures"]["sweep"]["options"] = {"title": title}
+    transfer = replace(transfer, study=StudyConfig.model_validate(tree))
     fig = render("sweep", transfer)
     fig.draw_without_rendering()
-    (context,) = [text for text in fig.findobj(Text) if text.get_text().startswith(transfer.study.title)]
+    (context,) = [text for text in fig.findobj(Text) if text.get_text().startswith("Learning rates across")]
     box = context.get_window_extent()
     titles = [ax._left_title.get_window_extent() for ax in fig.axes[:2]]
     assert all(box.y0 >= title.y1 for title in titles)
     assert box.y1 <= fig.bbox.y1 - 10
+    assert box.x1 <= fig.legends[0].get_window_extent().x0
+    assert fig._suptitle.get_window_extent().x1 <= fig.legends[0].get_window_extent().x0
 
 
 @pytest.mark.parametrize("name", list(PLOTS))
@@ -190,7 +199,8 @@ def test_groups_in_words():
     assert phrase({"layer": 2, "bias": False, "optimizer": "adam", "parameterization": "mup"}) == (
         "μP · Adam · layer 2 · no bias"
     )
-    assert phrase({"log2_lr": -6.5}) == "learning rate 2⁻⁶·⁵"
+    assert phrase({"log2_lr": -6.5, "step": [-1, 2]}) == "learning rate 2⁻⁶·⁵ · step −1 or 2"
+    assert phrase({"log2_lr": [-9, -3]}) == "learning rate 2⁻⁹ or 2⁻³"
 
 
 def test_numbers_with_raised_digits():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEGEND = 1.75  # inches
+KEY = 0.45  # inches of a legend beside its texts
 WIDEST = 9.6  # inches
 NOTE = "note"  # name of the muted text above a panel
 
@@ -77,9 +78,10 @@ def heading(fig: Figure, title: str, context: str = "") -> None:
 
     if not title:
         return
-    room = fig.get_figwidth() - (LEGEND if fig.legends else 0.2)
-    titles = textwrap.wrap(title, int(room * 72 / 6.3))
-    below = textwrap.wrap(context, int(room * 72 / 3.9))
+    told = [text_inches(text.get_text()) for legend in fig.legends for text in legend.get_texts()]
+    room = fig.get_figwidth() - 0.2 - (KEY + max(told) if told else 0.0)
+    titles = _lines(title, room, 9.5, "bold")
+    below = _lines(context, room, 7.5)
     # The layout keeps room for the title alone: empty lines of its own size hold the place of the smaller context.
     spare = "\n" * math.ceil(len(below) * 8.5 / 11.4)
     shown = fig.suptitle("\n".join(titles) + spare, x=0.01, ha="left")
@@ -116,6 +118,18 @@ def add_note(ax: Axes, text: str) -> None:
     for each in found:
         each.remove()
     panel_title(ax, " ".join(ax.get_title(loc="left").splitlines()), "; ".join([*told, text]))
+
+
+def _lines(text: str, inches: float, size: float, weight: str = "normal") -> list[str]:
+    """A text broken at its spaces into lines of at most so many inches; a longer word has a line of its own."""
+    lines: list[str] = []
+    for part in text.split():
+        longer = f"{lines[-1]} {part}" if lines else part
+        if lines and text_inches(longer, size, weight) <= inches:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
 
 
 def panel_inches(ax: Axes) -> float:

@@ -128,8 +128,8 @@ def word(value: Any) -> str:
     """A value of an axis as readers write it."""
     if isinstance(value, list):
         return " or ".join(map(word, value))
-    if isinstance(value, float):
-        return with_minus(f"{value:g}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return with_minus(f"{value:g}" if isinstance(value, float) else str(value))
     return _WORDS.get(str(value), _spaced(str(value)))
 
 
@@ -144,8 +144,8 @@ def _setting(column: str, value: Any) -> str:
     first = value[0] if isinstance(value, list) and value else value
     if isinstance(first, str):
         return word(value)
-    if column == "log2_lr" and not isinstance(value, list):
-        return f"learning rate {power_of_two(value)}"
+    if column == "log2_lr":
+        return f"learning rate {' or '.join(map(power_of_two, value if isinstance(value, list) else [value]))}"
     name = _spaced(column)
     if isinstance(value, bool):
         return name if value else f"no {name}"
