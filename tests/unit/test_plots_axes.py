@@ -166,7 +166,7 @@ def test_an_axis_of_shapes_leaves_out_what_has_no_logarithm(axis):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 @pytest.mark.parametrize("x", [[1.0, 2, 4, 48], [0.0, 48.0], [3.0]])
-def test_huesside_by_side_stay_inside_the_range_and_apart(x, count):
+def test_hues_side_by_side_stay_inside_the_range_and_apart(x, count):
     x = np.array(x)
     beside = np.array([side_by_side(x, index, count) for index in range(count)])
     assert beside.min() >= x.min()
