@@ -88,7 +88,7 @@ def draw(ledger: pd.DataFrame, studies: Iterable[StudyConfig], scale: str, optio
         return _no_claims(title)
     kinds = claim_kinds(ledger, studies)
     sections = [(kind, ledger[kinds == kind]) for kind in AXES if (kinds == kind).any()]
-    left = MARGIN + INDENT + max(1.5, *(_text_width(str(name)) for name in ledger["claim"])) + PAD
+    left = MARGIN + INDENT + max(1.5, *(layout.text_inches(str(name), 8) for name in ledger["claim"])) + PAD
     width = left + AXIS + PAD + ESTIMATE + PREDICTED + VERDICT + MARGIN
     heights = [_height(rows, options.group) for _, rows in sections]
     height = TOP + sum(heights) + GAP * (len(sections) - 1) + BOTTOM
@@ -337,18 +337,9 @@ def _title(fig: Figure, ledger: pd.DataFrame, title: str, scale: str) -> None:
     fig.text(MARGIN / width, 1 - 0.49 / height, text, color=style.MUTED, fontsize=8.5, va="center")
 
 
-def _text_width(text: str, size: float = 8, weight: str = "normal") -> float:
-    """Width in inches of a text in the house font."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72 if text else 0.0
-
-
 def _cut(text: str, room: float) -> str:
     """The text, shortened with an ellipsis to fit `room` inches in the header's font."""
-    while _text_width(text, 8.5, "bold") > room:
+    while layout.text_inches(text, 8.5, "bold") > room:
         text = text[:-2].rstrip(" ,;:…") + "…"
     return text
 
