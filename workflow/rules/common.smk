@@ -120,7 +120,12 @@ def figure_of(wildcards):
 def figure_settings(wildcards) -> str:
     """What a figure shows apart from its tables: its section, and the claims whose predictions are drawn."""
     study = PLAN.studies[wildcards.study].study.model_dump(mode="json", include={"title", "claims"})
-    return canonical({"figure": figure_of(wildcards).model_dump(mode="json"), **study})
+    return in_page(canonical({"figure": figure_of(wildcards).model_dump(mode="json"), **study}))
+
+
+def in_page(settings: str) -> str:
+    """The same JSON without `<`: Snakemake's report writes parameters into a script, which `</script>` would end."""
+    return settings.replace("<", r"\u003c")
 
 
 @rule_function

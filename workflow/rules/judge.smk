@@ -19,7 +19,7 @@ rule judge:
     resources:
         planned=digest(ledger_settings(PLAN.known)),
     params:
-        claims=ledger_settings(PLAN.known),
+        claims={study: in_page(text) for study, text in ledger_settings(PLAN.known).items()},
         studies=list(PLAN.studies),
         code=stage_fingerprint("judge"),
         options=OPTIONS,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,7 @@ def markdown(ledger: pd.DataFrame, shown: Mapping[str, str] | None = None) -> st
     for paper, claims in ledger.groupby("paper", sort=False):
         lines += [
             "",
-            f"## {paper}",
+            f"## {as_text(str(paper))}",
             "",
             "| claim | statement | source | prediction | estimate | n | verdict | reason | figure |",
             "|---|---|---|---|---|---|---|---|---|",
@@ -237,10 +238,23 @@ def markdown(ledger: pd.DataFrame, shown: Mapping[str, str] | None = None) -> st
 
 def _markdown_row(row: Mapping[Any, Any], shown: Mapping[str, str] | None) -> str:
     name = row["claim"] if math.isnan(row["p_holm"]) else f"**{row['claim']}**"
-    source = f"{row['source']} ({row['provenance']})"
-    cells = [name, row["statement"], source, _prediction(row), _estimate(row), f"{row['n_cells']} / {row['n_runs']}"]
-    cells += [row["verdict"], row["reason"], _figure(row["figure"], shown)]
-    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    statement, source, reason = (as_text(row[column]) for column in ("statement", "source", "reason"))
+    cells = [name, statement, f"{source} ({row['provenance']})", _prediction(row), _estimate(row)]
+    cells += [f"{row['n_cells']} / {row['n_runs']}", row["verdict"], reason, _figure(row["figure"], shown)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def as_text(text: str) -> str:
+    """Markdown of a table's cell or a heading that is read as the very characters of a line of text.
+
+    Dollars stand in a `span`, as GitHub's manual has it: it reads formulas between them even where a backslash stands
+    before them. What means nothing stays: an underscore within a word, brackets that no link follows, a lone `&`.
+    """
+    line = " ".join(text.split())
+    line = re.sub(r"([\\`*~|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(\[])", r"\\\1", line)
+    line = re.sub(r" (#+)$", r" \\\1", line)  # would close a heading
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;")
+    return line.replace("$", "<span>$</span>")
 
 
 def _figure(name: str, shown: Mapping[str, str] | None) -> str:

@@ -84,11 +84,13 @@ def _study(sweep: Sweep, columns: Columns, args: Namespace) -> StudyConfig:
         for i, (group, _) in enumerate(groups(sweep.runs, columns.by))
     ]  # fmt: skip
     fit = {"estimator": "lr_transfer", "response": columns.y, "along": columns.scale, "by": columns.by}
-    panels = {"columns": min(len(claims), PANELS)}
+    options: Record = {"columns": min(len(claims), PANELS)}
+    if columns.x not in LEARNING_RATES:
+        options["rate"] = columns.x
     return StudyConfig.model_validate(
         {"study": "fit-table", "title": args.sweep.name, "paper": str(args.sweep), "slug": "fit-table",
          "experiment": "command", "scales": {"laptop": {"grid": [{}]}}, "fits": {FIT: fit}, "claims": claims,
-         "figures": {name: {"plot": name, "fit": FIT, "options": panels} for name in ("lr_sweep", "optimum_vs_axis")}}
+         "figures": {name: {"plot": name, "fit": FIT, "options": options} for name in ("lr_sweep", "optimum_vs_axis")}}
     )  # fmt: skip
 
 
@@ -187,20 +189,7 @@ def _write(
             write_text(folder / f"{name}.csv", pd.DataFrame(flat).to_csv(index=False, float_format="%.6g"))
     data = PlotData(study, "", runs=sweep.runs, optima=optima, fits=fits)
     for name in study.figures:
-        figure = render(name, data)
-        if columns.x not in LEARNING_RATES:
-            _relabel(figure, columns.x)
-        save(figure, folder / f"{name}.svg", folder / f"{name}.png")
-
-
-def _relabel(figure: Any, x: str) -> None:
-    """Name the swept hyperparameter where the plots, made for learning rates, name those."""
-    from matplotlib.text import Text
-
-    from muster.plots import style
-
-    for text in figure.findobj(Text):
-        text.set_text(text.get_text().replace(style.label("log2_lr"), x))
+        save(render(name, data), folder / f"{name}.svg", folder / f"{name}.png")
 
 
 def _text(result: Mapping[str, Any], columns: Columns, output: Path | None) -> list[str]:

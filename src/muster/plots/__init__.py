@@ -29,7 +29,8 @@ from muster.plots import (
     specification_curve,
     theory_profile,
 )
-from muster.plots.base import PLOTS, Plot, PlotData
+from muster.plots.base import PLOTS, Plot
+from muster.plots.data import PlotData
 from muster.plots.forest import overview
 from muster.plots.style import save
 

@@ -1,59 +1,57 @@
-"""What every plot shares: the data it is given, its checked options, and the registry it is found in."""
+"""What makes a module a plot: the registry, the protocol of a plot, and its options, checked and described."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from muster.config.models import FigureConfig, Section, StudyConfig
+from muster.config.models import FigureConfig, Section
 from muster.errors import MusterError
+from muster.plots import layout, style, words
+from muster.plots.axes import show_what_is_cut
+from muster.plots.data import PlotData
 from muster.registry import Registry
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
-def _no_rows() -> pd.DataFrame:
-    import pandas as pd
+class Options(Section):
+    """Options of every plot."""
 
-    return pd.DataFrame()
+    title: str | None = Field(
+        None, description='What the figure shows, by default from its plot; "" for no title, as journals want it'
+    )
 
 
-@dataclass(frozen=True)
-class PlotData:
-    """One study's tables at one scale; a table that the study does not have may be left empty.
+class OptionText(NamedTuple):
+    """One option in words: its name, the values it takes, its default and what it does."""
 
-    runs, curves, probes: as collected. optima, fits: as fitted, all fits of the study. specification: fits under every
-    choice of estimator. claims: the study's rows of the ledger.
-    """
-
-    study: StudyConfig
-    scale: str
-    runs: pd.DataFrame = field(default_factory=_no_rows)
-    curves: pd.DataFrame = field(default_factory=_no_rows)
-    probes: pd.DataFrame = field(default_factory=_no_rows)
-    optima: pd.DataFrame = field(default_factory=_no_rows)
-    fits: pd.DataFrame = field(default_factory=_no_rows)
-    specification: pd.DataFrame = field(default_factory=_no_rows)
-    claims: pd.DataFrame = field(default_factory=_no_rows)
+    name: str
+    values: str
+    default: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A registered plot: `draw(data, spec, options)`, with the pydantic model of its options."""
+    """A registered plot: `draw(data, spec, options)`, the model of its options, and what a figure of it shows.
+
+    shows: the default title in one line, without the study's name; None for a plot that writes a title itself.
+    """
 
     draw: Callable[[PlotData, FigureConfig, Any], Figure]
-    options: type[Section]
+    options: type[Options]
+    shows: Callable[[PlotData, FigureConfig, Any], str] | None = None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
         return self.draw.__doc__ or ""
 
-    def check(self, options: Mapping[str, Any], place: str = "options") -> Section:
+    def check(self, options: Mapping[str, Any], place: str = "options") -> Options:
         """Options as the plot's model; a field or value that it does not know raises a MusterError naming `place`."""
         try:
             return self.options.model_validate(dict(options))
@@ -63,34 +61,77 @@ class Plot:
             known = ", ".join(self.options.model_fields) or "none"
             raise MusterError(where, f"{first['msg']} (found {first['input']!r})", f"Options: {known}") from None
 
+    def option_texts(self) -> list[OptionText]:
+        """Every option in words, the plot's own before those of all plots."""
+        shared = Options.model_fields
+        properties = self.options.model_json_schema()["properties"]
+        return [
+            OptionText(name, _values(properties[name]), _default(self.options, name), properties[name]["description"])
+            for name in sorted(properties, key=lambda name: name in shared)
+        ]
+
     def __call__(self, data: PlotData, spec: FigureConfig) -> Figure:
-        """Draw the figure in the house style.
+        """Draw the figure in the house style, with its title, and with words for all that its axes leave out.
 
         Raises:
             MusterError: an unknown option, an unknown column in `select`, or a fit that the study does not have.
         """
-        from muster.plots import style
-
         options = self.check(spec.options)
         if spec.fit is not None and spec.fit not in data.study.fits:
             raise MusterError("fit", f"unknown name {spec.fit!r}", f"Fits of the study: {', '.join(data.study.fits)}")
         with style.paper():
-            return self.draw(data, spec, options)
+            fig = self.draw(data, spec, options)
+            show_what_is_cut(fig)
+            if self.shows is not None:
+                title = options.title if options.title is not None else self._title(data, spec, options)
+                scale = f" \N{EM DASH} {data.scale} scale" if data.scale else ""
+                layout.heading(fig, title, data.study.title + scale)
+        return fig
+
+    def _title(self, data: PlotData, spec: FigureConfig, options: Options) -> str:
+        """What the figure shows, and of which rows where the figure or its fit selects some."""
+        assert self.shows is not None
+        fit = data.study.fits[spec.fit].select if spec.fit else {}
+        chosen = {column: value for column, value in {**fit, **spec.select}.items() if column != "probe"}
+        chosen = {column: value for column, value in chosen.items() if not isinstance(value, list) or len(value) < 3}
+        told = words.sentence(self.shows(data, spec, options))
+        return f"{told} ({words.phrase(chosen)})" if chosen else told
 
 
-class Options(Section):
-    """Options of every plot."""
+def _values(schema: Mapping[str, Any]) -> str:
+    """What an option takes, from its JSON schema: `text`, `list of text`, `auto | linear | log`."""
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return " or ".join(_values(each) for each in schema["anyOf"] if each.get("type") != "null")
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    kind = str(schema.get("type", "anything"))
+    if kind == "array":
+        parts = schema.get("prefixItems") or ([schema["items"]] if "items" in schema else [])
+        return "list of " + ", ".join(_values(part) for part in parts)
+    if kind == "object":
+        return "mapping"
+    return {"string": "text", "integer": "whole number", "boolean": "true | false"}.get(kind, kind)
 
-    title: str | None = Field(None, description='The study\'s title if absent; "" for none, as journals want it')
+
+def _default(options: type[Options], name: str) -> str:
+    """The default as YAML would have it."""
+    default = options.model_fields[name].get_default(call_default_factory=True)
+    if default is None:
+        return "none"
+    return str(list(default) if isinstance(default, tuple) else default).replace("'", "")
 
 
 PLOTS: Registry[Plot] = Registry("plot")
 
 
-def plot(name: str, options: type[Options]) -> Callable[[Callable[..., Figure]], Plot]:
-    """Register a drawing function together with the model of its options."""
+def plot(
+    name: str, options: type[Options], shows: Callable[[PlotData, FigureConfig, Any], str] | None
+) -> Callable[[Callable[..., Figure]], Plot]:
+    """Register a drawing function together with the model of its options and its default title."""
 
     def add(draw: Callable[..., Figure]) -> Plot:
-        return PLOTS.register(name)(Plot(draw, options))
+        return PLOTS.register(name)(Plot(draw, options, shows))
 
     return add

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from muster.config.models import FigureConfig
-from muster.plots import style
-from muster.plots.base import Options, PlotData, plot
-from muster.plots.power_law import draw_interval
+from muster.plots import layout, style, words
+from muster.plots.axes import draw_interval
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,12 @@ class CoefficientsOptions(Options):
     parameters: list[str] = Field(default_factory=list, description="Parameters that are shown; all of them if empty")
 
 
-@plot("coefficients", CoefficientsOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: CoefficientsOptions) -> str:
+    against = " against published ones" if _published(data, spec) else ""
+    return f"Parameters of the {words.word(data.study.fits[spec.fit].estimator) if spec.fit else 'fit'}{against}"
+
+
+@plot("coefficients", CoefficientsOptions, _shows)
 def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOptions) -> Figure:
     """One panel per parameter: estimate with 95 % interval per group, and the published vectors as marks."""
     rows = (
@@ -37,11 +43,11 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
     names = [name for name in known if name in options.parameters or not options.parameters]
     names = [name for name in names if rows.loc[rows["parameter"] == name, "estimate"].map(math.isfinite).any()]
     if not names:
-        return style.nothing(data, options.title, "nothing was estimated: see the notes of the fits")
+        return layout.empty_figure("nothing was estimated: see the notes of the fits")
     found = list(dict.fromkeys(rows["group"]))
     looks = style.categories(list(published))
     height = 0.85 + 0.22 * len(found)
-    fig, axes = style.panels(len(names), min(len(names), 3), size=(2.3, height), sharex=False, sharey=True)
+    fig, axes = layout.panels(len(names), min(len(names), 3), size=(2.3, height), sharex=False, sharey=True)
     for ax, name in zip(axes, names, strict=True):
         _draw(ax, rows[rows["parameter"] == name].set_index("group"), found)
         for vector, values in published.items():
@@ -49,16 +55,15 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
             if name in values:
                 ax.plot([values[name]], [len(found) - 0.4], marker=marker, color=color, ls="none", ms=5.5, zorder=4)
         _window(ax)
-        style.panel_title(ax, name.replace("_", " "))
+        layout.panel_title(ax, name.replace("_", " "))
         ax.set_ylim(-0.6, len(found) - 0.1)
         ax.set_yticks(range(len(found)), [_words(group) for group in found])
         ax.grid(False, axis="y")
-    keys = [style.line_key("estimate, 95 % interval", style.INK, marker="o")]
+    keys = [layout.line_key("estimate, 95 % interval", style.INK, marker="o")]
     keys += [
-        style.line_key(f"published: {name}", color, marker=mark, ls="none") for name, (color, mark) in looks.items()
+        layout.line_key(f"published: {name}", color, marker=mark, ls="none") for name, (color, mark) in looks.items()
     ]
-    style.legend(fig, keys)
-    style.heading(fig, data, options.title)
+    layout.legend(fig, keys)
     return fig
 
 
@@ -92,8 +97,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, found: list[str]) -> None:
         value, low, high = map(float, rows.loc[group, ["estimate", "ci_low", "ci_high"]].to_numpy(float))
         if math.isfinite(value):
             ax.plot([value], [at], "o", color=style.INK, zorder=4)
-        if math.isfinite(value) and not (math.isnan(low) or math.isnan(high)):
-            draw_interval(ax, at, (low, high), window, "x", style.INK)
+            draw_interval(ax, at, value, (low, high), window, "x", style.INK)
 
 
 def _window(ax: Axes) -> None:
@@ -104,4 +108,4 @@ def _window(ax: Axes) -> None:
 
 
 def _words(group: str) -> str:
-    return style.phrase(json.loads(group)) or "estimate"
+    return words.phrase(json.loads(group)) or "estimate"

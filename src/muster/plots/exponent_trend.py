@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from muster.config.models import FigureConfig
+from muster.config.models import FigureConfig, FitConfig
 from muster.errors import MusterError
-from muster.plots import frames, power_law, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, power_law, style, words
+from muster.plots.axes import draw_error_bars
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import Prediction, fit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,14 +33,20 @@ class ExponentOptions(Options):
     x_label: str | None = Field(None, description="Label of the x-axis with its unit; the expression if absent")
 
 
-@plot("exponent_trend", ExponentOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: ExponentOptions) -> str:
+    fit = fit_of(data, spec)
+    across = _x_label(options, fit) if fit is not None and fit.estimator in KINDS else "its prediction"
+    return f"{words.without_unit(options.label)} against {words.without_unit(across)}"
+
+
+@plot("exponent_trend", ExponentOptions, _shows)
 def exponent_trend(data: PlotData, spec: FigureConfig, options: ExponentOptions) -> Figure:
     """Measured exponents with 95 % intervals against the expression that predicts them, or a's exponents against b's.
 
     For fits of `exponent_trend`, with the fitted line, and of `exponent_difference`. One panel per group. The dashed
     line is what is predicted, by default that the measured exponent equals its abscissa.
     """
-    fit = frames.fit_of(data, spec)
+    fit = fit_of(data, spec)
     if fit is None or fit.estimator not in KINDS:
         raise MusterError("fit", f"{spec.fit!r} compares no exponents", f"Name a fit of {' or '.join(KINDS)}")
     rows = data.fits
@@ -45,18 +54,23 @@ def exponent_trend(data: PlotData, spec: FigureConfig, options: ExponentOptions)
         rows = rows[(rows["fit"] == spec.fit) & rows["primary"].astype(bool)].drop_duplicates("group")
     shown = [(row, points) for _, row in rows.iterrows() if len(points := _points(row, fit.options))]
     if not shown:
-        return style.nothing(data, options.title, "no exponent was estimated: see the notes of the fits")
-    fig, axes = style.panels(len(shown), min(len(shown), 3))
+        return layout.empty_figure("no exponent was estimated: see the notes of the fits")
+    fig, axes = layout.panels(len(shown), min(len(shown), 3))
     looks = style.ordered(sorted({value for _, points in shown for value in points["across"]}))
     for ax, (row, points) in zip(axes, shown, strict=True):
         _draw(ax, points, row, looks, options.predicted)
-        style.panel_title(ax, style.phrase(json.loads(row["group"])), _note(data, spec, row))
-    paired = fit.estimator == "exponent_difference"
-    expression = style.label(fit.options["across"]) if paired else _expression(fit.options)
-    style.outer_labels(axes, options.x_label or ("exponent of group a" if paired else expression), options.label)
-    style.legend(fig, _keys(style.drawn(axes), fit.options["across"], looks))
-    style.heading(fig, data, options.title)
+        layout.panel_title(ax, words.phrase(json.loads(row["group"])), _note(data, spec, row))
+    layout.outer_labels(axes, _x_label(options, fit), options.label)
+    layout.legend(fig, _keys(layout.drawn_by_name(axes), fit.options["across"], looks))
     return fig
+
+
+def _x_label(options: ExponentOptions, fit: FitConfig) -> str:
+    if options.x_label:
+        return options.x_label
+    if fit.estimator == "exponent_difference":
+        return "exponent of group a (dimensionless)"
+    return _expression(fit.options)
 
 
 def _points(row: pd.Series, options: dict[str, Any]) -> pd.DataFrame:
@@ -108,7 +122,8 @@ def _draw(
             ends, row["intercept"] + row["estimate"] * ends, color=style.CATEGORIES[0], lw=1.4, zorder=2.5, gid="fit"
         )
     for _, point in points.iterrows():
-        ax.errorbar(
+        draw_error_bars(
+            ax,
             point["x"],
             point["y"],
             xerr=point["x_half"] or None,
@@ -127,16 +142,16 @@ def _note(data: PlotData, spec: FigureConfig, row: pd.Series) -> str:
     group = json.loads(row["group"])
     name = "slope" if row["parameter"] == "slope" else "a − b"
     told = [
-        power_law.predicted_text(frames.Prediction(claim.predicted, claim.margin, claim.test))
+        power_law.predicted_text(Prediction(claim.predicted, claim.margin, claim.test))
         for claim in data.study.claims
         if claim.fit == spec.fit and claim.where == group and claim.parameter in (None, row["parameter"])
     ]
-    return "; ".join([f"{name} {style.interval_text(row['estimate'], row['ci_low'], row['ci_high'])}", *told])
+    return "; ".join([f"{name} {words.interval_text(row['estimate'], row['ci_low'], row['ci_high'])}", *told])
 
 
 def _expression(options: dict[str, Any]) -> str:
     factor, power = options.get("factor", 1.0), options.get("power", 1.0)
-    name = style.name_of(options["across"])
+    name = words.name_of(options["across"])
     sign = "\N{MINUS SIGN}" if factor < 0 else ""
     size = "" if abs(factor) == 1 else f"{abs(factor):g} "
     if power == -1:
@@ -147,10 +162,10 @@ def _expression(options: dict[str, Any]) -> str:
 
 def _keys(found: dict[str, Any], across: str, looks: dict[Any, Any]) -> list[Any]:
     entries = {
-        "points": style.line_key("exponent, 95 % interval", marker="o", lw=1.2),
-        "fit": style.line_key("fitted line", style.CATEGORIES[0]),
-        "prediction": style.line_key("prediction", style.INK, ls=(0, (4, 2.5)), lw=1.1),
+        "points": layout.line_key("exponent, 95 % interval", marker="o", lw=1.2),
+        "fit": layout.line_key("fitted line", style.CATEGORIES[0]),
+        "prediction": layout.line_key("prediction", style.INK, ls=(0, (4, 2.5)), lw=1.1),
     }
-    keys = [style.line_key(style.label(across), "none")]
-    keys += [style.line_key(f"{value:g}", color, marker="o", lw=0) for value, color in looks.items()]
+    keys = [layout.line_key(words.label(across), "none")]
+    keys += [layout.line_key(f"{value:g}", color, marker="o", lw=0) for value, color in looks.items()]
     return keys + [entry for name, entry in entries.items() if name in found]

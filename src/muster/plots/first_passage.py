@@ -8,8 +8,19 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig, FitConfig
 from muster.errors import MusterError
-from muster.plots import frames, power_law, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, power_law, style, words
+from muster.plots.axes import fit_log_axis, shape_axis
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import (
+    Group,
+    fit_of,
+    fitted_rows,
+    groups_to_draw,
+    predicted_slopes,
+    primary_estimate,
+    rows_of_group,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,36 +37,41 @@ class PassageOptions(Options):
     columns: int | None = Field(None, ge=1, description="Panels per row")
 
 
-@plot("first_passage", PassageOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: PassageOptions) -> str:
+    fit = fit_of(data, spec)
+    across = options.x_label or (words.label(fit.along) if fit is not None else "an axis")
+    return f"{words.without_unit(options.label)} against {words.without_unit(across)}"
+
+
+@plot("first_passage", PassageOptions, _shows)
 def first_passage(data: PlotData, spec: FigureConfig, options: PassageOptions) -> Figure:
     """Time of every run to reach the fit's level, with medians, the censored regression line and its 95 % band.
 
     One panel per group of the fit, above it the change of ln t over the fit's unit. A run that never gets there is a
     triangle at its last step: its time lies above.
     """
-    fit = frames.fit_of(data, spec)
+    fit = fit_of(data, spec)
     if fit is None or "level" not in fit.options:
         raise MusterError("fit", "no first-passage fit", "Name a fit of the study whose estimator is `first_passage`")
-    rows = frames.fitted_rows(data, spec, fit.table)
-    found = frames.fit_groups(data, spec, rows)
+    rows = fitted_rows(data, spec, fit.table)
+    found = groups_to_draw(data, spec, rows)
     if rows.empty or not found:
-        return style.nothing(data, options.title, "no run is selected")
-    fig, axes = style.panels(len(found), options.columns or style.columns_for(found))
+        return layout.empty_figure("no run is selected")
+    fig, axes = layout.panels(len(found), options.columns or layout.columns_for(found))
     for ax, group in zip(axes, found, strict=True):
-        told = _panel(ax, data, spec, group, frames.members(rows, group), options)
-        style.panel_title(ax, style.phrase(group), told)
-    style.fit_log_axis(axes)
+        told = _panel(ax, data, spec, group, rows_of_group(rows, group), options)
+        layout.panel_title(ax, words.phrase(group), told)
+    fit_log_axis(axes)
     if fit.options.get("scale") == "log":
         for ax in axes:
-            style.shape_axis(ax, sorted(rows[fit.along].unique().tolist()))
-    style.outer_labels(axes, options.x_label or style.label(fit.along), options.label)
-    style.legend(fig, _keys(axes))
-    style.heading(fig, data, options.title)
+            shape_axis(ax, sorted(rows[fit.along].unique().tolist()))
+    layout.outer_labels(axes, options.x_label or words.label(fit.along), options.label)
+    layout.legend(fig, _keys(axes))
     return fig
 
 
 def _panel(
-    ax: Axes, data: PlotData, spec: FigureConfig, group: frames.Group, own: pd.DataFrame, options: PassageOptions
+    ax: Axes, data: PlotData, spec: FigureConfig, group: Group, own: pd.DataFrame, options: PassageOptions
 ) -> str:
     """Draw one group and return its slope in words."""
     import numpy as np
@@ -77,11 +93,11 @@ def _panel(
     medians = medians[np.isfinite(medians)]
     if len(medians):
         ax.plot(medians.index, np.exp(medians), "o", color=color, ms=5, ls="none", zorder=3.5, gid="means")
-    fitted = frames.primary(data, spec, group)
+    fitted = primary_estimate(data, spec, group)
     _line(ax, fit, fitted, runs, options.total, color)
     # A claim on the form of the curve predicts no slope.
     forms = {(claim.predicted, claim.margin, claim.test) for claim in data.study.claims if claim.parameter == "aicc"}
-    told = [each for each in frames.predictions(data, spec, group) if tuple(each) not in forms]
+    told = [each for each in predicted_slopes(data, spec, group) if tuple(each) not in forms]
     for each in told:
         if each.test in ("equivalence", "interval"):
             _prediction(ax, fit, each.slope, runs, options.total)
@@ -126,13 +142,13 @@ def _line(ax: Axes, fit: FitConfig, fitted: Any, runs: pd.DataFrame, total: floa
 
 
 def _keys(axes: list[Axes]) -> list[Any]:
-    found, color = style.drawn(axes), style.CATEGORIES[0]
+    found, color = layout.drawn_by_name(axes), style.CATEGORIES[0]
     entries = {
-        "seeds": style.line_key("one run", color, marker="o", ms=3.2, lw=0, alpha=0.45),
-        "censored": style.line_key("not yet at its last step", color, marker="^", ms=4.5, lw=0, alpha=0.45),
-        "means": style.line_key("median", color, marker="o", ms=5, lw=0),
-        "fit": style.line_key("censored regression", color),
-        "band": style.band_key("its 95 % band", color),
-        "prediction": style.line_key("predicted slope", style.INK, ls=(0, (4, 2.5)), lw=1.1),
+        "seeds": layout.line_key("one run", color, marker="o", ms=3.2, lw=0, alpha=0.45),
+        "censored": layout.line_key("not yet at its last step", color, marker="^", ms=4.5, lw=0, alpha=0.45),
+        "means": layout.line_key("median", color, marker="o", ms=5, lw=0),
+        "fit": layout.line_key("censored regression", color),
+        "band": layout.band_key("its 95 % band", color),
+        "prediction": layout.line_key("predicted slope", style.INK, ls=(0, (4, 2.5)), lw=1.1),
     }
     return [entry for name, entry in entries.items() if name in found]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field
 
 from muster.config.models import FigureConfig, StudyConfig
-from muster.plots import style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, style, words
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ class ForestOptions(Options):
     group: Literal["paper", "study"] = Field("paper", description="What the rows are grouped by")
 
 
-@plot("forest", ForestOptions)
+@plot("forest", ForestOptions, shows=None)
 def forest(data: PlotData, spec: FigureConfig, options: ForestOptions) -> Figure:
     """Ledger overview: every claim's estimate with 95 % interval against its prediction, by verdict.
 
@@ -87,7 +88,7 @@ def draw(ledger: pd.DataFrame, studies: Iterable[StudyConfig], scale: str, optio
         return _no_claims(title)
     kinds = claim_kinds(ledger, studies)
     sections = [(kind, ledger[kinds == kind]) for kind in AXES if (kinds == kind).any()]
-    left = MARGIN + INDENT + max(1.5, *(_text_width(str(name)) for name in ledger["claim"])) + PAD
+    left = MARGIN + INDENT + max(1.5, *(layout.text_inches(str(name), 8) for name in ledger["claim"])) + PAD
     width = left + AXIS + PAD + ESTIMATE + PREDICTED + VERDICT + MARGIN
     heights = [_height(rows, options.group) for _, rows in sections]
     height = TOP + sum(heights) + GAP * (len(sections) - 1) + BOTTOM
@@ -200,10 +201,11 @@ def _range(rows: pd.DataFrame) -> tuple[float, float]:
     bounds = [
         end
         for row in rows.to_dict("records")
-        for end in style.claimed_region(row["predicted"], _margin(row), row["test"])
+        for end in words.claimed_region(row["predicted"], _margin(row), row["test"])
         if math.isfinite(end)
     ]
-    core = np.array([*bounds, *rows["estimate"].dropna(), *rows["predicted"].dropna(), 0.0], float)
+    core = np.array([*bounds, *rows["estimate"], *rows["predicted"], 0.0], float)
+    core = core[np.isfinite(core)]
     low, high = core.min(), core.max()
     reach = max(high - low, 1e-6)
     ends = rows[["ci_low", "ci_high"]].to_numpy(float)
@@ -234,7 +236,7 @@ def _scale(ax: Axes, rows: pd.DataFrame, low: float, high: float, kind: str) -> 
     else:
         ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     ax.set_xlim(low, high)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.decimal(round(value, 10))))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.tick_text(round(value, 10))))
     ax.axvline(0, color="#b9bec7", lw=0.8, zorder=0.5)
 
 
@@ -244,7 +246,7 @@ def _claim(ax: Axes, row: Mapping[Any, Any], y: float, low: float, high: float, 
 
     look = VERDICTS.get(str(row["verdict"]), VERDICTS["not judged"])
     predicted = float(row["predicted"])
-    start, end = (min(max(bound, low), high) for bound in style.claimed_region(predicted, _margin(row), row["test"]))
+    start, end = (min(max(bound, low), high) for bound in words.claimed_region(predicted, _margin(row), row["test"]))
     ax.add_patch(
         Rectangle((start, y - 0.3 * ROW), end - start, 0.6 * ROW, facecolor="#c9d3e3", lw=0, zorder=1, gid="allowed")
     )
@@ -288,12 +290,12 @@ def _estimate(ax: Axes, row: Mapping[Any, Any], y: float, low: float, high: floa
 def _estimate_text(row: Mapping[Any, Any]) -> str:
     if not math.isfinite(float(row["estimate"])):
         return "—"
-    least = style.decimals(2 * _margin(row)) if _margin(row) else 0
-    return style.interval_text(row["estimate"], row["ci_low"], row["ci_high"], least)
+    least = words.decimals_for(2 * _margin(row)) if _margin(row) else 0
+    return words.interval_text(row["estimate"], row["ci_low"], row["ci_high"], least)
 
 
 def _predicted_text(row: Mapping[Any, Any]) -> str:
-    return style.claimed(row["predicted"], _margin(row), row["test"])
+    return words.claim_text(row["predicted"], _margin(row), row["test"])
 
 
 def _columns(fig: Figure, left: float, y: float) -> None:
@@ -309,9 +311,9 @@ def _columns(fig: Figure, left: float, y: float) -> None:
         fig.text(x / width, y / height, text, color=style.MUTED, fontsize=7.5, va="bottom")
     fig.legend(
         handles=[
-            style.band_key("allowed by the claim", "#c9d3e3", 1.0),
-            style.line_key("predicted", "#3c4a63", marker="|", ms=8, mew=1.4, lw=0),
-            style.line_key("estimate, 95 % interval", style.INK, marker="o", ms=4.5, lw=1.6),
+            layout.band_key("allowed by the claim", "#c9d3e3", 1.0),
+            layout.line_key("predicted", "#3c4a63", marker="|", ms=8, mew=1.4, lw=0),
+            layout.line_key("estimate, 95 % interval", style.INK, marker="o", ms=4.5, lw=1.6),
         ],
         loc="lower left",
         bbox_to_anchor=((left - 0.1) / width, (y - 0.055) / height),
@@ -335,26 +337,17 @@ def _title(fig: Figure, ledger: pd.DataFrame, title: str, scale: str) -> None:
     fig.text(MARGIN / width, 1 - 0.49 / height, text, color=style.MUTED, fontsize=8.5, va="center")
 
 
-def _text_width(text: str, size: float = 8, weight: str = "normal") -> float:
-    """Width in inches of a text in the house font."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72 if text else 0.0
-
-
 def _cut(text: str, room: float) -> str:
     """The text, shortened with an ellipsis to fit `room` inches in the header's font."""
-    while _text_width(text, 8.5, "bold") > room:
+    while layout.text_inches(text, 8.5, "bold") > room:
         text = text[:-2].rstrip(" ,;:…") + "…"
     return text
 
 
 def _no_claims(title: str) -> Figure:
-    fig, (ax,) = style.panels(1, size=(4.2, 1.6), room=0.4)
-    style.say(ax, "the ledger holds no claim")
-    style.bare(ax)
+    fig, (ax,) = layout.panels(1, size=(4.2, 1.6), room=0.4)
+    layout.explain_empty(ax, "the ledger holds no claim")
+    layout.hide_ticks(ax)
     fig.suptitle(title, x=0.01, ha="left")
     return fig
 

@@ -8,8 +8,11 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig
 from muster.errors import MusterError
-from muster.plots import frames, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, style, words
+from muster.plots.axes import fit_log_axis, log_x_axis
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import estimates_of_group, fitted_rows, groups_in, python_scalar, rows_of_group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +43,14 @@ class _Fitted(NamedTuple):
     held: np.ndarray
 
 
-@plot("law_fit", LawFitOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> str:
+    columns = _columns(data, spec)
+    fit = data.study.fits[str(spec.fit)]
+    across = words.name_of(columns[_across(options, columns, fit.along)])
+    return f"{words.name_of(fit.response)} against {across} with the fitted {words.word(fit.estimator)}"
+
+
+@plot("law_fit", LawFitOptions, _shows)
 def law_fit(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> Figure:
     """Response against one variable of a fitted law, coloured by another; curves of the law; residuals below.
 
@@ -48,19 +58,18 @@ def law_fit(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> Figur
     Rows that were held out of the fit are rings.
     """
     law = _law(data, spec)
-    fit = data.study.fits[spec.fit]  # type: ignore[index]
-    columns = dict(zip(law.variables, law.columns(fit.options.get("columns", {}), fit.along), strict=True))
-    across = options.x or next((name for name, column in columns.items() if column == fit.along), law.variables[0])
+    fit = data.study.fits[str(spec.fit)]
+    columns = _columns(data, spec)
+    across = _across(options, columns, fit.along)
     hue = options.hue or next((name for name in law.variables if name != across), None)
-    for option, name in (("x", across), ("hue", hue)):
-        if name is not None and name not in columns:
-            raise MusterError(f"options.{option}", f"the law has no variable {name!r}", f"One of: {', '.join(columns)}")
-    rows = frames.fitted_rows(data, spec, "runs")
-    found = [(group, _fitted(data, spec, law, frames.members(rows, group))) for group in frames.groups(rows, fit.by)]
+    if hue is not None and hue not in columns:
+        raise _no_variable("hue", hue, columns)
+    rows = fitted_rows(data, spec, "runs")
+    found = [(group, _fitted(data, spec, law, rows_of_group(rows, group))) for group in groups_in(rows, fit.by)]
     shown = [(group, each) for group, each in found if each is not None]
     if not shown:
-        return style.nothing(data, options.title, "the law was not fitted: see the notes of the fits")
-    fig, axes = style.panels(
+        return layout.empty_figure("the law was not fitted: see the notes of the fits")
+    fig, axes = layout.panels(
         2 * len(shown),
         len(shown),
         size=(3.6 if len(shown) == 1 else 2.7, 1.75),
@@ -73,16 +82,15 @@ def law_fit(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> Figur
     for k, (group, each) in enumerate(shown):
         above, below = axes[k], axes[k + len(shown)]
         _draw(above, below, each, at[across], at[hue] if hue else None, looks)
-        style.panel_title(above, style.phrase(group), _note(each))
+        layout.panel_title(above, words.phrase(group), _note(each))
     for ax in axes[: len(shown)]:
-        style.fit_log_axis([ax])
+        fit_log_axis([ax])
     _residual_axis(axes[len(shown) :])
     for below in axes[len(shown) :]:
-        below.set_xlabel(style.label(columns[across], data))
-    axes[0].set_ylabel(style.stacked(style.label(fit.response, data), 24))
+        below.set_xlabel(data.label(columns[across]))
+    axes[0].set_ylabel(words.stacked_label(data.label(fit.response), 24))
     axes[len(shown)].set_ylabel("residual\n(% of the law)")
-    style.legend(fig, _keys(axes, columns[hue] if hue else None, looks))
-    style.heading(fig, data, options.title)
+    layout.legend(fig, _keys(axes, columns[hue] if hue else None, looks))
     return fig
 
 
@@ -94,6 +102,23 @@ def _law(data: PlotData, spec: FigureConfig) -> Law:
     return LAWS[data.study.fits[spec.fit].estimator]
 
 
+def _columns(data: PlotData, spec: FigureConfig) -> dict[str, str]:
+    """Variable of the law → column of the runs."""
+    law, fit = _law(data, spec), data.study.fits[str(spec.fit)]
+    return dict(zip(law.variables, law.columns(fit.options.get("columns", {}), fit.along), strict=True))
+
+
+def _across(options: LawFitOptions, columns: dict[str, str], along: str) -> str:
+    """The variable on the x-axis: the one chosen, else the one of the fit's axis, else the law's first."""
+    if options.x is not None and options.x not in columns:
+        raise _no_variable("x", options.x, columns)
+    return options.x or next((name for name, column in columns.items() if column == along), next(iter(columns)))
+
+
+def _no_variable(option: str, name: str, columns: dict[str, str]) -> MusterError:
+    return MusterError(f"options.{option}", f"the law has no variable {name!r}", f"One of: {', '.join(columns)}")
+
+
 def _fitted(data: PlotData, spec: FigureConfig, law: Law, rows: pd.DataFrame) -> _Fitted | None:
     """The rows of one group with what the law predicts for them; None where it was not estimated."""
     import numpy as np
@@ -101,8 +126,8 @@ def _fitted(data: PlotData, spec: FigureConfig, law: Law, rows: pd.DataFrame) ->
     from muster.fitting.laws.estimate import law_rows
 
     fit = data.study.fits[spec.fit]  # type: ignore[index]
-    group = {column: frames.plain(rows[column].iloc[0]) for column in fit.by} if len(rows) else {}
-    estimates = frames.of_group(data.fits, spec.fit, group)
+    group = {column: python_scalar(rows[column].iloc[0]) for column in fit.by} if len(rows) else {}
+    estimates = estimates_of_group(data.fits, spec.fit, group)
     values = estimates[estimates["primary"].astype(bool)].set_index("parameter")["estimate"]
     natural = np.array([values.get(name, np.nan) for name in law.parameters], float)
     if not len(rows) or not np.isfinite(natural).all():
@@ -148,7 +173,7 @@ def _draw(above: Axes, below: Axes, each: _Fitted, across: int, hue: int | None,
             above.scatter(x[part], each.y[part], zorder=3, **face, **how)
             below.scatter(x[part], ratio[part], zorder=3, **face, **how)
     below.axhline(0, color=style.INK, lw=0.9, zorder=2)
-    style.log_x_axis(above, float(x.min()), float(x.max()))
+    log_x_axis(above, float(x.min()), float(x.max()))
     others = [i for i in range(len(each.x)) if i not in (across, hue) and np.ptp(each.x[i]) > 0]
     if others:
         return
@@ -192,17 +217,17 @@ def _residual_axis(axes: list[Axes]) -> None:
 
 
 def _keys(axes: list[Axes], hue: str | None, looks: Any) -> list[Any]:
-    seen = style.drawn(axes)
-    keys = [style.line_key("run", marker="o", ls="none")]
+    seen = layout.drawn_by_name(axes)
+    keys = [layout.line_key("run", marker="o", ls="none")]
     if "held out" in seen:
-        keys.append(style.line_key("run held out of the fit", marker="o", ls="none", mfc="none"))
+        keys.append(layout.line_key("run held out of the fit", marker="o", ls="none", mfc="none"))
     if "law" in seen:
-        keys.append(style.line_key("fitted law", lw=1.1))
+        keys.append(layout.line_key("fitted law", lw=1.1))
     if hue is not None and looks:
         _, norm = looks
-        keys.append(style.line_key(style.stacked(style.name_of(hue), 22), "none"))
+        keys.append(layout.line_key(words.stacked_label(words.name_of(hue), 22), "none"))
         steps = [norm.vmin * (norm.vmax / norm.vmin) ** (k / 3) for k in range(4)]
         keys += [
-            style.line_key(style.decimal(float(f"{v:.2g}")), _colors(looks, v), marker="o", ls="none") for v in steps
+            layout.line_key(words.tick_text(float(f"{v:.2g}")), _colors(looks, v), marker="o", ls="none") for v in steps
         ]
     return keys

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from muster.config.models import FigureConfig, Name
-from muster.plots import frames, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, style, words
+from muster.plots.axes import fit_log_axis, log_x_axis
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import fit_of, fitted_rows, grouping, groups_in, python_scalar, rows_of_group
 from muster.plots.seed_lines import draw_seed_lines
 
 if TYPE_CHECKING:
@@ -27,43 +30,49 @@ class CurveOptions(Options):
     loss_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the losses span 8-fold")
 
 
-@plot("loss_curves", CurveOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: CurveOptions) -> str:
+    fit = fit_of(data, spec)
+    along = options.along or (fit.along if fit else "width")
+    losses = " and ".join(map(words.name_of, options.losses))
+    return f"{losses} against step, by {words.name_of(along)}"
+
+
+@plot("loss_curves", CurveOptions, _shows)
 def loss_curves(data: PlotData, spec: FigureConfig, options: CurveOptions) -> Figure:
     """Training and held-out loss against step at each width's best learning rate: mean and range of seeds.
 
     One column per group of the fit, one row per loss. A loss that was never evaluated gets no row.
     """
-    fit = frames.fit_of(data, spec)
+    fit = fit_of(data, spec)
     along = options.along or (fit.along if fit else "width")
-    runs, rows = frames.fitted_rows(data, spec, "runs"), frames.fitted_rows(data, spec, "curves")
+    runs, rows = fitted_rows(data, spec, "runs"), fitted_rows(data, spec, "curves")
     losses = [loss for loss in options.losses if loss in rows.columns and rows[loss].notna().any()]
-    found = frames.groups(rows, frames.grouping(fit, rows)) if len(rows) else []
+    found = groups_in(rows, grouping(fit, rows)) if len(rows) else []
     if not losses or not found:
-        return style.nothing(data, options.title, "no loss was recorded along training")
+        return layout.empty_figure("no loss was recorded along training")
 
     response = fit.response if fit and fit.response in runs.columns else "final_train_loss"
     values = sorted(rows[along].unique().tolist())
     hues = style.ordered(values)
-    fig, axes = style.panels(len(losses) * len(found), len(found), size=(2.6, 2.0), sharey="row")
+    fig, axes = layout.panels(len(losses) * len(found), len(found), size=(2.6, 2.0), sharey="row")
     for column, group in enumerate(found):
-        own, told = at_best(frames.members(rows, group), frames.members(runs, group), along, response, options.log2_lr)
+        own, told = at_best(rows_of_group(rows, group), rows_of_group(runs, group), along, response, options.log2_lr)
         for row, loss in enumerate(losses):
             _panel(axes[row * len(found) + column], own, loss, along, hues)
-        style.panel_title(axes[column], style.phrase(group), told)
+        layout.panel_title(axes[column], words.phrase(group), told)
     for row, loss in enumerate(losses):
         strip = axes[row * len(found) : (row + 1) * len(found)]
         _loss_axis(strip, rows, loss, options)
-        strip[0].set_ylabel(style.stacked(style.label(loss, data), 30))
+        strip[0].set_ylabel(words.stacked_label(data.label(loss), 30))
     for ax in axes[-len(found) :]:
-        ax.set_xlabel(style.label("step"))
-    keys = [style.line_key(style.label(along), "none")]
-    keys += [style.line_key(f"{value:g}", color) for value, color in hues.items()]
+        ax.set_xlabel(words.label("step"))
+    keys = [layout.line_key(words.label(along), "none")]
+    keys += [layout.line_key(f"{value:g}", color) for value, color in hues.items()]
     seeds = rows["seed"].nunique()
-    keys.append(style.line_key(f"mean of {seeds} seeds" if seeds > 1 else "one seed"))
+    keys.append(layout.line_key(f"mean of {seeds} seeds" if seeds > 1 else "one seed"))
     if seeds > 1:
-        keys.append(style.band_key("range of seeds"))
-    style.legend(fig, keys)
-    style.heading(fig, data, options.title)
+        keys.append(layout.band_key("range of seeds"))
+    layout.legend(fig, keys)
     return fig
 
 
@@ -76,7 +85,7 @@ def best_rates(runs: pd.DataFrame, along: str, response: str) -> dict[Any, float
     if means.empty:
         return {}
     best = means.loc[means.groupby(along)["loss"].idxmin()]
-    return {frames.plain(value): float(rate) for value, rate in zip(best[along], best["log2_lr"], strict=True)}
+    return {python_scalar(value): float(rate) for value, rate in zip(best[along], best["log2_lr"], strict=True)}
 
 
 def at_best(
@@ -87,18 +96,18 @@ def at_best(
         return rows, ""
     if log2_lr is not None:
         rate = min(rows["log2_lr"].unique().tolist(), key=lambda each: abs(each - log2_lr))
-        return rows[rows["log2_lr"] == rate], f"learning rate {style.power_of_two(rate)}"
+        return rows[rows["log2_lr"] == rate], f"learning rate {words.power_of_two(rate)}"
     best = best_rates(runs, along, response)
     if not best:
         return rows.iloc[:0], "no rate without divergence"
     spread = sorted(set(best.values()))
-    ends = " to ".join(style.power_of_two(rate) for rate in dict.fromkeys([spread[0], spread[-1]]))
+    ends = " to ".join(words.power_of_two(rate) for rate in dict.fromkeys([spread[0], spread[-1]]))
     return rows[rows["log2_lr"] == rows[along].map(best)], f"best learning rates {ends}"
 
 
 def _panel(ax: Axes, own: pd.DataFrame, loss: str, along: str, hues: dict[Any, Any]) -> None:
     if own.empty or not own[loss].notna().any():
-        style.say(ax, "no finite loss")
+        layout.explain_empty(ax, "no finite loss")
         return
     draw_seed_lines(ax, own, "step", loss, along, hues, linewidth=1.2)
 
@@ -109,9 +118,8 @@ def _loss_axis(strip: list[Axes], rows: pd.DataFrame, loss: str, options: CurveO
     high = max((ax.dataLim.y1 for ax in drawn), default=1.0)
     log = options.loss_axis == "log" or (options.loss_axis == "auto" and low > 0 and high / low > 8)
     if log and low > 0:
-        style.fit_log_axis(strip)
+        fit_log_axis(strip)
     if options.step_axis == "log" and drawn:
         first = rows.loc[rows["step"] > 0, "step"].min()
         for ax in strip:
-            ax.set_xscale("log")
-            ax.set_xlim(left=first)
+            log_x_axis(ax, float(first), float(rows["step"].max()))

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field
 
 from muster.config.models import FigureConfig
-from muster.plots import frames, power_law, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, power_law, style, words
+from muster.plots.axes import draw_interval, log_axis, log_ticks, octaves
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import estimates_of_group, fit_of, fitted_rows, groups_to_draw, rows_of_group
 from muster.plots.seed_lines import draw_seed_lines, geometric_mean
 
 if TYPE_CHECKING:
@@ -38,10 +41,26 @@ class SweepOptions(Options):
     hue_label: str | None = Field(None, description="Name of the hue with its unit; the axis's own if absent")
     loss_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the basins span 4-fold")
     ceiling: float | None = Field(None, gt=0, description="Largest loss shown; chosen from the data if absent")
+    rate: str = Field(words.label("log2_lr"), description="What is swept, with its unit")
     columns: int | None = Field(None, ge=1, description="Panels per row")
 
 
-@plot("lr_sweep", SweepOptions)
+def _response(data: PlotData, spec: FigureConfig, options: SweepOptions) -> str:
+    fit = fit_of(data, spec)
+    return options.response or (fit.response if fit else "final_train_loss")
+
+
+def _along(data: PlotData, spec: FigureConfig, options: SweepOptions) -> str:
+    fit = fit_of(data, spec)
+    return options.along or (fit.along if fit else "width")
+
+
+def _shows(data: PlotData, spec: FigureConfig, options: SweepOptions) -> str:
+    across, hue = words.without_unit(options.rate), words.name_of(_along(data, spec, options))
+    return f"{words.name_of(_response(data, spec, options))} against {across}, by {hue}"
+
+
+@plot("lr_sweep", SweepOptions, _shows)
 def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figure:
     """Loss against learning rate per width: mean and range of seeds, diverged rates, estimated optima with intervals.
 
@@ -49,13 +68,11 @@ def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figur
     the seeds that did not diverge; a cross in the strip at the top marks a rate where all seeds diverged, a ring one
     where some did.
     """
-    fit = frames.fit_of(data, spec)
-    response = options.response or (fit.response if fit else "final_train_loss")
-    along = options.along or (fit.along if fit else "width")
-    rows = frames.fitted_rows(data, spec, "runs")
-    found = frames.fit_groups(data, spec, rows)
+    response, along = _response(data, spec, options), _along(data, spec, options)
+    rows = fitted_rows(data, spec, "runs")
+    found = groups_to_draw(data, spec, rows)
     if rows.empty or not found:
-        return style.nothing(data, options.title, "no run is selected")
+        return layout.empty_figure("no run is selected")
     rows = rows.assign(**{response: rows[response].where(rows[response] > 0)})
 
     values = sorted(rows[along].unique().tolist())
@@ -65,23 +82,22 @@ def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figur
     marked = [value for value in values if means.loc[means[along] == value, "diverged"].any()]
     strip = 0.035 * len(marked) + 0.03 if marked else 0.0
 
-    fig, axes = style.panels(len(found), options.columns or style.columns_for(found))
+    fig, axes = layout.panels(len(found), options.columns or layout.columns_for(found))
     optima: list[str] = []
     for ax, group in zip(axes, found, strict=True):
         _loss_axis(ax, scale, strip)
         x = rows["log2_lr"]
-        style.octaves(ax.xaxis, x.min(), x.max())
+        octaves(ax, "x", x.min(), x.max())
         ax.set_xlim(x.min() - 0.3, x.max() + 0.3)
-        own, own_means = frames.members(rows, group), frames.members(means, group)
-        _curves(ax, own, own_means, along, response, hues)
-        optima += _optima(ax, frames.of_group(data.optima, spec.fit, group), own_means, along, hues)
+        own, own_means = rows_of_group(rows, group), rows_of_group(means, group)
+        _curves(ax, own, own_means, along, response, hues, scale.high)
+        optima += _optima(ax, estimates_of_group(data.optima, spec.fit, group), own_means, along, hues)
         _diverged(ax, own_means, along, hues, marked, strip)
         above = int((own_means["mean"] > scale.high).sum())
         note = f"{above} of {own_means['mean'].notna().sum()} means above the axis"
-        style.panel_title(ax, style.phrase(group), note if above else "")
-    style.outer_labels(axes, style.label("log2_lr"), style.label(response, data))
-    style.legend(fig, _keys(hues, options.hue_label or style.label(along), rows, means, optima))
-    style.heading(fig, data, options.title)
+        layout.panel_title(ax, words.phrase(group), note if above else "")
+    layout.outer_labels(axes, options.rate, data.label(response))
+    layout.legend(fig, _keys(hues, options.hue_label or words.label(along), rows, means, optima))
     return fig
 
 
@@ -124,22 +140,30 @@ def _loss_axis(ax: Axes, scale: LossScale, strip: float) -> None:
     low, high, log = scale
     room = strip / (1 - strip)
     if log:
-        style.log_axis(ax, low, high * (high / low) ** room)
-        ticks = style.log_ticks(low, high)
+        log_axis(ax, low, high * (high / low) ** room)
+        ticks = log_ticks(low, high)
     else:
         ax.set_ylim(low, high + (high - low) * room)
         ticks = [value for value in ax.yaxis.get_major_locator().tick_values(low, high) if low <= value <= high]
     ax.yaxis.set_major_locator(FixedLocator(ticks))
 
 
-def _curves(ax: Axes, own: pd.DataFrame, means: pd.DataFrame, along: str, response: str, hues: dict[Any, Any]) -> None:
+def _curves(
+    ax: Axes,
+    own: pd.DataFrame,
+    means: pd.DataFrame,
+    along: str,
+    response: str,
+    hues: dict[Any, Any],
+    ceiling: float,
+) -> None:
     if own.empty:
-        style.say(ax, "no run in this group")
+        layout.explain_empty(ax, "no run in this group")
     elif not means["mean"].notna().any():
-        style.say(ax, "every run diverged")
+        layout.explain_empty(ax, "every run diverged")
     else:
         dots = {"marker": "o", "markersize": 3, "markeredgewidth": 0}
-        draw_seed_lines(ax, own, "log2_lr", response, along, hues, geometric_mean, **dots)
+        draw_seed_lines(ax, own, "log2_lr", response, along, hues, geometric_mean, ceiling, **dots)
 
 
 def _optima(ax: Axes, optima: pd.DataFrame, means: pd.DataFrame, along: str, hues: dict[Any, Any]) -> list[str]:
@@ -163,8 +187,7 @@ def _optima(ax: Axes, optima: pd.DataFrame, means: pd.DataFrame, along: str, hue
             ax.plot(x, y, used[-1], ms=6.5, mfc="white", mec=hues[value], mew=1.3, zorder=6, gid="censored")
             continue
         path.append((x, y))
-        if not (math.isnan(row["ci_low"]) or math.isnan(row["ci_high"])):
-            power_law.draw_interval(ax, y, [row["ci_low"], row["ci_high"]], ax.get_xlim(), "x", hues[value])
+        draw_interval(ax, y, x, [row["ci_low"], row["ci_high"]], ax.get_xlim(), "x", hues[value])
         ax.plot(x, y, "o", ms=5, color=hues[value], zorder=5, gid="optimum")
     if len(path) > 1:
         ax.plot(*zip(*path, strict=True), color=style.INK, lw=0.8, ls=":", zorder=4.4)
@@ -191,17 +214,17 @@ def _diverged(ax: Axes, means: pd.DataFrame, along: str, hues: dict[Any, Any], m
 
 def _keys(hues: dict[Any, Any], name: str, rows: pd.DataFrame, means: pd.DataFrame, optima: list[str]) -> list[Any]:
     seeds = rows["seed"].nunique()
-    keys = [style.line_key(name, "none")]
-    keys += [style.line_key(f"{value:g}", color, marker="o", ms=3) for value, color in hues.items()]
-    keys.append(style.line_key(f"geometric mean of {seeds} seeds" if seeds > 1 else "one seed"))
+    keys = [layout.line_key(name, "none")]
+    keys += [layout.line_key(f"{value:g}", color, marker="o", ms=3) for value, color in hues.items()]
+    keys.append(layout.line_key(f"geometric mean of {seeds} seeds" if seeds > 1 else "one seed"))
     if seeds > 1:
-        keys.append(style.band_key("range of seeds"))
+        keys.append(layout.band_key("range of seeds"))
     if "optimum" in optima:
-        keys.append(style.line_key("optimum, 95 % interval", marker="o", ms=4.6, lw=1.6))
+        keys.append(layout.line_key("optimum, 95 % interval", marker="o", ms=4.6, lw=1.6))
     for marker in sorted(set(optima) - {"optimum"}):
         keys.append(power_law.beyond_key(marker))
     if (means["diverged"] == 1).any():
-        keys.append(style.line_key("all seeds diverged", ms=4, lw=0, **CROSS))
+        keys.append(layout.line_key("all seeds diverged", ms=4, lw=0, **CROSS))
     if ((means["diverged"] > 0) & (means["diverged"] < 1)).any():
-        keys.append(style.line_key("some seeds diverged", ms=4, lw=0, **RING))
+        keys.append(layout.line_key("some seeds diverged", ms=4, lw=0, **RING))
     return keys

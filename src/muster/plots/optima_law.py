@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from muster.config.models import FigureConfig
 from muster.errors import MusterError
-from muster.plots import frames, power_law, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, style, words
+from muster.plots.axes import draw_interval, fit_log_axis, log_x_axis
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import Group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +25,22 @@ PREFIX = "log2_"  # of a cell's optimal value; its error is prefixed by `se_` as
 class _Panel(NamedTuple):
     """The optima of one quantity in one group: columns of the cells, y in log2, and the exponents of its law."""
 
-    group: frames.Group
+    group: Group
     quantity: str
     cells: pd.DataFrame
     exponents: dict[str, float]
     note: str
 
 
-@plot("optima_law", Options)
+def _shows(data: PlotData, spec: FigureConfig, options: Options) -> str:
+    along = words.name_of(data.study.fits[spec.fit].along) if spec.fit else "its variable"
+    quantities = [
+        words.name_of(name) for name in dict.fromkeys(_known(panel.quantity) for panel in _panels(data, spec))
+    ]
+    return f"optimal {' and '.join(quantities) or 'value'} against {along}"
+
+
+@plot("optima_law", Options, _shows)
 def optima_law(data: PlotData, spec: FigureConfig, options: Options) -> Figure:
     """Optimum of each cell with its 95 % interval on log axes, and the fitted power law at each value of the hue.
 
@@ -41,34 +52,33 @@ def optima_law(data: PlotData, spec: FigureConfig, options: Options) -> Figure:
     fit = data.study.fits[spec.fit]
     found = _panels(data, spec)
     if not found:
-        return style.nothing(data, options.title, "no cell has an interior optimum: see the notes of the fits")
-    fig, axes = style.panels(len(found), sharey=len({panel.quantity for panel in found}) == 1)
+        return layout.empty_figure("no cell has an interior optimum: see the notes of the fits")
+    fig, axes = layout.panels(len(found), sharey=len({panel.quantity for panel in found}) == 1)
     hues = [name for name in found[0].exponents if name != fit.along]
     hue = hues[0] if hues else None
     values = sorted({float(value) for panel in found for value in panel.cells[hue]}) if hue else []
     looks = style.ordered(values) if values else {}
     for ax, panel in zip(axes, found, strict=True):
         _draw(ax, panel, fit.along, hue, looks)
-        name = "" if len({each.quantity for each in found}) == 1 else style.name_of(panel.quantity)
-        title = " · ".join(filter(None, [style.phrase(panel.group), name]))
-        style.panel_title(ax, title, panel.note)
+        name = "" if len({each.quantity for each in found}) == 1 else words.name_of(panel.quantity)
+        title = " · ".join(filter(None, [words.phrase(panel.group), name]))
+        layout.panel_title(ax, title, panel.note)
     several = len({panel.quantity for panel in found}) > 1
     for quantity in {panel.quantity for panel in found}:
-        style.fit_log_axis([ax for ax, panel in zip(axes, found, strict=True) if panel.quantity == quantity])
+        fit_log_axis([ax for ax, panel in zip(axes, found, strict=True) if panel.quantity == quantity])
     for ax in axes if several else []:
         ax.tick_params(labelleft=True)
     spans = [panel.cells[fit.along].to_numpy(float) for panel in found]
     for ax in axes:
-        style.log_x_axis(ax, min(map(min, spans)), max(map(max, spans)))
-    style.outer_labels(axes, style.label(fit.along, data), _label(found[0].quantity, data))
+        log_x_axis(ax, min(map(min, spans)), max(map(max, spans)))
+    layout.outer_labels(axes, data.label(fit.along), _label(found[0].quantity, data))
     for ax, panel in zip(axes, found, strict=True) if several else []:
-        ax.set_ylabel(style.stacked(_label(panel.quantity, data), 34))
-    keys = [style.line_key("optimum, 95 % interval", marker="o", lw=1.2), style.line_key("fitted power law")]
+        ax.set_ylabel(words.stacked_label(_label(panel.quantity, data), 34))
+    keys = [layout.line_key("optimum, 95 % interval", marker="o", lw=1.2), layout.line_key("fitted power law")]
     if hue:
-        keys.append(style.line_key(style.stacked(style.name_of(hue), 22), "none"))
-        keys += [style.line_key(style.decimal(v), color, marker="o", ls="none") for v, color in _few(looks)]
-    style.legend(fig, keys)
-    style.heading(fig, data, options.title)
+        keys.append(layout.line_key(words.stacked_label(words.name_of(hue), 22), "none"))
+        keys += [layout.line_key(words.tick_text(v), color, marker="o", ls="none") for v, color in _few(looks)]
+    layout.legend(fig, keys)
     return fig
 
 
@@ -108,20 +118,24 @@ def _law(own: pd.DataFrame, quantity: str, along: str) -> tuple[dict[str, float]
             continue
         name = str(row["parameter"]).removeprefix(f"{quantity}_") if several else along
         exponents[name] = float(row["estimate"])
-        text = style.interval_text(row["estimate"], row["ci_low"], row["ci_high"])
+        text = words.interval_text(row["estimate"], row["ci_low"], row["ci_high"])
         notes.append(f"exponent in {_symbol(name)}: {text}")
     return exponents, "\n".join(notes)
 
 
+def _known(quantity: str) -> str:
+    """The column of a quantity: the logarithms of rate and batch size are columns themselves."""
+    return quantity if quantity in ("log2_lr", "log2_batch") else quantity.removeprefix(PREFIX)
+
+
 def _label(quantity: str, data: PlotData) -> str:
-    known = quantity in ("log2_lr", "log2_batch")
-    return "optimal " + style.label(quantity if known else quantity.removeprefix(PREFIX), data)
+    return "optimal " + data.label(_known(quantity))
 
 
 def _symbol(variable: str) -> str:
     """N of `parameters N`: the last word of a variable's name where it is a symbol, else the name."""
-    last = style.name_of(variable).rpartition(" ")[2]
-    return last if len(last) == 1 else style.name_of(variable)
+    last = words.name_of(variable).rpartition(" ")[2]
+    return last if len(last) == 1 else words.name_of(variable)
 
 
 def _draw(ax: Axes, panel: _Panel, along: str, hue: str | None, looks: dict[Any, Any]) -> None:
@@ -135,8 +149,7 @@ def _draw(ax: Axes, panel: _Panel, along: str, hue: str | None, looks: dict[Any,
     x = cells[along].to_numpy(float)
     window = (y.min() / 4, y.max() * 4)
     for at, value, spread, color in zip(x, y, half, colors, strict=True):
-        if math.isfinite(spread):
-            power_law.draw_interval(ax, at, (value / 2**spread, value * 2**spread), window, "y", color)
+        draw_interval(ax, at, value, (value / 2**spread, value * 2**spread), window, "y", color)
         ax.plot([at], [value], "o", color=color, ms=4.5, zorder=3.5, gid="optimum")
     ax.set_yscale("log")
     slopes = {name: value for name, value in panel.exponents.items() if math.isfinite(value)}

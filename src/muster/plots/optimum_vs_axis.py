@@ -8,8 +8,20 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig, Name
 from muster.errors import MusterError
-from muster.plots import frames, power_law, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, power_law, style, words
+from muster.plots.axes import draw_interval, octaves, shape_axis
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import (
+    Group,
+    estimates_of_group,
+    fit_of,
+    fitted_rows,
+    groups_to_draw,
+    predicted_slopes,
+    primary_estimate,
+    without_hue,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +35,17 @@ class OptimumOptions(Options):
 
     hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
     columns: int | None = Field(None, ge=1, description="Panels per row")
-    label: str | None = Field(None, description="Label of the y-axis of thresholds; absent for optimal learning rates")
+    rate: str = Field(words.label("log2_lr"), description="What is swept, with its unit")
+    label: str | None = Field(None, description="Label of the y-axis where thresholds are drawn in place of optima")
 
 
-@plot("optimum_vs_axis", OptimumOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: OptimumOptions) -> str:
+    fit = fit_of(data, spec)
+    across = words.name_of(fit.along) if fit is not None else "width"
+    return f"{words.without_unit(_y_label(options))} against {across}"
+
+
+@plot("optimum_vs_axis", OptimumOptions, _shows)
 def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions) -> Figure:
     """Optimal learning rate against width on log axes: intervals, fitted slope with 95 % band, predicted slope.
 
@@ -34,56 +53,56 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
     best rate of the grid is an open marker, a triangle that points beyond the grid if that is where the optimum may
     lie; these do not enter the fit.
     """
-    fit = frames.fit_of(data, spec)
+    fit = fit_of(data, spec)
     if fit is None:
         raise MusterError("fit", "missing", "optimum_vs_axis draws a fit: name one of the study's fits")
     if options.hue is not None and options.hue not in fit.by:
         raise MusterError("options.hue", f"{options.hue!r} is no `by` column", f"Known: {', '.join(fit.by) or 'none'}")
     optima = data.optima[data.optima["fit"] == spec.fit] if len(data.optima) else data.optima
-    found = frames.fit_groups(data, spec, frames.fitted_rows(data, spec, "runs")) if len(optima) else []
+    found = groups_to_draw(data, spec, fitted_rows(data, spec, "runs")) if len(optima) else []
     if not found:
-        return style.nothing(data, options.title, "no optimum was estimated")
+        return layout.empty_figure("no optimum was estimated")
 
-    facets = frames.facets(found, options.hue)
+    facets = without_hue(found, options.hue)
     looks = style.categories(list(dict.fromkeys(group.get(options.hue or "") for group in found)))
-    fig, axes = style.panels(len(facets), options.columns or style.columns_for(facets))
+    fig, axes = layout.panels(len(facets), options.columns or layout.columns_for(facets))
     notes: list[str] = []
     for ax, facet in zip(axes, facets, strict=True):
         inside = [group for group in found if facet.items() <= group.items()]
         told = [_group(ax, data, spec, group, looks[group.get(options.hue or "")], options.hue) for group in inside]
         notes.append("\n".join(told))
     for ax in axes:
-        style.shape_axis(ax, sorted(optima["x"].unique().tolist()))
-        style.octaves(ax.yaxis, *ax.get_ylim())
+        shape_axis(ax, sorted(optima["x"].unique().tolist()))
+        octaves(ax, "y", *ax.get_ylim())
         if not ax.lines:
-            style.say(ax, "no optimum was estimated")
+            layout.explain_empty(ax, "no optimum was estimated")
     for ax, facet, note in zip(axes, facets, notes, strict=True):
-        style.panel_title(ax, style.phrase(facet), note)
-    style.outer_labels(axes, style.label(fit.along), options.label or "optimal " + style.label("log2_lr"))
-    style.legend(fig, _keys(axes, options.hue, looks, "threshold" if options.label else "optimum"))
-    style.heading(fig, data, options.title)
+        layout.panel_title(ax, words.phrase(facet), note)
+    layout.outer_labels(axes, words.label(fit.along), _y_label(options))
+    layout.legend(fig, _keys(axes, options.hue, looks, "threshold" if options.label else "optimum"))
     return fig
 
 
-def _group(
-    ax: Axes, data: PlotData, spec: FigureConfig, group: frames.Group, look: tuple[str, str], hue: str | None
-) -> str:
+def _y_label(options: OptimumOptions) -> str:
+    return options.label or f"optimal {options.rate}"
+
+
+def _group(ax: Axes, data: PlotData, spec: FigureConfig, group: Group, look: tuple[str, str], hue: str | None) -> str:
     """Draw one group and return its slope in words."""
     import numpy as np
 
     color, marker = look
-    optima = frames.of_group(data.optima, spec.fit, group).sort_values("x")
+    optima = estimates_of_group(data.optima, spec.fit, group).sort_values("x")
     known = optima["log2_lr_opt"].notna() & (optima["status"] == "interior")
     inside, censored = optima[known], optima[~known & optima["grid_best"].notna()]
-    told, fitted = frames.predictions(data, spec, group), frames.primary(data, spec, group)
+    told, fitted = predicted_slopes(data, spec, group), primary_estimate(data, spec, group)
     x, y = inside["x"].to_numpy(float), inside["log2_lr_opt"].to_numpy(float)
     power_law.draw_fit(ax, x, 2.0**y, fitted, color, show=np.log2)
     power_law.draw_predictions(ax, x, 2.0**y, told, color if hue else style.INK, show=np.log2)
     if len(inside):
         low, high = _window(data.runs, y)
-        for at, ends in zip(x, inside[["ci_low", "ci_high"]].to_numpy(float).tolist(), strict=True):
-            if not np.isnan(ends).any():
-                power_law.draw_interval(ax, at, ends, (low, high), "y", color)
+        for at, value, ends in zip(x, y, inside[["ci_low", "ci_high"]].to_numpy(float).tolist(), strict=True):
+            draw_interval(ax, at, value, ends, (low, high), "y", color)
         ax.plot(x, y, marker, color=color, ms=5, zorder=3.5, gid="optimum")
     for _, row in censored.iterrows():
         at, best = row["x"], row["grid_best"]
@@ -106,7 +125,7 @@ def _group(
         note = "no interior optimum"
     else:
         note = power_law.slope_note(fitted, told)
-    return f"{style.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
+    return f"{words.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
 
 
 def _window(runs: pd.DataFrame, optima: np.ndarray) -> tuple[float, float]:
@@ -116,7 +135,7 @@ def _window(runs: pd.DataFrame, optima: np.ndarray) -> tuple[float, float]:
 
 
 def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]], what: str) -> list[Any]:
-    found = style.drawn(axes)
+    found = layout.drawn_by_name(axes)
     color = style.MUTED if hue else style.CATEGORIES[0]
     dashes = style.MUTED if hue else style.INK
     keys = power_law.hue_keys(hue, looks) + power_law.keys(found, f"{what}, 95 % interval", "optimum", color, dashes)

@@ -6,13 +6,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from muster.plots import style
+from muster.plots import layout, style, words
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-    from muster.plots.frames import Prediction
+    from muster.plots.rows import Prediction
+
+
+LARGEST = 300.0  # natural logarithm at which a band without end is cut: axes need numbers beyond it
 
 
 def as_is(values: np.ndarray) -> np.ndarray:
@@ -53,7 +56,8 @@ def band(x: np.ndarray, y: np.ndarray, fit: Mapping[Any, Any]) -> Band | None:
     if np.isfinite(se) and dof > 0:
         scatter = np.sum((log_y - intercept - slope * log_x) ** 2) / dof
         half = stdtrit(dof, 0.975) * np.sqrt(scatter / len(log_x) + se**2 * (line_x - centre) ** 2)
-    return Band(np.exp(line_x), np.exp(line_y), np.exp(line_y - half), np.exp(line_y + half))
+    middle, low, high = (np.exp(np.clip(line_y + shift, -LARGEST, LARGEST)) for shift in (0.0, -half, half))
+    return Band(np.exp(line_x), middle, low, high)
 
 
 def draw_fit(
@@ -112,29 +116,7 @@ def beyond(ci_low: float, ci_high: float, along: str = "y") -> str:
 def beyond_key(marker: str, color: Any = None) -> Any:
     """The legend's entry for such a marker."""
     text = "no interior optimum: best rate" if marker == "o" else "optimum beyond the grid: best rate"
-    return style.line_key(text, *([color] if color else []), marker=marker, ms=6, mfc="white", lw=0)
-
-
-def draw_interval(ax: Axes, at: float, ends: Sequence[float], window: Sequence[float], along: str, color: Any) -> None:
-    """An interval with caps, along x or y; an end outside the window, or unbounded, is cut and becomes an arrow."""
-    from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
-
-    cap, arrows = {"x": ("|", (CARETLEFT, CARETRIGHT)), "y": ("_", (CARETDOWN, CARETUP))}[along]
-    shown = [min(max(end, window[0]), window[1]) for end in ends]
-    marks = [cap if end == seen else arrow for end, seen, arrow in zip(ends, shown, arrows, strict=True)]
-    swap = slice(None, None, 1 if along == "x" else -1)
-    ax.plot(*[shown, [at, at]][swap], color=color, lw=1.5, zorder=3, gid="interval")
-    for end, mark in zip(shown, marks, strict=True):
-        ax.plot(
-            *[[end], [at]][swap],
-            marker=mark,
-            ls="none",
-            color=color,
-            ms=6,
-            mew=1.3 if mark == cap else 0,
-            zorder=3,
-            clip_on=False,
-        )
+    return layout.line_key(text, *([color] if color else []), marker=marker, ms=6, mfc="white", lw=0)
 
 
 def least_squares(x: np.ndarray, y: np.ndarray) -> dict[str, float] | None:
@@ -166,16 +148,16 @@ def slope_note(fit: Mapping[Any, Any] | None, found: Sequence[Prediction]) -> st
     if fit is None:
         text = "no fit"
     else:
-        text = "slope " + style.interval_text(fit["estimate"], fit["ci_low"], fit["ci_high"])
+        text = "slope " + words.interval_text(fit["estimate"], fit["ci_low"], fit["ci_high"])
         if str(fit.get("status", "ok")) != "ok":
-            text += f" ({style.word(fit['status'])})"
+            text += f" ({words.word(fit['status'])})"
     told = [predicted_text(prediction) for prediction in found]
     return "; ".join([text, *told])
 
 
 def predicted_text(prediction: Prediction) -> str:
     # No-break spaces keep the clause on one line.
-    text = "predicted " + style.claimed(prediction.slope, prediction.margin, prediction.test)
+    text = "predicted " + words.claim_text(prediction.slope, prediction.margin, prediction.test)
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -184,10 +166,10 @@ def keys(
 ) -> list[Any]:
     """Legend entries of the parts of a power law that were drawn; `points` explains those named `at`."""
     entries = {
-        at: style.line_key(points, color, marker="o", lw=1.2),
-        "fit": style.line_key("fitted power law", color),
-        "band": style.band_key("its 95 % band", color),
-        "prediction": style.line_key("predicted slope", dashes, ls=(0, (4, 2.5)), lw=1.1),
+        at: layout.line_key(points, color, marker="o", lw=1.2),
+        "fit": layout.line_key("fitted power law", color),
+        "band": layout.band_key("its 95 % band", color),
+        "prediction": layout.line_key("predicted slope", dashes, ls=(0, (4, 2.5)), lw=1.1),
     }
     return [entry for name, entry in entries.items() if name in found]
 
@@ -196,4 +178,4 @@ def hue_keys(hue: str | None, looks: Mapping[Any, tuple[str, str]]) -> list[Any]
     """Legend entries of an unordered hue, none without one."""
     if hue is None:
         return []
-    return [style.line_key(style.phrase({hue: value}), color, marker=m) for value, (color, m) in looks.items()]
+    return [layout.line_key(words.phrase({hue: value}), color, marker=m) for value, (color, m) in looks.items()]

@@ -8,8 +8,20 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig, FitConfig, Name
 from muster.errors import MusterError
-from muster.plots import frames, power_law, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, power_law, style, words
+from muster.plots.axes import draw_interval, fit_log_axis, shape_axis
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import (
+    Group,
+    fit_of,
+    fitted_rows,
+    groups_to_draw,
+    predicted_slopes,
+    primary_estimate,
+    rows_of_group,
+    without_hue,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,42 +38,49 @@ class ScalingOptions(Options):
     columns: int | None = Field(None, ge=1, description="Panels per row")
 
 
-@plot("probe_scaling", ScalingOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: ScalingOptions) -> str:
+    fit = fit_of(data, spec)
+    if fit is None:
+        return "power law"
+    y = options.label or _label(data, fit, fitted_rows(data, spec, fit.table))
+    return f"{words.without_unit(y)} against {words.without_unit(options.x_label or words.label(fit.along))}"
+
+
+@plot("probe_scaling", ScalingOptions, _shows)
 def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -> Figure:
     """Power law of a probe along width on log axes: every seed, fitted line with 95 % band, predicted slope.
 
     One panel per group of the fit, or one per group without the `hue` column. Values of 0 or below have no logarithm:
     they are not shown, and their number is written on the panel.
     """
-    fit = frames.fit_of(data, spec)
+    fit = fit_of(data, spec)
     if fit is None:
         raise MusterError("fit", "missing", "probe_scaling draws a fit: name one of the study's fits")
     if options.hue is not None and options.hue not in fit.by:
         raise MusterError("options.hue", f"{options.hue!r} is no `by` column", f"Known: {', '.join(fit.by) or 'none'}")
-    rows = frames.fitted_rows(data, spec, fit.table)
-    found = frames.fit_groups(data, spec, rows)
+    rows = fitted_rows(data, spec, fit.table)
+    found = groups_to_draw(data, spec, rows)
     if rows.empty or not found:
-        return style.nothing(data, options.title, f"no measurement has {style.phrase({**fit.select, **spec.select})}")
-    facets = frames.facets(found, options.hue)
+        return layout.empty_figure(f"no measurement has {words.phrase({**fit.select, **spec.select})}")
+    facets = without_hue(found, options.hue)
     looks = style.categories(list(dict.fromkeys(group.get(options.hue or "") for group in found)))
-    fig, axes = style.panels(len(facets), options.columns or style.columns_for(facets))
+    fig, axes = layout.panels(len(facets), options.columns or layout.columns_for(facets))
     notes = []
     for ax, facet in zip(axes, facets, strict=True):
         inside = [group for group in found if facet.items() <= group.items()]
         told = [
-            _group(ax, data, spec, group, frames.members(rows, group), looks[group.get(options.hue or "")], options.hue)
+            _group(ax, data, spec, group, rows_of_group(rows, group), looks[group.get(options.hue or "")], options.hue)
             for group in inside
         ]
         notes.append("\n".join(told))
-    style.fit_log_axis(axes)
+    fit_log_axis(axes)
     for ax, facet, note in zip(axes, facets, notes, strict=True):
-        style.shape_axis(ax, sorted(rows[fit.along].unique().tolist()))
+        shape_axis(ax, sorted(rows[fit.along].unique().tolist()))
         if not ax.lines:
-            style.say(ax, "no value above 0")
-        style.panel_title(ax, style.phrase(facet), note)
-    style.outer_labels(axes, options.x_label or style.label(fit.along), options.label or _label(data, fit, rows))
-    style.legend(fig, _keys(axes, options.hue, looks))
-    style.heading(fig, data, options.title)
+            layout.explain_empty(ax, "no value above 0")
+        layout.panel_title(ax, words.phrase(facet), note)
+    layout.outer_labels(axes, options.x_label or words.label(fit.along), options.label or _label(data, fit, rows))
+    layout.legend(fig, _keys(axes, options.hue, looks))
     return fig
 
 
@@ -69,8 +88,8 @@ def _label(data: PlotData, fit: FitConfig, rows: pd.DataFrame) -> str:
     probes = rows["probe"].unique().tolist() if "probe" in rows.columns else []
     column = probes[0] if fit.response == "value" and len(probes) == 1 else fit.response
     if fit.options.get("aggregate") == "std_over_seeds":
-        return f"sd over seeds ∕ RMS, {style.name_of(column)} (dimensionless)"
-    return style.label(column, data)
+        return f"sd over seeds ∕ RMS, {words.name_of(column)} (dimensionless)"
+    return data.label(column)
 
 
 class Point(NamedTuple):
@@ -110,7 +129,7 @@ def _group(
     ax: Axes,
     data: PlotData,
     spec: FigureConfig,
-    group: frames.Group,
+    group: Group,
     own: pd.DataFrame,
     look: tuple[str, str],
     hue: str | None,
@@ -123,16 +142,15 @@ def _group(
     signed = fit.options.get("aggregate") == "std_over_seeds"
     hidden = 0 if signed else int((own[fit.response] <= 0).sum())
     shown = points(own if signed else own[own[fit.response] > 0], fit)
-    told, fitted = frames.predictions(data, spec, group), frames.primary(data, spec, group)
+    told, fitted = predicted_slopes(data, spec, group), primary_estimate(data, spec, group)
     for point in shown:
         many = len(point.seeds) > 1
         if many:
             ax.plot(
                 [point.x] * len(point.seeds), point.seeds, marker, color=color, ms=3, mew=0, alpha=0.35, gid="seeds"
             )
-        if np.isfinite(point.low):
-            ends = [point.low, point.high]
-            ax.plot([point.x] * 2, ends, color=color, lw=1.2, marker="_", ms=4, zorder=3, gid="interval")
+        ends = (point.low, point.high)
+        draw_interval(ax, point.x, point.y, ends, ends, "y", color)
     x, y = np.array([point.x for point in shown]), np.array([point.y for point in shown])
     if len(x):
         ax.plot(x, y, marker, color=color, ms=5, ls="none", zorder=3.5, gid="means")
@@ -141,14 +159,14 @@ def _group(
     note = power_law.slope_note(fitted, told)
     if hidden:
         note += "; " + f"{hidden} values ≤ 0 not shown".replace(" ", "\N{NO-BREAK SPACE}")
-    return f"{style.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
+    return f"{words.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
 
 
 def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]]) -> list[Any]:
-    found = style.drawn(axes)
+    found = layout.drawn_by_name(axes)
     color = style.MUTED if hue else style.CATEGORIES[0]
     points = "estimate, 95 % interval" if "interval" in found else "estimate, no interval"
     keys = power_law.hue_keys(hue, looks)
     if "seeds" in found:
-        keys.append(style.line_key("one seed", color, marker="o", ms=3, lw=0, alpha=0.45))
+        keys.append(layout.line_key("one seed", color, marker="o", ms=3, lw=0, alpha=0.45))
     return keys + power_law.keys(found, points, "means", color, style.MUTED if hue else style.INK)

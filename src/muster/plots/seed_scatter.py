@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from muster.config.models import FigureConfig
-from muster.plots import frames, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, style, words
+from muster.plots.axes import category_axis
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
 from muster.plots.loss_curves import at_best
+from muster.plots.rows import fit_of, fitted_rows, groups_to_draw, rows_of_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,37 +29,43 @@ class ScatterOptions(Options):
     columns: int | None = Field(None, ge=1, description="Panels per row")
 
 
-@plot("seed_scatter", ScatterOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: ScatterOptions) -> str:
+    fit = fit_of(data, spec)
+    response = options.response or (fit.response if fit else "final_train_loss")
+    along = options.along or (fit.along if fit else "width")
+    return f"{words.name_of(response)} of every seed, by {words.name_of(along)}"
+
+
+@plot("seed_scatter", ScatterOptions, _shows)
 def seed_scatter(data: PlotData, spec: FigureConfig, options: ScatterOptions) -> Figure:
     """Final loss of every seed at each width's best learning rate, with mean ± standard deviation.
 
     One panel per group of the fit. The relative standard deviation stands above each width: it sets how many seeds a
     comparison needs. The best rate is chosen on the same seeds, so the means are slightly optimistic.
     """
-    fit = frames.fit_of(data, spec)
+    fit = fit_of(data, spec)
     response = options.response or (fit.response if fit else "final_train_loss")
     along = options.along or (fit.along if fit else "width")
-    rows = frames.fitted_rows(data, spec, "runs")
-    found = frames.fit_groups(data, spec, rows)
+    rows = fitted_rows(data, spec, "runs")
+    found = groups_to_draw(data, spec, rows)
     if rows.empty or not found:
-        return style.nothing(data, options.title, "no run is selected")
+        return layout.empty_figure("no run is selected")
     values = sorted(rows[along].unique().tolist())
     hues = style.ordered(values)
-    fig, axes = style.panels(len(found), options.columns or style.columns_for(found))
+    fig, axes = layout.panels(len(found), options.columns or layout.columns_for(found))
     for ax, group in zip(axes, found, strict=True):
-        own = frames.members(rows, group)
+        own = rows_of_group(rows, group)
         own, told = at_best(own, own, along, response, options.log2_lr)
-        style.panel_title(ax, style.phrase(group), told)
+        layout.panel_title(ax, words.phrase(group), told)
         _panel(ax, own[own[response].notna()], along, response, hues)
-        style.category_axis(ax, values)
-    style.outer_labels(axes, style.label(along), style.label(response, data))
+        category_axis(ax, values)
+    layout.outer_labels(axes, words.label(along), data.label(response))
     many = rows["seed"].nunique() > 1
-    keys = [style.line_key("one seed" if many else "one seed, no interval", marker="o", ms=4, mec="white", lw=0)]
+    keys = [layout.line_key("one seed" if many else "one seed, no interval", marker="o", ms=4, mec="white", lw=0)]
     if many:
-        keys.append(style.line_key("mean ± sd over seeds", style.INK, marker="_", ms=8, mew=1.6, lw=0))
-        keys.append(style.line_key("above: sd ∕ mean", "none"))
-    style.legend(fig, keys)
-    style.heading(fig, data, options.title)
+        keys.append(layout.line_key("mean ± sd over seeds", style.INK, marker="_", ms=8, mew=1.6, lw=0))
+        keys.append(layout.line_key("above: sd ∕ mean", "none"))
+    layout.legend(fig, keys)
     return fig
 
 
@@ -64,7 +73,7 @@ def _panel(ax: Axes, own: pd.DataFrame, along: str, response: str, hues: dict[An
     import numpy as np
 
     if own.empty:
-        style.say(ax, "no finite loss")
+        layout.explain_empty(ax, "no finite loss")
         return
     for place, (value, color) in enumerate(hues.items()):
         losses = own.loc[own[along] == value].sort_values("seed")[response].to_numpy(float)

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig, Scalar
 from muster.errors import MusterError
-from muster.plots import style
-from muster.plots.base import Options, PlotData, plot
-from muster.plots.power_law import draw_interval
+from muster.plots import layout, style, words
+from muster.plots.axes import draw_interval
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,13 @@ class SpecificationCurveOptions(Options):
     parameter: str | None = Field(None, description="The number of the fit that is shown; its first if absent")
 
 
-@plot("specification_curve", SpecificationCurveOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: SpecificationCurveOptions) -> str:
+    return (
+        f"{words.word(options.parameter or 'estimate')} of fit {words.word(spec.fit)} under every choice of estimator"
+    )
+
+
+@plot("specification_curve", SpecificationCurveOptions, _shows)
 def specification_curve(data: PlotData, spec: FigureConfig, options: SpecificationCurveOptions) -> Figure:
     """One row per choice, sorted by estimate, with its 95 % interval; the declared one, which decides, stands out.
 
@@ -49,18 +56,19 @@ def specification_curve(data: PlotData, spec: FigureConfig, options: Specificati
         curve = curve[curve["parameter"] == (options.parameter or curve["parameter"].iloc[0])]
         curve = curve[curve["estimate"].map(math.isfinite).astype(bool)].sort_values("estimate", ignore_index=True)
     if curve.empty:
-        return style.nothing(data, options.title, "no choice of estimator gives a number")
-    fig, (ax,) = style.panels(1, size=(4.6, 0.55 + 0.155 * len(curve)), room=2.6)
+        return layout.empty_figure("no choice of estimator gives a number")
+    fig, (ax,) = layout.panels(1, size=(4.6, 0.55 + 0.155 * len(curve)), room=2.6)
     fig.set_figheight(1.05 + 0.155 * len(curve))
     _draw(ax, curve)
     shaded = _region(ax, data, spec, options)
     ax.set_xlabel(f"{curve['parameter'].iloc[0].replace('_', ' ')} (dimensionless)")
-    inside = f"{len(curve)} choices, estimates from {style.number(curve['estimate'].min())} to "
+    inside = f"{len(curve)} choices, estimates from {words.number_text(curve['estimate'].min())} to "
     note = (
-        inside + style.number(curve["estimate"].max()) + ("; shaded: what the study's claims assert" if shaded else "")
+        inside
+        + words.number_text(curve["estimate"].max())
+        + ("; shaded: what the study's claims assert" if shaded else "")
     )
-    style.panel_title(ax, style.phrase(options.where), note)
-    style.heading(fig, data, options.title)
+    layout.panel_title(ax, words.phrase(options.where), note)
     return fig
 
 
@@ -73,10 +81,9 @@ def _draw(ax: Axes, curve: pd.DataFrame) -> None:
     for at, (_, row) in enumerate(curve.iterrows()):
         color = style.CATEGORIES[1] if row["declared"] else style.MUTED
         low, high = float(row["ci_low"]), float(row["ci_high"])
-        if not (math.isnan(low) or math.isnan(high)):
-            draw_interval(ax, at, (low, high), window, "x", color)
+        draw_interval(ax, at, row["estimate"], (low, high), window, "x", color)
         ax.plot([row["estimate"]], [at], "o", color=color, ms=4, zorder=4)
-    labels = [f"{row['label']}, {style.word(row['variant'])}" for _, row in curve.iterrows()]
+    labels = [f"{row['label']}, {words.word(row['variant'])}" for _, row in curve.iterrows()]
     ax.set_yticks(range(len(curve)), labels, fontsize=6.5)
     ax.set_ylim(-0.8, len(curve) - 0.2)
     ax.set_xlim(*window)
@@ -88,7 +95,7 @@ def _region(ax: Axes, data: PlotData, spec: FigureConfig, options: Specification
     shaded = False
     for claim in data.study.claims:
         if (claim.fit, claim.where) == (spec.fit, options.where) and claim.parameter in (None, options.parameter):
-            low, high = style.claimed_region(claim.predicted, claim.margin, claim.test)
+            low, high = words.claimed_region(claim.predicted, claim.margin, claim.test)
             left, right = ax.get_xlim()
             if low < right and high > left:
                 ax.axvspan(max(low, left), min(high, right), color=style.CATEGORIES[0], alpha=0.08, lw=0, zorder=0)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from muster.config.models import FigureConfig, FitConfig, Name
 from muster.errors import MusterError
-from muster.plots import frames, style
-from muster.plots.base import Options, PlotData, plot
+from muster.plots import layout, style, words
+from muster.plots.axes import draw_error_bars, fit_log_axis, shape_axis, whole_numbers
+from muster.plots.base import Options, plot
+from muster.plots.data import PlotData
+from muster.plots.rows import fit_of, fitted_rows, grouping, groups_in, rows_of_group
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+SPARSE = 8  # points of one hue that have room for intervals side by side
 
 
 class ProfileOptions(Options):
@@ -32,50 +38,59 @@ class ProfileOptions(Options):
     label: str | None = Field(None, description="Label of the y-axis with its unit; the probe's own if absent")
 
 
-@plot("theory_profile", ProfileOptions)
+def _shows(data: PlotData, spec: FigureConfig, options: ProfileOptions) -> str:
+    rows = fitted_rows(data, spec, "probes")
+    y = options.label or (words.label(rows["probe"].iloc[0]) if len(rows) else "measurement")
+    compared = " with its closed form" if _formula(options, fit_of(data, spec)) else ""
+    return f"{words.without_unit(y)} against {words.name_of(options.x)}{compared}"
+
+
+@plot("theory_profile", ProfileOptions, _shows)
 def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) -> Figure:
     """A probe against layer or width with its closed form, 95 % Monte-Carlo intervals, and the ratio of the two.
 
     Points are means over seeds, and over the layers in the formula's range where the x-axis is not the layer. Their
     error is the Monte-Carlo error that the table carries, or, where it carries none, the standard error over seeds.
     """
-    fit = frames.fit_of(data, spec)
-    rows = frames.fitted_rows(data, spec, "probes")
+    fit = fit_of(data, spec)
+    rows = fitted_rows(data, spec, "probes")
     rows = rows[rows["value"].notna()] if len(rows) else rows
     if rows.empty:
-        return style.nothing(data, options.title, "no probe is selected")
+        return layout.empty_figure("no probe is selected")
     if rows["probe"].nunique() > 1:
         found = ", ".join(sorted(rows["probe"].unique()))
         raise MusterError("select.probe", f"several probes are selected ({found})", "Select one probe")
-    formula = options.formula or (fit.options.get("formula") if fit else None)
+    formula = _formula(options, fit)
     hue = options.hue or ("width" if options.x == "layer" else None)
-    by = options.by if options.by is not None else frames.grouping(fit, rows)
+    by = options.by if options.by is not None else grouping(fit, rows)
     by = [column for column in by if column in rows.columns and column not in (options.x, hue)]
     rows = rows.assign(used=_used(rows, fit))
     points = _points(rows, [*by, *filter(None, [hue]), options.x], formula)
-    found_groups = frames.groups(points, by)
+    found_groups = groups_in(points, by)
     hues = style.ordered(sorted(points[hue].unique().tolist())) if hue else {None: style.CATEGORIES[0]}
     count = len(found_groups)
-    fig, axes = style.panels(
+    fig, axes = layout.panels(
         count * (2 if formula else 1), count, size=(3.1, 1.9), sharey="row", heights=[2, 1] if formula else None
     )
     for column, group in enumerate(found_groups):
-        own = frames.members(points, group)
+        own = rows_of_group(points, group)
         for index, (value, color) in enumerate(hues.items()):
             each = (own[own[hue] == value] if hue else own).sort_values(options.x)
             if each.empty:
                 continue
             if formula:
                 axes[column].plot(*_theory(formula, each, options.x), color=color, lw=1.2, zorder=2, gid="theory")
-                aside = each.assign(**{options.x: each[options.x] * 1.05 ** (index - (len(hues) - 1) / 2)})
-                _points_with_bars(axes[count + column], aside, options.x, "ratio", color)
+                _ratios(axes[count + column], each, options, index, len(hues), color)
             _points_with_bars(axes[column], each, options.x, "value", color)
-        style.panel_title(axes[column], style.phrase(group))
+        layout.panel_title(axes[column], words.phrase(group))
     _dress(axes, count, points, options, bool(formula))
-    axes[0].set_ylabel(style.stacked(options.label or style.label(rows["probe"].iloc[0]), 30))
-    style.legend(fig, _keys(hues, hue, bool(formula), style.drawn(axes)))
-    style.heading(fig, data, options.title)
+    axes[0].set_ylabel(words.stacked_label(options.label or words.label(rows["probe"].iloc[0]), 30))
+    layout.legend(fig, _keys(hues, hue, bool(formula), layout.drawn_by_name(axes)))
     return fig
+
+
+def _formula(options: ProfileOptions, fit: FitConfig | None) -> str | None:
+    return options.formula or (fit.options.get("formula") if fit else None)
 
 
 def _points(rows: pd.DataFrame, keys: list[str], formula: str | None) -> pd.DataFrame:
@@ -156,7 +171,45 @@ def _points_with_bars(ax: Axes, each: pd.DataFrame, x: str, y: str, color: Any) 
     for used, some in each.groupby("used"):
         face, gid = (color, "points") if used else ("white", "unused")
         look: dict[str, Any] = {"ms": 3.4, "elinewidth": 1.0, "capsize": 1.8, "zorder": 3, "mfc": face, "gid": gid}
-        ax.errorbar(some[x], some[y], some[f"{y}_half"], fmt="o", color=color, **look)
+        draw_error_bars(ax, some[x], some[y], some[f"{y}_half"], fmt="o", color=color, **look)
+
+
+def _ratios(ax: Axes, each: pd.DataFrame, options: ProfileOptions, index: int, count: int, color: Any) -> None:
+    """Ratios of one hue: a line with its 95 % band where points stand close, else points with intervals side by side.
+
+    All hues have ratios near 1, so that intervals at the same place would hide each other.
+    """
+    import numpy as np
+
+    x = each[options.x].to_numpy(float)
+    if len(x) <= SPARSE:
+        low, high = x.min(), x.max()
+        to, back = (np.log2, np.exp2) if _doubles(options, sorted(x)) else (np.asarray, np.asarray)
+        aside = back(side_by_side(to(x), index, count))
+        _points_with_bars(ax, each.assign(**{options.x: np.clip(aside, low, high)}), options.x, "ratio", color)
+        return
+    ratio, half = each["ratio"].to_numpy(float), each["ratio_half"].to_numpy(float)
+    ax.plot(x, ratio, color=color, lw=1.0, zorder=3, gid="ratio")
+    ax.fill_between(x, ratio - half, ratio + half, color=color, alpha=0.18, lw=0, zorder=1.5, gid="range")
+    outside = each[~each["used"]]
+    ax.plot(outside[options.x], outside["ratio"], "o", ms=2.4, color=color, mfc="white", mew=0.7, zorder=3)
+
+
+def side_by_side(x: np.ndarray, index: int, count: int) -> np.ndarray:
+    """Places of one of `count` hues beside each ascending x, none of them outside the range of x."""
+    import numpy as np
+
+    if count == 1 or len(x) == 1:
+        return x
+    length = x[-1] - x[0]
+    spread = min(0.6 * np.diff(x).min(), 0.07 * length)
+    return x[0] + (x - x[0]) * (1 - spread / length) + spread * index / (count - 1)
+
+
+def _doubles(options: ProfileOptions, values: Sequence[float]) -> bool:
+    """Whether the x-axis is logarithmic."""
+    wide = values[0] > 0 and values[-1] >= 16 * values[0]
+    return options.x_axis == "log2" or (options.x_axis == "auto" and wide)
 
 
 def _dress(axes: list[Axes], count: int, points: pd.DataFrame, options: ProfileOptions, compared: bool) -> None:
@@ -164,28 +217,29 @@ def _dress(axes: list[Axes], count: int, points: pd.DataFrame, options: ProfileO
     positive = points["value"].gt(0).all()
     spans = positive and points["value"].max() / points["value"].min() > 20
     if positive and (options.y_axis == "log" or (options.y_axis == "auto" and spans)):
-        style.fit_log_axis(axes[:count])
-    log2 = options.x_axis == "log2" or (options.x_axis == "auto" and values[0] > 0 and values[-1] >= 16 * values[0])
+        fit_log_axis(axes[:count])
     for ax in axes:
-        if log2:
-            style.shape_axis(ax, values)
+        if _doubles(options, values):
+            shape_axis(ax, values)
         else:
-            style.whole_numbers(ax)
+            whole_numbers(ax)
     for ax in axes[-count:]:
-        ax.set_xlabel(style.label(options.x))
+        ax.set_xlabel(words.label(options.x))
     if compared:
         ratios = points["ratio"]
         if ratios.gt(0).all() and ratios.max() / ratios.min() > 5:
-            style.fit_log_axis(axes[count:])
+            fit_log_axis(axes[count:])
         for ax in axes[count:]:
             ax.axhline(1, color=style.INK, lw=0.9, zorder=1.5)
         axes[count].set_ylabel("measured ∕ formula\n(dimensionless)")
 
 
 def _keys(hues: dict[Any, Any], hue: str | None, compared: bool, found: Container[str]) -> list[Any]:
-    keys = [style.line_key(style.label(hue), "none")] if hue else []
-    keys += [style.line_key(f"{value:g}", color, marker="o", ms=3.6) for value, color in hues.items() if hue]
-    keys.append(style.line_key("measured, 95 % interval", marker="o", ms=3.6, lw=0))
+    keys = [layout.line_key(words.label(hue), "none")] if hue else []
+    keys += [layout.line_key(f"{value:g}", color, marker="o", ms=3.6) for value, color in hues.items() if hue]
+    keys.append(layout.line_key("measured, 95 % interval", marker="o", ms=3.6, lw=0))
     if "unused" in found:
-        keys.append(style.line_key("outside the formula's range", marker="o", ms=3.6, mfc="white", lw=0))
-    return [*keys, style.line_key("closed form", lw=1.2)] if compared else keys
+        keys.append(layout.line_key("outside the formula's range", marker="o", ms=3.6, mfc="white", lw=0))
+    if "range" in found:
+        keys.append(layout.band_key("95 % interval of the ratio"))
+    return [*keys, layout.line_key("closed form", lw=1.2)] if compared else keys

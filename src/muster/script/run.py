@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from muster.errors import MusterError
 from muster.experiments import Context, Outcome
-from muster.script.command import CommandCell, arguments, split
+from muster.script.cell import CommandCell, arguments, split
 from muster.script.metrics import Metrics, read_metrics
 
 GRACE_SECONDS = 5.0  # between asking a process to end and ending it

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from muster.claims.ledger import COLUMNS, judge, read_ledger, write_ledger
+from muster.claims.ledger import COLUMNS, judge, markdown, read_ledger, write_ledger
 from muster.claims.tests import verdict
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
@@ -172,3 +172,42 @@ def test_markdown_shows_everything_a_reader_needs(tmp_path):
     assert "| steep |" in text
     assert "≤ -0.5 + 0.1" in text
     assert "≥ 0.3333 − 0.2" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$x_{ and $y",
+        "a | b \\| c",
+        "R&D &amp; &lt;",
+        "<b>bold</b>",
+        "</script><script>alert(1)</script>",
+        "`code` ``",
+        "*a* **b** _c_ __d__ snake_case_name",
+        "~~gone~~ ~0.5~",
+        "[text](http://a.b) ![x](y)",
+        "[0, 1] [a][b]",
+        "\\$ \\\\",
+        "two\nlines",
+        "1. a",
+        "<http://a.b>",
+        "# head #",
+    ],
+)
+def test_markdown_shows_a_text_as_it_is(text):
+    from markdown_it import MarkdownIt
+
+    ledger = judge([study(claim("flat", statement=text, source=text), paper=text)], {"demo": fits()}, "laptop")
+    ledger = ledger.assign(reason=text)
+    parsed = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(markdown(ledger))
+    inline = [token.children for token in parsed if token.type == "inline"]
+    markup = {child.type for children in inline for child in children} - {"text", "softbreak", "text_special"}
+    links = [child for children in inline for child in children if child.type == "html_inline"]
+    assert markup <= {"strong_open", "strong_close", "html_inline"}
+    assert {child.content for child in links} <= {"<span>", "</span>"}
+    told = ["".join(child.content for child in children if child.type != "html_inline") for children in inline]
+    wanted = " ".join(text.split())
+    assert told.count(wanted) == 3  # the paper's heading, the statement, the reason
+    assert f"{wanted} (paper)" in told
+    dollars = markdown(ledger).count("$")
+    assert dollars == markdown(ledger).count("<span>$</span>")

@@ -369,18 +369,24 @@ def test_output_holds_tables_and_figures(fit: Fit, tmp_path: Path) -> None:
     assert optima["optimum"].tolist() == pytest.approx([256] * len(optima), rel=0.05)
 
 
-def test_figures_name_the_swept_hyperparameter() -> None:
-    from matplotlib.figure import Figure
+@pytest.mark.parametrize(("x", "name"), [("batch_size", "batch_size"), ("lr", "learning rate (dimensionless)")])
+def test_figures_name_the_swept_hyperparameter(
+    x: str, name: str, fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from muster import plots
 
-    from muster.cli.fit_table import _relabel
-    from muster.plots import style
+    labels = []
 
-    figure = Figure()
-    axes = figure.subplots()
-    axes.set_xlabel(style.label("log2_lr"))
-    axes.set_ylabel("optimal " + style.label("log2_lr"))
-    _relabel(figure, "batch_size")
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("batch_size", "optimal batch_size")
+    def keep(figure: Any, *_: Path) -> None:
+        labels.append((figure.get_suptitle(), figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()))
+
+    monkeypatch.setattr(plots, "save", keep)
+    fit([{"batch_size": 1 / row["lr"], **row} for row in sweep()], "--x", x, "--output", str(tmp_path))
+    (sweep_title, sweep_x, _), (optimum_title, _, optimum_y) = labels
+    assert (sweep_x, optimum_y.replace("\n", " ")) == (name, f"optimal {name}")
+    word = name.removesuffix(" (dimensionless)")
+    assert f"against {word}, by width" in " ".join(sweep_title.split())
+    assert optimum_title.startswith(f"Optimal {word} against width")
 
 
 @pytest.mark.parametrize("rows", [sweep(widths=(64,)), [{**row, "loss": "nan"} for row in sweep(widths=(64, 128))]])

@@ -19,7 +19,7 @@ from muster.experiments import EXPERIMENTS, Context, Outcome
 from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder
 from muster.plan import name_cell
 from muster.sampling.matrix_product import MatrixProductCell
-from muster.script.command import CommandCell
+from muster.script.cell import CommandCell
 from tests.workflow.studies import SAMPLED, write_config
 
 CELL = name_cell("matrix_product", MatrixProductCell(width=4, seed=0))

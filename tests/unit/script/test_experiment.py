@@ -20,7 +20,7 @@ from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context, Outcome
 from muster.plan import name_cell, plan_study, read_cell
-from muster.script.command import CommandCell, arguments
+from muster.script.cell import CommandCell, arguments
 from muster.script.metrics import read_metrics
 from muster.script.run import call, run_members
 from muster.tables.collect import write_cell

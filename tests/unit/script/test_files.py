@@ -7,7 +7,7 @@ import pytest
 
 from muster.experiments import Files
 from muster.jobs.fingerprint import cell_fingerprint
-from muster.script.command import CommandCell
+from muster.script.cell import CommandCell
 from muster.script.files import followed
 
 

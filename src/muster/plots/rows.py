@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from muster.config.models import FigureConfig, FitConfig, Scalar
 from muster.errors import MusterError
+from muster.plots.data import PlotData
+from muster.plots.words import FACETS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from muster.plots.base import PlotData
-
 Group = dict[str, Any]
 
-FACETS = ("parameterization", "optimizer", "rule")
 PARAMETERIZATIONS = ("sp", "ntp", "mfp", "mup", "depth_mup", "completep")
 
 
@@ -28,7 +27,7 @@ class Prediction(NamedTuple):
     test: str
 
 
-def choose(table: pd.DataFrame, select: Mapping[str, Scalar | list[Scalar]], place: str) -> pd.DataFrame:
+def select_rows(table: pd.DataFrame, select: Mapping[str, Scalar | list[Scalar]], place: str) -> pd.DataFrame:
     """Rows whose columns hold the selected value or one of the selected values.
 
     Raises:
@@ -52,8 +51,8 @@ def fitted_rows(data: PlotData, spec: FigureConfig, table: str) -> pd.DataFrame:
     fit = fit_of(data, spec)
     rows = getattr(data, table)
     if fit is not None and fit.table == table:
-        rows = choose(rows, fit.select, f"fits.{spec.fit}.select")
-    return choose(rows, _within(rows, spec.select, table), "select")
+        rows = select_rows(rows, fit.select, f"fits.{spec.fit}.select")
+    return select_rows(rows, _within(rows, spec.select, table), "select")
 
 
 def _within(rows: pd.DataFrame, select: Mapping[str, Any], table: str) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def grouping(fit: FitConfig | None, rows: pd.DataFrame) -> list[str]:
     return [column for column in FACETS if column in rows.columns and rows[column].nunique() > 1]
 
 
-def groups(rows: pd.DataFrame, by: list[str]) -> list[Group]:
+def groups_in(rows: pd.DataFrame, by: list[str]) -> list[Group]:
     """Combinations of the `by` columns that occur, in the order of panels."""
     if not by:
         return [{}]
@@ -77,27 +76,27 @@ def groups(rows: pd.DataFrame, by: list[str]) -> list[Group]:
     if rows.empty or not present:
         return []
     found = rows[present].drop_duplicates().to_dict("records")
-    return arranged([{str(k): plain(v) for k, v in each.items()} for each in found])
+    return panel_order([{str(k): python_scalar(v) for k, v in each.items()} for each in found])
 
 
-def arranged(found: list[Group]) -> list[Group]:
+def panel_order(found: list[Group]) -> list[Group]:
     """Groups in the order of panels: row by row, the columns of panels being the values of one `by` column."""
-    last = fastest(found)
+    last = column_of_panels(found)
 
     def key(group: Group) -> list[tuple[int, float, str]]:
-        return [rank(value) for column, value in group.items() if column != last] + [rank(group.get(last))]
+        return [axis_order(value) for column, value in group.items() if column != last] + [axis_order(group.get(last))]
 
     return sorted(found, key=key)
 
 
-def fastest(found: Sequence[Group]) -> str:
+def column_of_panels(found: Sequence[Group]) -> str:
     """The `by` column whose values make a row of panels: the one with most values, up to four."""
     levels = {column: len({group[column] for group in found}) for column in found[0]} if found else {}
     fitting = {column: count for column, count in levels.items() if count <= 4}
     return max(fitting, key=lambda column: (fitting[column], column == FACETS[0])) if fitting else ""
 
 
-def rank(value: Any) -> tuple[int, float, str]:
+def axis_order(value: Any) -> tuple[int, float, str]:
     """Sort key of axis values: parameterizations in the field's order, numbers by size, the rest by name."""
     if value in PARAMETERIZATIONS:
         return 0, PARAMETERIZATIONS.index(value), ""
@@ -106,12 +105,12 @@ def rank(value: Any) -> tuple[int, float, str]:
     return 2, 0.0, str(value)
 
 
-def plain(value: Any) -> Any:
+def python_scalar(value: Any) -> Any:
     """A numpy scalar as the Python number that a group in JSON would hold."""
     return value.item() if hasattr(value, "item") else value
 
 
-def members(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
+def rows_of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
     """Rows of one group; columns that the table lacks do not restrict it."""
     for column, value in group.items():
         if column in rows.columns:
@@ -119,7 +118,7 @@ def members(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
     return rows
 
 
-def of_group(table: pd.DataFrame, fit: str | None, group: Group) -> pd.DataFrame:
+def estimates_of_group(table: pd.DataFrame, fit: str | None, group: Group) -> pd.DataFrame:
     """Rows of `optima` or `fits` that belong to one fit and one group (canonical JSON in their column `group`)."""
     if table.empty or fit is None:
         return table.iloc[:0]
@@ -127,11 +126,11 @@ def of_group(table: pd.DataFrame, fit: str | None, group: Group) -> pd.DataFrame
     return rows[[json.loads(text) == group for text in rows["group"]]]
 
 
-def fit_groups(data: PlotData, spec: FigureConfig, rows: pd.DataFrame) -> list[Group]:
+def groups_to_draw(data: PlotData, spec: FigureConfig, rows: pd.DataFrame) -> list[Group]:
     """Groups to draw: those in the rows, and those that the optima or fits know although no row is left."""
     fit = fit_of(data, spec)
     by = grouping(fit, rows)
-    found = groups(rows, by)
+    found = groups_in(rows, by)
     for table in (data.optima, data.fits):
         if table.empty or spec.fit is None:
             continue
@@ -139,10 +138,10 @@ def fit_groups(data: PlotData, spec: FigureConfig, rows: pd.DataFrame) -> list[G
             group = {column: json.loads(text)[column] for column in by if column in json.loads(text)}
             if group not in found and group and _selected(group, spec.select):
                 found.append(group)
-    return arranged(found)
+    return panel_order(found)
 
 
-def facets(found: Iterable[Group], hue: str | None) -> list[Group]:
+def without_hue(found: Iterable[Group], hue: str | None) -> list[Group]:
     """Groups without the column that is shown as hue, each once."""
     kept: list[Group] = []
     for group in found:
@@ -160,15 +159,15 @@ def _selected(group: Group, select: Mapping[str, Any]) -> bool:
     )
 
 
-def primary(data: PlotData, spec: FigureConfig, group: Group) -> Mapping[Any, Any] | None:
+def primary_estimate(data: PlotData, spec: FigureConfig, group: Group) -> Mapping[Any, Any] | None:
     """The row of `fits` that decides claims on this group, if it was estimated."""
-    rows = of_group(data.fits, spec.fit, group)
+    rows = estimates_of_group(data.fits, spec.fit, group)
     rows = rows[rows["primary"].astype(bool)] if len(rows) else rows
     # The first parameter of an estimator is the one that claims mean unless they name another.
     return None if rows.empty else rows.iloc[0].to_dict()
 
 
-def predictions(data: PlotData, spec: FigureConfig, group: Group) -> list[Prediction]:
+def predicted_slopes(data: PlotData, spec: FigureConfig, group: Group) -> list[Prediction]:
     """Slopes that the study's claims predict for this group, each once."""
     slopes = ("equivalence", "interval", "greater", "less")
     found = [

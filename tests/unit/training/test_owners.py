@@ -22,7 +22,7 @@ from muster.training.cell import OWNERS, TrainCell
 from muster.training.stability_cell import StabilityCell
 from tests.workflow.studies import write_config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # An optimizer as a newcomer would write it, with a hyperparameter of its own; and one that joins Adam's later.
 TOY = """

@@ -24,7 +24,7 @@ from muster.tables.collect import collect, write_cell
 from muster.tables.missing import Missing, describe_missing, explain_missing, read_missing
 from tests.workflow.studies import IMPORTED, SAMPLED, TINY, write_config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MADE_HERE = {"mnist1d", "digits", "teacher", "modular_addition", "sparse_features"}  # of code and installed packages
 SMALL = "train: 40, heldout: 10"
 

@@ -1,0 +1,215 @@
+"""Layout of a figure: the grid of panels, their titles and labels, the legend, what stands where there is no data."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from muster.plots import words
+from muster.plots.rows import Group, column_of_panels
+from muster.plots.style import MUTED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEGEND = 1.75  # inches
+KEY = 0.45  # inches of a legend beside its texts
+WIDEST = 9.6  # inches
+NOTE = "note"  # name of the muted text above a panel
+
+
+def panels(
+    count: int,
+    columns: int | None = None,
+    size: tuple[float, float] = (2.7, 2.3),
+    sharex: bool | Literal["row", "col"] = True,
+    sharey: bool | Literal["row", "col"] = True,
+    room: float = LEGEND,
+    heights: Sequence[float] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of `size` inches, row by row, and `room` inches at the right for the legend.
+
+    Many columns get narrower panels, so that print at a page's width stays readable.
+    """
+    from matplotlib.figure import Figure
+
+    across = columns or {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3, 9: 3}.get(count, 4)
+    down = math.ceil(count / across)
+    size = (3.6, 2.6) if count == 1 else size
+    wide = min(size[0] * across, WIDEST - room)
+    fig = Figure(figsize=(wide + room, size[1] * down + 0.55), layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.03)  # type: ignore[union-attr,call-arg]
+    grid = fig.subplots(down, across, squeeze=False, sharex=sharex, sharey=sharey, height_ratios=heights)
+    axes = list(grid.flat)
+    for spare in axes[count:]:
+        spare.remove()
+    for below in axes[max(0, count - across) : count]:
+        below.tick_params(labelbottom=True)
+    return fig, axes[:count]
+
+
+def columns_for(found: Sequence[Group]) -> int | None:
+    """Panels per row: one per value of the fastest column when the groups form a full table of at most four columns."""
+    if not found or not found[0]:
+        return None
+    levels = len({group.get(column_of_panels(found)) for group in found})
+    return levels if 1 < levels <= 4 and len(found) % levels == 0 else None
+
+
+def outer_labels(axes: Sequence[Axes], x: str, y: str) -> None:
+    """Axis labels at the left column and at the lowest panel of each column only."""
+    lowest: dict[int, Axes] = {}
+    for ax in axes:
+        spec = ax.get_subplotspec()
+        assert spec is not None
+        lowest[spec.colspan.start] = ax
+        if spec.colspan.start == 0:
+            ax.set_ylabel(words.stacked_label(y, 34))
+    for ax in lowest.values():
+        ax.set_xlabel(x)
+
+
+def heading(fig: Figure, title: str, context: str = "") -> None:
+    """The figure's title at the left, and a muted line of context below it; nothing where the title is empty."""
+    from matplotlib.text import Annotation
+
+    if not title:
+        return
+    told = [text_inches(text.get_text()) for legend in fig.legends for text in legend.get_texts()]
+    room = fig.get_figwidth() - 0.2 - (KEY + max(told) if told else 0.0)
+    titles = _lines(title, room, 9.5, "bold")
+    below = _lines(context, room, 7.5)
+    # The layout keeps room for the title alone: empty lines of its own size hold the place of the smaller context.
+    spare = "\n" * math.ceil(len(below) * 8.5 / 11.4)
+    shown = fig.suptitle("\n".join(titles) + spare, x=0.01, ha="left")
+    if below:
+        look: dict[str, Any] = {"color": MUTED, "fontsize": 7.5, "va": "bottom", "ha": "left", "annotation_clip": False}
+        beside = Annotation("\n".join(below), (0, 0), (0, 1), xycoords=shown, textcoords="offset points", **look)
+        fig.add_artist(beside)
+
+
+def panel_title(ax: Axes, title: str, note: str = "") -> None:
+    """A bold title at the left, and muted text between it and the panel, where it cannot hide data."""
+    inches = panel_inches(ax)
+    lines = [part for line in note.splitlines() for part in words.wrap(line, int(inches * 72 / 3.6))]
+    if lines:
+        ax.annotate(
+            "\n".join(lines),
+            (0, 1),
+            (0, 3),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="bottom",
+            color=MUTED,
+            fontsize=7,
+            annotation_clip=False,
+            gid=NOTE,
+        )
+    ax.set_title("\n".join(textwrap.wrap(title, int(inches * 72 / 5.3))), pad=5 + 9.5 * len(lines))
+
+
+def add_note(ax: Axes, text: str) -> None:
+    """One more clause in the muted text above a panel."""
+    found = [each for each in ax.texts if each.get_gid() == NOTE]
+    told = [" ".join(each.get_text().splitlines()) for each in found]
+    for each in found:
+        each.remove()
+    panel_title(ax, " ".join(ax.get_title(loc="left").splitlines()), "; ".join([*told, text]))
+
+
+def _lines(text: str, inches: float, size: float, weight: str = "normal") -> list[str]:
+    """A text broken at its spaces into lines of at most so many inches; a longer word has a line of its own."""
+    lines: list[str] = []
+    for part in text.split():
+        longer = f"{lines[-1]} {part}" if lines else part
+        if lines and text_inches(longer, size, weight) <= inches:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
+
+
+def panel_inches(ax: Axes) -> float:
+    """About the width of a panel: the layout, which knows it, is settled only when the figure is complete."""
+    spec = ax.get_subplotspec()
+    assert spec is not None
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    return 0.95 * (fig.get_figwidth() - LEGEND - 0.4) / spec.get_gridspec().ncols
+
+
+def text_inches(text: str, size: float = 7.5, weight: str = "normal") -> float:
+    """Width of a text in the house font."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72 if text else 0.0
+
+
+def explain_empty(ax: Axes, reason: str) -> None:
+    """Fill a panel that has nothing to show with the reason."""
+    ax.text(
+        0.5,
+        0.5,
+        "\n".join(textwrap.wrap(reason, 26)),
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        fontsize=8,
+        style="italic",
+    )
+
+
+def empty_figure(reason: str) -> Figure:
+    """A figure of one panel that says why there is nothing to draw."""
+    fig, (ax,) = panels(1, size=(4.2, 1.6), room=0.4)
+    explain_empty(ax, reason)
+    hide_ticks(ax)
+    return fig
+
+
+def hide_ticks(ax: Axes) -> None:
+    """Remove the ticks of a panel without data, whose numbers would mean nothing."""
+    ax.grid(False)
+    ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+
+
+def legend(fig: Figure, handles: Sequence[Any]) -> None:
+    """One legend for all panels, outside them at the right."""
+    fig.legend(
+        handles=handles,
+        loc="outside right upper",
+        borderaxespad=0.2,
+        handlelength=1.7,
+        labelspacing=0.45,
+        alignment="left",
+    )
+
+
+def drawn_by_name(axes: Sequence[Axes]) -> dict[str, Any]:
+    """What was drawn, by the name (`gid`) that its artists carry, with one of them: what the legend must explain."""
+    return {str(each.get_gid()): each for ax in axes for each in (*ax.lines, *ax.collections) if each.get_gid()}
+
+
+def line_key(label: str, color: Any = MUTED, **how: Any) -> Any:
+    """The legend's entry of a line or marker."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, label=_shown(label), **how)
+
+
+def band_key(label: str, color: Any = MUTED, alpha: float = 0.2) -> Any:
+    """The legend's entry of a filled region."""
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=color, alpha=alpha, edgecolor="none", label=_shown(label))
+
+
+def _shown(label: str) -> str:
+    """A legend leaves out what begins with an underscore: a space of no width before it keeps the entry."""
+    return f"\N{ZERO WIDTH SPACE}{label}" if label.startswith("_") else label
