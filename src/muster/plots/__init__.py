@@ -13,26 +13,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muster.errors import MusterError
-from muster.plots import (
-    coefficients,
-    coordinate_check,
-    exponent_trend,
-    first_passage,
-    forest,
-    law_fit,
-    loss_curves,
-    lr_sweep,
-    optima_law,
-    optimum_vs_axis,
-    probe_scaling,
-    seed_scatter,
-    specification_curve,
-    theory_profile,
-)
+from muster.plots import layout
 from muster.plots.base import PLOTS, Plot
 from muster.plots.data import PlotData
 from muster.plots.forest import overview
-from muster.plots.style import save
+from muster.plots.style import paper, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,11 +43,9 @@ def render(spec_name: str, data: PlotData) -> Figure:
 
 def render_missing(data: PlotData, missing: Sequence[str]) -> Figure:
     """A figure of a study whose data could not be had: it names them."""
-    from muster.plots import style
-
-    with style.paper():
+    with paper():
         reason = f"{', '.join(missing)} not available: `muster fetch --missing` says why, and how to get it"
-        return style.nothing(data, None, reason)
+        return layout.empty_figure(reason)
 
 
 __all__ = [

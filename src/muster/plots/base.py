@@ -123,7 +123,7 @@ def _default(options: type[Options], name: str) -> str:
     return str(list(default) if isinstance(default, tuple) else default).replace("'", "")
 
 
-PLOTS: Registry[Plot] = Registry("plot")
+PLOTS: Registry[Plot] = Registry("plot", modules=("muster.plots",))
 
 
 def plot(
