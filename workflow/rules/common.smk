@@ -176,7 +176,7 @@ def plot_code(wildcards) -> str:
 
 def forced(cell: PlannedCell) -> bool:
     """Whether the command line asks for this cell by force: --forceall, --forcerun or --force."""
-    name = plan_rules.tier(cell.cell.width) if cell.stage == "train" else cell.stage
+    name = plan_rules.tier(cell) if cell.stage == "train" else cell.stage
     asked, settings = (name, f"{RESULTS}/runs/{cell.key}/runs.parquet"), workflow.dag_settings
     named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
     return settings.forceall or not named.isdisjoint(asked)

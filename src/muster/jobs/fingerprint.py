@@ -34,6 +34,7 @@ from muster.jobs.definitions import (
     text_hash,
 )
 from muster.registry import Registry
+from muster.settings import Settings
 
 # Where each stage after the cells begins.
 STAGES = {
@@ -160,8 +161,14 @@ def _models(kind: type[Job]) -> list[Definition]:
 
 @cache
 def _settings() -> frozenset[Definition]:
-    """The models of cells: their fields' values stand in the cells."""
-    return frozenset(place for name in EXPERIMENTS for place in _models(EXPERIMENTS[name].cell))
+    """The models of cells, and of what they choose: their fields' values stand in the cells."""
+    kinds = [EXPERIMENTS[name].cell for name in EXPERIMENTS]
+    return frozenset(place for kind in (*kinds, *_subclasses(Settings)) for place in _models(kind))
+
+
+def _subclasses(kind: type) -> list[type]:
+    children: list[type] = kind.__subclasses__()
+    return [each for child in children for each in (child, *_subclasses(child))]
 
 
 @cache

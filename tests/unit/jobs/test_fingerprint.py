@@ -147,13 +147,9 @@ FREE = {
         rename("optimizers.base", "optimizers.common"),
     ],
     "a new optimizer": [
-        replace("optimizers/__init__.py", '"sgd": "', '"lion": "muster.optimizers.lion:Lion",\n        "sgd": "'),
-        lambda package: (package / "optimizers/lion.py").write_text("class Lion: ...\n"),
-        replace(
-            "parameterizations/tables.py",
-            '"sgd": Update(',
-            '"lion": Update("Lion", gradient=0, weight=0),\n    "sgd": Update(',
-        ),
+        lambda package: (package / "optimizers/own.py").write_text(
+            (package / "optimizers/lion.py").read_text().replace('register("lion")', 'register("own")')
+        )
     ],
     "a new row": [
         append(
@@ -180,19 +176,25 @@ FREE = {
         )
     ],
     "a new probe": [
-        replace(
-            "training/__init__.py", '"batch_hessian": "', '"own": "muster.training.probes:own", "batch_hessian": "'
+        append(
+            "training/probes/kernel.py",
+            "\n\n@PROBES.register('own')\n@probe()\ndef own(s):\n    yield 'own', 0, rms(s.x_ExBxI)\n",
         ),
-        append("training/probes.py", "\ndef own(s):\n    yield 'own', 0, rms(s.x_ExBxI)\n"),
-        append("training/costs.py", '\nPROBE_COSTS["own"] = _batch_hessian\n'),
+    ],
+    "a new hyperparameter": [
+        replace(
+            "optimizers/adam.py",
+            "    epsilon: float = Field(",
+            "    own: float | None = Field(None)\n    epsilon: float = Field(",
+        ),
     ],
     "a new setting": [
-        replace("training/experiment.py", "from typing import Any,", "from typing import Annotated, Any,"),
-        replace("training/experiment.py", "EXPERIMENTS, Cell,", "EXPERIMENTS, Absent, Cell,"),
+        replace("training/cell.py", "from typing import Any,", "from typing import Annotated, Any,"),
+        replace("training/cell.py", "import Cell\n", "import Absent, Cell\n"),
         replace(
-            "training/experiment.py",
-            "    family: str = Field(",
-            "    own: Annotated[float, Absent(0.5)] = Field(0.5)\n    family: str = Field(",
+            "training/cell.py",
+            "    family: str = _named(",
+            "    own: Annotated[float, Absent(0.5)] = Field(0.5)\n    family: str = _named(",
         ),
     ],
 }
@@ -238,8 +240,8 @@ EXACT: dict[str, tuple[list[Edit], Use]] = {
         uses("optimizer", "adamw"),
     ),
     "how an optimizer's step scales": (
-        [replace("parameterizations/tables.py", '("Gradient descent", gradient=1', '("Gradient descent", gradient=2')],
-        uses("optimizer", "sgd"),
+        [replace("optimizers/sgd.py", "Update(gradient=1", "Update(gradient=2")],
+        uses("optimizer", "sgd", "momentum"),
     ),
     "a rule": (
         [replace("parameterizations/rules.py", "alignment=0.5)", "alignment=0.6)")],
@@ -277,7 +279,7 @@ def test_another_default_renames_the_cells_that_leave_it_open_and_makes_no_other
     """A cell's own text names every value: those that leave a setting open come with the new default."""
     left_open, chosen = train_cell(), train_cell(beta1=0.8)
     assert name_cell("train", left_open).key != name_cell("train", chosen).key
-    found = copies.after(replace("training/experiment.py", "beta1: float = Field(0.9", "beta1: float = Field(0.8"))
+    found = copies.after(replace("optimizers/adam.py", "beta1: float = Field(0.9", "beta1: float = Field(0.8"))
     assert found.stale == found.renamed == set()
 
 
