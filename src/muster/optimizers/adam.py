@@ -4,8 +4,9 @@ One fused call per member and distinct set of numbers reads and writes each arra
 `_foreach_` calls over the whole stack makes 3–4 passes and is slower from width 128 on (`benchmarks/engine.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ class Adam(Optimizer):
 
     default_epsilon = 1e-8
     kernel = staticmethod(torch._fused_adam_)
+    decoupled = False
 
     def __init__(self, weights, hyper, cell):
         super().__init__(weights, hyper, cell)
@@ -68,6 +70,27 @@ class Adam(Optimizer):
                 maximize=False,
             )
 
+    def fused(self) -> tuple[str, list[Mapping[str, Tensor]]] | None:
+        if self._numbers("weight_decay").min() < 0:
+            return None
+        return "adam", [{name: self.state[f"{moment}.{name}"] for name in self.weights} for moment in ("m", "v")]
+
+    def updates(self, factors: Sequence[float]) -> dict[str, np.ndarray]:
+        step, factor = self._count(factors)
+        beta1, beta2 = self.cell.beta1, self.cell.beta2
+        lr, decay = self._numbers("lr") * factor, self._numbers("weight_decay")
+        return {
+            "rate": lr / (1 - beta1**step),
+            "root": 1 / np.sqrt(1 - beta2**step),
+            "epsilon": self._numbers("eps"),
+            "couple": decay * (not self.decoupled),
+            "keep": 1 - lr * decay * self.decoupled,
+            "beta1": np.array(beta1),
+            "gain1": np.array(1 - beta1),
+            "beta2": np.array(beta2),
+            "gain2": np.array(1 - beta2),
+        }
+
     def second_moment(self, name: str) -> Tensor:
         """Bias-corrected v̂ of a weight tensor, [E, ...]; needs at least one step."""
         return self.state[f"v.{name}"] / (1 - self.cell.beta2**self.step_count)
@@ -81,6 +104,7 @@ class AdamW(Adam):
     """
 
     kernel = staticmethod(torch._fused_adamw_)
+    decoupled = True
 
     def bind(self) -> None:
         super().bind()
