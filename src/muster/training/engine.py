@@ -137,6 +137,7 @@ class Records:
     probes: list[tuple[int, int, str, int, float]] = field(default_factory=list)
     diverged: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
+    path: str = ""  # what computed gradients: native, workspace (by hand in torch), autograd
 
 
 class Stack:
@@ -208,11 +209,6 @@ class Stack:
         self.workspace = None
         if self.native is None and self.context.dtype != "bfloat16" and self.members:
             self.workspace = self.model.workspace(self.weights, self.multiplier, self.batches.batch_size)
-
-    @property
-    def path(self) -> str:
-        """What computes gradients: native, workspace (by hand in torch) or autograd."""
-        return "native" if self.native else "workspace" if self.workspace else "autograd"
 
     def stacked(self, x_BxI: Tensor) -> Tensor:
         return x_BxI.expand(len(self.members), *x_BxI.shape)
@@ -392,6 +388,7 @@ def train_stack(cell: "TrainCell", members: list[int], data: Data, context: Cont
     else:
         stack.restore(saved)
         context.progress(f"members {members[0]}–{members[-1]}: resumed at step {stack.step} of {cell.steps}")
+    stack.records.path = "native" if stack.native else "workspace" if stack.workspace else "autograd"
     begun, elapsed = time.monotonic(), stack.records.seconds
     last_saved = begun
     while stack.step < cell.steps and stack.members:
@@ -460,5 +457,8 @@ def tables(cell: "TrainCell", records: list[Records], parameters: int, positions
             for rate in lr
         ]
     )
-    notes = {"training_seconds": round(sum(r.seconds for r in records), 3)}  # with those of interrupted attempts
+    notes = {
+        "training_seconds": round(sum(r.seconds for r in records), 3),  # with those of interrupted attempts
+        "engine": ", ".join(sorted({r.path for r in records})),
+    }
     return Outcome(runs, curves, probes, notes)

@@ -56,25 +56,32 @@ static INLINE void tile(const float *a, long step, long ahead, const float *b, c
   }
 }
 
+// A tile into memory, where a long epilogue is a loop over it: one copy of its code, and of this, for all of them.
+template <int R, int NV, bool TRANSPOSED>
+static __attribute__((noinline)) void keep(const float *a, long step, long ahead, const float *b, const Depth &depth, float *to) {
+  V c[R][NV];
+  tile<R, NV, TRANSPOSED>(a, step, ahead, b, depth, c);
+  for (int r = 0; r < R; r++)
+    for (int q = 0; q < NV; q++) store(to + (2 * r + q) * VW, c[r][q]);
+}
+
+template <class Epilogue>
+static __attribute__((noinline)) void apply(const float *kept, long count, long i, long j, long n, const Epilogue &epilogue) {
+#pragma GCC unroll 1
+  for (long r = 0; r < count; r++, kept += 2 * VW) {
+    epilogue(i + r, j, load(kept), n);
+    if (n > VW) epilogue(i + r, j + VW, load(kept + VW), n - VW);
+  }
+}
+
 // One tile and its epilogue: epilogue(i, j, value, n), where n columns from j on count.
 template <int R, int NV, bool TRANSPOSED, class Epilogue>
 static __attribute__((noinline)) void block(const float *a, long step, long ahead, const float *b, const Depth &depth, long i,
-                                            long j, long n, const Epilogue &epilogue) {
+                                            long j, const Epilogue &epilogue) {
   V c[R][NV];
-  if (ahead) epilogue.prefetch(i, R, j);
   tile<R, NV, TRANSPOSED>(a, step, ahead, b, depth, c);
-  if (Epilogue::heavy) {  // a long epilogue is a loop, not R · NV copies of its code
-    float kept[R][NV][VW];
-    for (int r = 0; r < R; r++)
-      for (int q = 0; q < NV; q++) store(kept[r][q], c[r][q]);
-#pragma GCC unroll 1
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-      for (int q = 0; q < NV; q++) epilogue(i + r, j + q * VW, load(kept[r][q]), n - q * VW);
-  } else {
-    for (int r = 0; r < R; r++)
-      for (int q = 0; q < NV; q++) epilogue(i + r, j + q * VW, c[r][q], n - q * VW);
-  }
+  for (int r = 0; r < R; r++)
+    for (int q = 0; q < NV; q++) epilogue(i + r, j + q * VW, c[r][q], VW);
 }
 
 template <int R, bool TRANSPOSED, class Epilogue>
@@ -82,9 +89,17 @@ static inline void rows(long m, const float *a, long step, long ahead, const flo
                         long n, const Epilogue &epilogue) {
   if constexpr (R >= 1) {
     if (m < R) return rows<R - 1, TRANSPOSED>(m, a, step, ahead, b, depth, i, j, n, epilogue);
-    if constexpr (!Epilogue::panels)  // columns that are no whole panels may end within the first vector
-      if (n <= VW) return block<R, 1, TRANSPOSED>(a, step, ahead, b, depth, i, j, n, epilogue);
-    block<R, 2, TRANSPOSED>(a, step, ahead, b, depth, i, j, n, epilogue);
+    if constexpr (Epilogue::heavy) {
+      alignas(64) float kept[R * 2 * VW];
+      if (ahead) epilogue.prefetch(i, R, j);
+      if (n > VW)
+        keep<R, 2, TRANSPOSED>(a, step, ahead, b, depth, kept);
+      else
+        keep<R, 1, TRANSPOSED>(a, step, ahead, b, depth, kept);
+      apply(kept, R, i, j, n, epilogue);
+    } else {
+      block<R, 2, TRANSPOSED>(a, step, ahead, b, depth, i, j, epilogue);
+    }
   }
 }
 
