@@ -134,7 +134,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
 
     show = _add(
-        commands, "show", "inspect:show", "Show a study, claim, estimator, parameterization, data set, configuration, machine",
+        commands, "show", "inspect:show", "Show a study, claim, estimator, parameterization, data set, settings, machine",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
         "  muster show estimator joint_law   what it assumes and how it fails\n"

@@ -42,8 +42,8 @@ def cache_folder() -> Path:
 def build(flags: tuple[str, ...] = (CPU,)) -> Path:
     """The compiled library, made now if it is not there yet.
 
-    Of several processes that ask at once one compiles and the others wait; without file locks each compiles its own, and
-    the last to finish renames it into place. Raises MusterError where there is no compiler, or where it fails.
+    Of several processes that ask at once one compiles and the others wait; without file locks each compiles its own,
+    and the last to finish renames it into place. Raises MusterError where there is no compiler, or where it fails.
     """
     chosen = compiler()
     if chosen is None:

@@ -64,8 +64,10 @@ def _resmlp() -> tuple[Graph, Shapes]:
 
 def _transformers() -> Iterator[tuple[Graph, Shapes]]:
     width, heads = 12, 2
-    shapes: Shapes = {"token": (9, width), "position": (41, width), "qkv": (width, 3 * width), "g_query": (6,),
-        "g_key": (6,), "merge": (width, width), "up": (width, 20), "down": (10, width), "readout": (width, 9)}  # fmt: skip
+    shapes: Shapes = {
+        "token": (9, width), "position": (41, width), "qkv": (width, 3 * width), "g_query": (6,), "g_key": (6,),
+        "merge": (width, width), "up": (width, 20), "down": (10, width), "readout": (width, 9),
+    }  # fmt: skip
     plain = Graph(_Ones(), sequences=True)
     h = plain.embed("token", "position", width)
     mixed = plain.attend(plain.dense(plain.normalize(h, "layer"), "qkv", 3 * width), heads, 0.4)
@@ -138,8 +140,10 @@ def _gradient_error(library: Library, case: Case) -> float:
 
 def _step_error(library: Library, case: Case) -> float:
     """One step of each rule from a state of ½ everywhere."""
-    numbers = {"rate": 1e-3, "root": 1.5, "epsilon": 1e-2, "couple": 0.1, "keep": 0.9, "beta1": 0.8, "gain1": 0.2,
-        "beta2": 0.7, "gain2": 0.3}  # fmt: skip
+    numbers = {
+        "rate": 1e-3, "root": 1.5, "epsilon": 1e-2, "couple": 0.1, "keep": 0.9, "beta1": 0.8, "gain1": 0.2,
+        "beta2": 0.7, "gain2": 0.3,
+    }  # fmt: skip
     errors = []
     for rule in set(RULES) - {"gradient"}:
         weights = start(case[1])

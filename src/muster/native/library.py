@@ -64,7 +64,7 @@ def status() -> Status:
     try:
         library = open_library(build.build())
     except MusterError as error:
-        return Status(None, str(error))
+        return Status(None, f"{error.found}. {error.remedy}")
     from muster.native.check import largest_error
 
     error = largest_error(library)

@@ -152,10 +152,7 @@ def _addresses(*tensors: Sequence[Tensor]) -> np.ndarray:
 
 def _pack(program: Program, x_KxBxI: Tensor, y_KxB: Tensor) -> tuple[Tensor, Tensor]:
     """Examples in the kernels' layout: numbers in panels of 32 tokens, whole numbers padded to panels."""
-    if program.sequences:
-        x = _whole_numbers(program, x_KxBxI, program.embedded)
-    else:
-        x = _panels(x_KxBxI)
+    x = _whole_numbers(program, x_KxBxI, program.embedded) if program.sequences else _panels(x_KxBxI)
     if program.loss.name == "squared_error":
         y = y_KxB if y_KxB.is_floating_point() else functional.one_hot(y_KxB, program.outputs).to(torch.float32)
         return x, _panels(y.reshape(*y.shape[:2], -1))
