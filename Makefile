@@ -71,8 +71,16 @@ test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a
 drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills
 
-bench: $(VENV)/.dev ## engine and fits against plain implementations, in benchmarks/results
-	@for file in benchmarks/*.py; do echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "$$file"; done
+# JAX, which the benchmarks compare with and nothing else needs, beside the environment.
+$(VENV)-jax/.ready: | $(VENV)/.python
+	$(PYTHON) -m venv $(VENV)-jax
+	$(VENV)-jax/bin/python -m pip install --quiet --disable-pip-version-check jax==0.10.2 optax==0.2.8
+	touch $@
+
+bench: $(VENV)/.dev $(VENV)-jax/.ready ## engine and fits against plain implementations, in benchmarks/results
+	@pin=$$(command -v taskset > /dev/null && echo "taskset -c 0" || true); \
+	for file in engine transformer; do OMP_NUM_THREADS=1 MUSTER_JAX_PYTHON=$(VENV)-jax/bin/python $$pin $(BIN)/python "benchmarks/$$file.py"; done
+	@for file in dag fits precision; do echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "benchmarks/$$file.py"; done
 
 readme: ## fill README's tables from the ledger and the benchmarks
 	$(PYTHON) workflow/scripts/readme.py
@@ -91,4 +99,4 @@ lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew
 	sed -i 's/+cpu$$//' requirements.lock requirements-dev.lock
 
 clean: ## remove the environment and Snakemake's state; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	rm -rf $(VENV) $(VENV)-jax .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build
