@@ -40,7 +40,8 @@ class _Ones(dict[str, float]):
 
 
 def _mlp() -> tuple[Graph, Shapes]:
-    graph, shapes, h, fan_in = Graph(_Ones()), {}, 0, 5
+    graph, h, fan_in = Graph(_Ones()), 0, 5
+    shapes: Shapes = {}
     graph.input(5)
     for activation in ACTIVATIONS:
         name, width = f"w_{activation}", 13

@@ -67,10 +67,10 @@ def status() -> Status:
         return Status(None, f"{error.found}. {error.remedy}")
     from muster.native.check import largest_error
 
-    error = largest_error(library)
-    if not error <= TOLERANCE:
+    off = largest_error(library)
+    if not off <= TOLERANCE:
         return Status(
-            None, f"{library.path} is off by {error:.1e} in the check against torch; {VARIABLE}=0 silences this"
+            None, f"{library.path} is off by {off:.1e} in the check against torch; {VARIABLE}=0 silences this"
         )
     return Status(library)
 

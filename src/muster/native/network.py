@@ -21,7 +21,8 @@ EVALUATED_TOKENS = 128  # at once: their activations stay in the cache
 class Network:
     """One stack of members. `weights` {name: [E, ...]}: contiguous float32 tensors on the CPU, updated in place.
 
-    rule: of `RULES`, with the optimizer's state tensors in the order of the rule, each {name: [E, ...]}.
+    rule: of `RULES`, with the optimizer's state tensors in the order of the rule, each {name: [E, ...]}. fused: it steps,
+    so that `train` can be asked; else `gradients` alone.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Network:
         self._context, self._evaluation_loss = context, evaluation_loss
         self.members = len(next(iter(weights.values())))
         self._program = Program(graph, self._shapes, batch, context, loss, training=True)
-        self.batch = batch
+        self.batch, self.fused = batch, rule != "gradient"
         self._weights = [*weights.values()]  # they must not be freed while their addresses are in use
         self._state = [[s[name] for name in weights] for s in state]
         self._tensors = _addresses(self._weights, *self._state)

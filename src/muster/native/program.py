@@ -174,19 +174,18 @@ class Program:
 
     def _place_values(self) -> None:
         graph, records = self.graph, self._nodes
-        last_use = {}
+        last_use: dict[int, int] = {}
         for i, op in enumerate(graph.ops):
-            for node in (op.source, op.add):
-                if node is not None:
-                    last_use[node] = i
+            last_use[op.source] = i
+            if op.add is not None:
+                last_use[op.add] = i
         spare = max(
             (self._floats(n) for n, node in enumerate(graph.nodes) if node.activation in KEEPS_SLOPE), default=0
         )
         shared = self._memory.take(spare) if spare and not self._training else -1
         records["value"], records["slope"], records["gradient"] = -1, -1, -1
-        for number, node in enumerate(graph.nodes):
-            records["features"][number] = node.features
-            records["activation"][number] = ACTIVATIONS[node.activation]
+        records["features"] = [node.features for node in graph.nodes]
+        records["activation"] = [ACTIVATIONS[node.activation] for node in graph.nodes]
         for i, op in enumerate(graph.ops):
             records["value"][op.target] = self._memory.take(self._floats(op.target))
             if graph.nodes[op.target].activation in KEEPS_SLOPE:
@@ -197,9 +196,9 @@ class Program:
             if not self._training:
                 if saved:
                     self._memory.give_back(int(self._ops["saved"][i]))
-                for node in {op.source, op.add} - {None, 0}:
-                    if last_use[node] == i:
-                        self._memory.give_back(int(records["value"][node]))
+                for used in {op.source, op.source if op.add is None else op.add} - {0}:
+                    if last_use[used] == i:
+                        self._memory.give_back(int(records["value"][used]))
         output = len(graph.nodes) - 1
         records["gradient"][output] = self._memory.take(self._floats(output))
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from muster import native
-from muster.native.library import RULES
 from muster.native.network import Network
 from muster.native.program import Loss
 
@@ -37,8 +36,3 @@ def network(stack: "Stack") -> Network | None:
         rule=rule,
         state=state,
     )
-
-
-def fused(found: Network | None) -> bool:
-    """Whether several steps can be taken in one call."""
-    return found is not None and RULES[found.rule] != RULES["gradient"]

@@ -313,7 +313,7 @@ class Stack:
     def take_steps(self, count: int) -> Tensor:
         """That many optimizer steps, more than one only natively; the losses before each, [E, count]."""
         factors = self.schedule[self.step : self.step + count]
-        if compiled.fused(self.native):
+        if self.native is not None and self.native.fused:
             return self.native.train(self.optimizer.updates(factors), *self.batches.block(self.step, count))
         loss_E = self.compute_gradients(*self.batches[self.step])
         if self.cell.clip is not None:
@@ -324,7 +324,7 @@ class Stack:
     def advance(self, most: int = 1) -> None:
         """One optimizer step, natively up to `most` as long as nothing is due between, and whatever is due then."""
         cell = self.cell
-        count = min(most, self.next_due() - self.step) if compiled.fused(self.native) else 1
+        count = min(most, self.next_due() - self.step) if self.native is not None and self.native.fused else 1
         for loss_E in self.take_steps(count).unbind(1):
             self.window += loss_E
         self.step += count
