@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report track test cluster drill lint bench readme lock clean
+.PHONY: help reproduce smoke report track test cluster drill lint bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,12 @@ test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
 	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
+
+SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: $(VENV)/.dev ## the native kernels under the address and undefined-behaviour sanitizers
+	library=$$($(BIN)/python -c 'import sys; from muster.native import build; print(build.build((build.CPU, *sys.argv[1:])))' $(SANITIZERS)); \
+	for name in asan ubsan stdc++; do preload="$${preload:-} $$($${CXX:-c++} -print-file-name=lib$$name.so)"; done; \
+	LD_PRELOAD="$$preload" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(BIN)/python -m muster.native.check "$$library"
 
 drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills

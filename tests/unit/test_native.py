@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from muster import native
+from muster.data import write_dataset
 from muster.experiments import Context
 from muster.native import build, check, reference
 from muster.native.library import open_library
 from muster.training import compiled, engine
-from muster.training.engine import CHECK_EVERY, Data, Stack, train_stack
+from muster.training.engine import CHECK_EVERY, Batches, Data, Stack, train, train_stack
 from muster.training.train import TrainCell
 
 F32, F64 = Context(progress=lambda line: None), Context(dtype="float64", progress=lambda line: None)
@@ -394,3 +395,34 @@ def test_other_dtypes_take_the_old_path():
     for dtype in ("float64", "bfloat16"):
         data = _double(toy_data()) if dtype == "float64" else toy_data()
         assert Stack(cell(), [0], data, Context(dtype=dtype)).native is None
+
+
+def test_the_notes_of_a_cell_say_what_trained_it(tmp_path, monkeypatch):
+    options = {"train": 200, "heldout": 100}
+    write_dataset("digits", options, tmp_path)
+    context = Context(data_dir=tmp_path, progress=lambda line: None)
+    c = cell(data="digits", data_options=options, steps=4)
+    assert train(c, context).notes["engine"] == "native"
+    monkeypatch.setattr(compiled, "network", lambda stack: None)
+    assert train(c, context).notes["engine"] == "workspace"
+    assert train(c.model_copy(update={"norm": "layer"}), context).notes["engine"] == "autograd"
+
+
+@pytest.mark.parametrize("batch", [16, 150])
+def test_a_block_of_batches_is_the_batches(batch):
+    batches = Batches(toy_data(), 5, batch)
+    x, y = batches.block(7, 5)  # 9 batches of 16 an epoch: it goes over the end
+    for k in range(5):
+        assert torch.equal(x[k], batches[7 + k][0])
+        assert torch.equal(y[k], batches[7 + k][1])
+
+
+def test_a_call_ends_where_something_is_due():
+    stack = Stack(cell(steps=50, probe_steps=[5, 45]), [0], toy_data(), F32)
+    ends = []
+    with torch.no_grad():
+        stack.start()
+        while stack.step < 50:
+            stack.advance(CHECK_EVERY)
+            ends.append(stack.step)
+    assert ends == [5, 16, 25, 41, 45, 50]

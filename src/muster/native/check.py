@@ -1,6 +1,11 @@
-"""The kernels against torch on small networks that use all they know: run once by every process that loads them."""
+"""The kernels against torch on small networks that use all they know: run once by every process that loads them.
 
+python -m muster.native.check LIBRARY     the same for a library that was built with other flags
+"""
+
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,7 +13,7 @@ from torch import Tensor
 
 from muster.native import reference
 from muster.native.graph import ACTIVATIONS, Graph
-from muster.native.library import RULES, Library
+from muster.native.library import RULES, TOLERANCE, Library, open_library
 from muster.native.network import Network
 from muster.native.program import Loss
 
@@ -169,3 +174,9 @@ def _stepped(rule: str, w: Tensor, g: Tensor) -> Tensor:
         return w - 1e-3 * (0.4 + g)
     m, v = 0.4 + 0.2 * g, 0.35 + 0.3 * g.square()
     return 0.9 * w - 1e-3 * m / (1.5 * v.sqrt() + 1e-2)
+
+
+if __name__ == "__main__":
+    found = largest_error(open_library(Path(sys.argv[1])))
+    print(f"largest error {found:.1e}")
+    sys.exit(not found <= TOLERANCE)

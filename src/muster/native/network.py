@@ -21,8 +21,8 @@ EVALUATED_TOKENS = 128  # at once: their activations stay in the cache
 class Network:
     """One stack of members. `weights` {name: [E, ...]}: contiguous float32 tensors on the CPU, updated in place.
 
-    rule: of `RULES`, with the optimizer's state tensors in the order of the rule, each {name: [E, ...]}. fused: it steps,
-    so that `train` can be asked; else `gradients` alone.
+    rule: of `RULES`, with the optimizer's state tensors in the order of the rule, each {name: [E, ...]}. fused: it
+    steps, so that `train` can be asked; else `gradients` alone.
     """
 
     def __init__(
