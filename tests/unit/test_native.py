@@ -70,6 +70,10 @@ def resmlp(**changes) -> TrainCell:
     return cell(**{"family": "resmlp", "depth": 3, "base_depth": 2, "parameterization": "completep"} | changes)
 
 
+def dag(**changes) -> TrainCell:
+    return cell(**{"family": "dag_mlp", "depth": 4, "activation": "tanh"} | changes)
+
+
 def transformer(**changes) -> TrainCell:
     settings = {
         "family": "transformer", "norm": "layer", "head_width": 8, "base_depth": 2, "data": "python_text",
@@ -158,6 +162,12 @@ def test_gradients_of_every_resmlp(variant, width):
     assert_gradients_are_exact(resmlp(width=width, batch_size=50, **variant), toy_data())
 
 
+@pytest.mark.parametrize("density", [None, 0.7])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_gradients_of_graphs(density, activation):
+    assert_gradients_are_exact(dag(edge_density=density, activation=activation), toy_data())
+
+
 @pytest.mark.parametrize("variant", TRANSFORMERS)
 @pytest.mark.parametrize("context", [5, 32, 37, 70])
 def test_gradients_of_every_transformer(variant, context):
@@ -169,6 +179,7 @@ def test_gradients_of_every_transformer(variant, context):
     [
         *((cell(**v), toy_data()) for v in MLPS),
         *((resmlp(**v), toy_data()) for v in RESMLPS),
+        (dag(edge_density=0.7), toy_data()),
         *((transformer(**v), tokens()) for v in TRANSFORMERS),
     ],
 )
