@@ -63,9 +63,10 @@ def _resmlp() -> tuple[Graph, Shapes]:
     read = graph.normalize(h, "layer", gain="g2", activation="gelu")
     h = graph.dense(read, "w2", 7, bias="b2", add=h, factor=0.5)
     h = graph.dense(graph.activate(h, "tanh"), "w3", 7, add=h)
+    h = graph.dense(graph.dense(h, "w5", 7, activation="relu"), "w6", 7, add=h)
     graph.dense(graph.normalize(h, "layer", gain="g4"), "w4", 3)
     shapes: Shapes = {"w1": (5, 7), "g2": (7,), "w2": (7, 7), "b2": (7,), "w3": (7, 7), "g4": (7,), "w4": (7, 3)}
-    return graph, shapes
+    return graph, shapes | {"w5": (7, 7), "w6": (7, 7)}
 
 
 def _transformers() -> Iterator[tuple[Graph, Shapes]]:
