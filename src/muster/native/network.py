@@ -155,7 +155,7 @@ def _pack(program: Program, x_KxBxI: Tensor, y_KxB: Tensor) -> tuple[Tensor, Ten
     """Examples in the kernels' layout: numbers in panels of 32 tokens, whole numbers padded to panels."""
     x = _whole_numbers(program, x_KxBxI, program.embedded) if program.sequences else _panels(x_KxBxI)
     if program.loss.name == "squared_error":
-        y = y_KxB if y_KxB.is_floating_point() else functional.one_hot(y_KxB, program.outputs).to(torch.float32)
+        y = y_KxB if y_KxB.is_floating_point() else functional.one_hot(y_KxB, program.outputs)
         return x, _panels(y.reshape(*y.shape[:2], -1))
     return x, _whole_numbers(program, y_KxB, program.outputs)
 
@@ -164,7 +164,7 @@ def _panels(values_KxBxI: Tensor) -> Tensor:
     """[K, panel, I, 32]."""
     steps, batch, features = values_KxBxI.shape
     padded = functional.pad(values_KxBxI, (0, 0, 0, -batch % PANEL)) if batch % PANEL else values_KxBxI
-    return padded.reshape(steps, -1, PANEL, features).mT.contiguous()
+    return padded.reshape(steps, -1, PANEL, features).mT.to(torch.float32).contiguous()
 
 
 def _whole_numbers(program: Program, values: Tensor, below: int) -> Tensor:
