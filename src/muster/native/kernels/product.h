@@ -67,6 +67,14 @@ static __attribute__((noinline)) void keep(const float *a, long step, long ahead
 
 template <class Epilogue>
 static __attribute__((noinline)) void apply(const float *kept, long count, long i, long j, long n, const Epilogue &epilogue) {
+  if (n >= 2 * VW) {  // whole vectors: no lane is asked whether it counts
+#pragma GCC unroll 1
+    for (long r = 0; r < count; r++, kept += 2 * VW) {
+      epilogue(i + r, j, load(kept), VW);
+      epilogue(i + r, j + VW, load(kept + VW), VW);
+    }
+    return;
+  }
 #pragma GCC unroll 1
   for (long r = 0; r < count; r++, kept += 2 * VW) {
     epilogue(i + r, j, load(kept), n);
@@ -118,7 +126,7 @@ template <bool TRANSPOSED, class Epilogue>
 static void product(long M, long N, const Depth &depth, Left left, const float *b, long panel, const Epilogue &epilogue) {
   const long K = depth.segments * depth.length, cuts = (M + TILE - 1) / TILE, base = M / cuts, extra = M % cuts;
   const bool rows_outside = K * N <= cached();
-  const bool far = M * (Epilogue::panels ? K : N) > 100000;
+  const bool far = M * (Epilogue::panels ? K : N) > 12000;
   const long ahead = !far ? 0 : TRANSPOSED ? 12 * left.step + TILE - 1 : TILE * left.step;
   const long group = rows_outside ? N : 2 * VW;
   for (long first = 0; first < N; first += group)
