@@ -11,7 +11,7 @@ import pytest
 from muster import native
 from muster.cli import main
 from muster.errors import MusterError
-from muster.native import build, check, library
+from muster.native import build, check, library, machine
 
 # A compiler that answers questions as the real one does, and takes a library that was made before for its own work.
 COMPILER = """#!/bin/sh
@@ -46,11 +46,11 @@ def stand_in(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def fresh():
     """Forget what this process knows of the kernels, before and after."""
-    library.status.cache_clear()
-    library.load.cache_clear()
+    machine.status.cache_clear()
+    machine.load.cache_clear()
     yield
-    library.status.cache_clear()
-    library.load.cache_clear()
+    machine.status.cache_clear()
+    machine.load.cache_clear()
 
 
 def test_jobs_that_start_at_once_compile_once(stand_in):
@@ -100,7 +100,7 @@ def test_without_a_compiler_torch_serves_and_says_so_in_one_line(monkeypatch, ca
 
 
 def test_turned_off_is_silent(monkeypatch, capsys, fresh):
-    monkeypatch.setenv(library.VARIABLE, "0")
+    monkeypatch.setenv(machine.VARIABLE, "0")
     assert native.load() is None
     assert capsys.readouterr().out == ""
     assert native.status().reason == "turned off by MUSTER_NATIVE=0"
@@ -136,7 +136,7 @@ def test_show_machine_says_which_path_serves(monkeypatch, capsys, fresh):
     shown = capsys.readouterr().out
     assert f"compiler   {build.compiler()}" in shown
     assert "kernels    on, " in shown
-    library.status.cache_clear()
-    monkeypatch.setenv(library.VARIABLE, "0")
+    machine.status.cache_clear()
+    monkeypatch.setenv(machine.VARIABLE, "0")
     assert main(["show", "machine"]) == 0
     assert "kernels    off: turned off by MUSTER_NATIVE=0" in capsys.readouterr().out

@@ -4,6 +4,7 @@
 """
 
 from muster.native.graph import Graph
-from muster.native.library import Library, Status, load, status
+from muster.native.library import Library
+from muster.native.machine import Status, load, status
 
 __all__ = ["Graph", "Library", "Status", "load", "status"]

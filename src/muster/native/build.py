@@ -35,8 +35,11 @@ def cache_folder() -> Path:
     own = os.environ.get(CACHE_VARIABLE)
     if own:
         return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "muster" / "native"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "muster" / "native"
+    except RuntimeError:
+        raise MusterError("native kernels", "this user has no home folder", f"Set {CACHE_VARIABLE}") from None
 
 
 def build(flags: tuple[str, ...] = (CPU,)) -> Path:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from muster.native import reference
 from muster.native.graph import ACTIVATIONS, Graph
-from muster.native.library import RULES, TOLERANCE, Library, open_library
+from muster.native.library import RULES, Library, open_library
 from muster.native.network import Network
 from muster.native.program import Loss
 
+TOLERANCE = 1e-5  # relative to each tensor's largest entry
 Shapes = dict[str, tuple[int, ...]]
 Case = tuple[Graph, Shapes, Tensor, Tensor, Loss]
 

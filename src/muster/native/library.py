@@ -1,17 +1,12 @@
-"""The loaded kernels, if this machine has them."""
+"""A compiled library, and the numbers that Python and C++ know rules and fields by."""
 
 import ctypes
-import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from muster.errors import MusterError
-from muster.native import build
 from muster.native.program import NODE, OP, PLAN
 
-VARIABLE = "MUSTER_NATIVE"
-TOLERANCE = 1e-5  # of the self-test, relative to each tensor's largest entry
 # Optimizer rules by number, with the optimizer's state that they step: `with_rule` in updates.h.
 RULES = {"gradient": 0, "sgd": 1, "momentum": 2, "adam": 3}
 UPDATE_FIELDS = ("rate", "root", "epsilon", "couple", "keep", "beta1", "gain1", "beta2", "gain2")
@@ -25,14 +20,6 @@ class Library:
     train: ctypes._CFuncPtr  # type: ignore[name-defined]
     evaluate: ctypes._CFuncPtr  # type: ignore[name-defined]
     lanes: int
-
-
-@dataclass(frozen=True)
-class Status:
-    """What became of the kernels here: the library, or the reason why there is none."""
-
-    library: Library | None
-    reason: str = ""
 
 
 def open_library(path: Path) -> Library:
@@ -54,31 +41,3 @@ def open_library(path: Path) -> Library:
     found.muster_evaluate.restype = ctypes.c_float
     found.muster_evaluate.argtypes = [pointer] * 6
     return Library(path, found.muster_train, found.muster_evaluate, lanes())
-
-
-@cache
-def status() -> Status:
-    """Compile, load and check the kernels, once a process."""
-    if os.environ.get(VARIABLE) == "0":
-        return Status(None, f"turned off by {VARIABLE}=0")
-    try:
-        library = open_library(build.build())
-    except MusterError as error:
-        return Status(None, f"{error.found}. {error.remedy}")
-    from muster.native.check import largest_error
-
-    off = largest_error(library)
-    if not off <= TOLERANCE:
-        return Status(
-            None, f"{library.path} is off by {off:.1e} in the check against torch; {VARIABLE}=0 silences this"
-        )
-    return Status(library)
-
-
-@cache
-def load() -> Library | None:
-    """The kernels, or None with one line that says why torch has to do; silent where the user turned them off."""
-    found = status()
-    if found.library is None and os.environ.get(VARIABLE) != "0":
-        print(f"native kernels are not used: {found.reason}", flush=True)
-    return found.library

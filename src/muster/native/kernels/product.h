@@ -111,6 +111,8 @@ static inline void rows(long m, const float *a, long step, long ahead, const flo
   }
 }
 
+enum { FIRST_LEVEL = 12000 };  // floats of 48 KiB
+
 // Floats of half the second-level cache: what B may take if A is to pass once.
 static long cached() {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
@@ -121,12 +123,13 @@ static long cached() {
 #endif
 }
 
-// Rows are cut evenly, so that no thin remainder is left. Beyond the cache, what the next tile reads is fetched ahead.
+// Rows are cut evenly, so that no thin remainder is left. What no first-level cache holds is fetched ahead: the next rows of
+// A, and what a step of the optimizer will read.
 template <bool TRANSPOSED, class Epilogue>
 static void product(long M, long N, const Depth &depth, Left left, const float *b, long panel, const Epilogue &epilogue) {
   const long K = depth.segments * depth.length, cuts = (M + TILE - 1) / TILE, base = M / cuts, extra = M % cuts;
   const bool rows_outside = K * N <= cached();
-  const bool far = M * (Epilogue::panels ? K : N) > 12000;
+  const bool far = M * (Epilogue::panels ? K : N) > FIRST_LEVEL;
   const long ahead = !far ? 0 : TRANSPOSED ? 12 * left.step + TILE - 1 : TILE * left.step;
   const long group = rows_outside ? N : 2 * VW;
   for (long first = 0; first < N; first += group)
