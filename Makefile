@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report publish track test bare cluster drill lint bench readme lock clean
+.PHONY: help reproduce smoke report publish track test bare cluster drill lint bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -76,11 +76,25 @@ test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a
 bare: ## the tests of a machine without a network and Debian's data sets
 	.ci/bare
 
+SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: $(VENV)/.dev ## the native kernels under the address and undefined-behaviour sanitizers
+	library=$$($(BIN)/python -c 'import sys; from muster.native import build; print(build.build((build.CPU, *sys.argv[1:])))' $(SANITIZERS)); \
+	for name in asan ubsan stdc++; do preload="$${preload:-} $$($${CXX:-c++} -print-file-name=lib$$name.so)"; done; \
+	LD_PRELOAD="$$preload" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(BIN)/python -m muster.native.check "$$library"
+
 drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills
 
-bench: $(VENV)/.dev ## engine and fits against plain implementations, in benchmarks/results
-	@for file in benchmarks/*.py; do echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "$$file"; done
+# JAX, which the benchmarks compare with and nothing else needs, beside the environment.
+$(VENV)-jax/.ready: | $(VENV)/.python
+	$(PYTHON) -m venv $(VENV)-jax
+	$(VENV)-jax/bin/python -m pip install --quiet --disable-pip-version-check jax==0.10.2 optax==0.2.8
+	touch $@
+
+bench: $(VENV)/.dev $(VENV)-jax/.ready ## engine and fits against plain implementations, in benchmarks/results
+	@pin=$$(command -v taskset > /dev/null && echo "taskset -c 0" || true); \
+	for file in engine transformer; do OMP_NUM_THREADS=1 MUSTER_JAX_PYTHON=$(VENV)-jax/bin/python $$pin $(BIN)/python "benchmarks/$$file.py"; done
+	@for file in dag fits precision; do echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "benchmarks/$$file.py"; done
 
 readme: ## fill README's tables from the ledger and the benchmarks
 	$(PYTHON) workflow/scripts/readme.py
@@ -99,4 +113,4 @@ lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew
 	sed -i 's/+cpu$$//' requirements.lock requirements-dev.lock
 
 clean: ## remove the environment and Snakemake's state; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	rm -rf $(VENV) $(VENV)-jax .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build

@@ -1,10 +1,11 @@
-"""Stacked engine against loops of plain torch models: the same sweep, one thread, one process.
+"""Stacked engine against loops of plain torch models and against compiled JAX: the same sweep on one core.
 
-    python benchmarks/engine.py [--widths 32 64 ...] [--batches 64 128] [--repeats 5]
+    taskset -c 0 python benchmarks/engine.py [--widths 32 64 ...] [--batches 64 128] [--repeats 5]
 
 Every case trains a sweep of learning rates of a bias-free ReLU network with 3 hidden layers, 40 inputs and 10 classes.
-Ours and the baselines take turns; medians are compared. ratio = baseline_seconds / ours_seconds, seconds are per member
-and step. Writes benchmarks/results/engine.json.
+Ours and the baselines take turns; a ratio is the median over the turns of baseline_seconds / ours_seconds. Seconds are
+CPU seconds of all threads, per member and step: what else runs on the machine disturbs the caches, not the clock. JAX
+runs where its environment is (`jax_client.py`), as the faster of its two forms. Writes benchmarks/results/engine.json.
 """
 
 import argparse
@@ -24,12 +25,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from jax_client import Jax, interpreter
 from muster.experiments import Context
 from muster.models import SHAPES
 from muster.training.cell import TrainCell
 from muster.training.engine import Data, Stack, stack_sizes
 
 MEMBERS, INPUTS, OUTPUTS, HIDDEN = 12, 40, 10, 3
+ON_TORCH = "muster with MUSTER_NATIVE=0"
 RESULTS = Path(__file__).parent / "results" / "engine.json"
 
 
@@ -40,20 +43,24 @@ def data(batch: int) -> Data:
     return Data(x, y, (x[:8], y[:8]), (x[:8], y[:8]), OUTPUTS)
 
 
-def ours(cell: TrainCell, values: Data, steps: int) -> Callable[[], None]:
-    """Train all members of a cell with the engine, without evaluation and probes."""
+def ours(cell: TrainCell, values: Data, steps: int, by_torch: bool = False) -> Callable[[], None]:
+    """Train all members of a cell with the engine, without evaluation and probes; by_torch: as MUSTER_NATIVE=0 does."""
     sizes = [math.prod(spec.shape) for spec in SHAPES[cell.family].tensors(cell, values.x.shape[1], values.outputs)]
     cuts = stack_sizes(sum(sizes), max(sizes), len(cell.log2_lr), torch.device("cpu"))
     stacks = [Stack(cell, members, values, Context()) for members in cuts]
     for stack in stacks:
+        if by_torch:
+            stack.native = None
+            stack.workspace = stack.model.workspace(stack.weights, stack.multiplier, stack.batches.batch_size)
         with torch.no_grad():
             stack.start()
 
     @torch.no_grad()
     def train() -> None:
         for stack in stacks:
-            for _ in range(steps):
-                stack.advance()
+            last = stack.step + steps
+            while stack.step < last:
+                stack.advance(last - stack.step)
 
     return train
 
@@ -122,23 +129,49 @@ def gemm_rate(width: int, batch: int) -> float:
     repeats = max(10, int(2e8 / (batch * width**2)))
     best = 0.0
     for _ in range(7):
-        begun = time.perf_counter()
+        begun = time.process_time()
         for _ in range(repeats):
             torch.mm(a, b, out=out)
-        best = max(best, 2.0 * batch * width**2 * repeats / (time.perf_counter() - begun))
+        best = max(best, 2.0 * batch * width**2 * repeats / (time.process_time() - begun))
     return best
 
 
-def medians(contenders: dict[str, Callable[[], None]], repeats: int, per: int) -> dict[str, float]:
-    """Median seconds of each contender, taking turns after one warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(repeats + 1):
-        for name, run in contenders.items():
-            begun = time.perf_counter()
-            run()
-            if turn:
-                times[name].append((time.perf_counter() - begun) / per)
-    return {name: statistics.median(values) for name, values in times.items()}
+class Turns:
+    """CPU seconds, per member and step, of contenders that took turns after one warm-up; `ours` is the first."""
+
+    def __init__(self, contenders: dict[str, Callable[[], None]], jax: Jax | None, repeats: int, per: int):
+        self.times: dict[str, list[float]] = {name: [] for name in contenders}
+        by_jax: list[list[float]] = []
+        for turn in range(repeats + 1):
+            for name, run in contenders.items():
+                begun = time.process_time()
+                run()
+                if turn:
+                    self.times[name].append((time.process_time() - begun) / per)
+            if jax and turn:
+                by_jax.append(jax.seconds())
+        if jax:
+            self.times[jax.name] = min(([*form] for form in zip(*by_jax, strict=True)), key=statistics.median)
+
+    def seconds(self, name: str) -> float:
+        return statistics.median(self.times[name])
+
+    def rows(self, case: str, usual: str, about: str, share: float) -> list[dict]:
+        """One row a baseline; `usual` is the one that needs no name. about: what loops of torch models are."""
+        rows = []
+        for name in list(self.times)[1:]:
+            ratio = statistics.median(b / a for a, b in zip(self.times["ours"], self.times[name], strict=True))
+            row = {
+                "case": case + ("" if name == usual else f" vs {name}"),
+                "ours_seconds": self.seconds("ours"),
+                "baseline_seconds": self.seconds(name),
+                "ratio": ratio,
+                "baseline": f"{about}, {name}" if "." in name and not name.startswith("jax") else name,
+                "gemm_share": share,
+            }
+            rows.append(row)
+            print(f"{row['case']:<72} {ratio:6.2f} x   {share:4.0%} of the GEMM rate", flush=True)
+        return rows
 
 
 def main() -> None:
@@ -149,6 +182,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    jax = Jax(python) if (python := interpreter()) else None
     rows = []
     for optimizer in arguments.optimizers:
         for batch in arguments.batches:
@@ -163,25 +197,19 @@ def main() -> None:
                 }
                 if optimizer == "adam":
                     contenders["mup.MuAdam"] = mup_loop(width, batch, steps)
-                took = medians(contenders, arguments.repeats, MEMBERS * steps)
+                contenders[ON_TORCH] = ours(sweep(width, batch, optimizer), data(batch), steps, by_torch=True)
+                if jax:
+                    jax.prepare(
+                        family="mlp", width=width, batch=batch, members=MEMBERS, inputs=INPUTS, outputs=OUTPUTS,
+                        hidden=HIDDEN, steps=steps,
+                    )  # fmt: skip
+                turns = Turns(contenders, jax if optimizer == "adam" else None, arguments.repeats, MEMBERS * steps)
                 parameters = INPUTS * width + (HIDDEN - 1) * width**2 + width * OUTPUTS
-                share = (6.0 * parameters - 2.0 * INPUTS * width) * batch / took["ours"] / gemm_rate(width, batch)
-                case = f"{optimizer} batch={batch} width={width}"
-                for name, seconds in list(took.items())[1:]:
-                    suffix = "" if name == "torch.optim.Adam" or name == "torch.optim.Sgd" else f" vs {name}"
-                    rows.append(
-                        {
-                            "case": case + suffix,
-                            "ours_seconds": took["ours"],
-                            "baseline_seconds": seconds,
-                            "ratio": seconds / took["ours"],
-                            "baseline": f"loop of torch.nn models, {name}",
-                            "gemm_share": share,
-                        }
-                    )
-                    print(
-                        f"{rows[-1]['case']:<58} {rows[-1]['ratio']:6.2f} x   {share:4.0%} of the GEMM rate", flush=True
-                    )
+                share = (
+                    (6.0 * parameters - 2.0 * INPUTS * width) * batch / turns.seconds("ours") / gemm_rate(width, batch)
+                )
+                usual = f"torch.optim.{optimizer.capitalize()}"
+                rows += turns.rows(f"{optimizer} batch={batch} width={width}", usual, "loop of torch.nn models", share)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -1,11 +1,10 @@
-"""Stacked transformer against a loop of nanoGPT-style torch models: the same sweep, one thread, one process.
+"""Stacked transformer against loops of nanoGPT-style torch models and against compiled JAX: one sweep on one core.
 
-    python benchmarks/transformer.py [--widths 32 64 ...] [--context 64] [--batches 1 2 8] [--repeats 5]
+    taskset -c 0 python benchmarks/transformer.py [--widths 32 64 ...] [--context 64] [--batches 1 2 8] [--repeats 5]
 
 Every case trains a sweep of learning rates of a decoder-only transformer: two blocks, learned positions, heads of width
-32, layer normalization with trainable gains, GELU, an own readout of 256 bytes. Ours and the baseline take turns;
-medians are compared. ratio = baseline_seconds / ours_seconds, seconds are per member and step. Writes
-benchmarks/results/transformer.json.
+32, layer normalization with trainable gains, GELU, an own readout of 256 bytes. Turns, ratios, seconds and JAX as in
+engine.py. Writes benchmarks/results/transformer.json.
 """
 
 import argparse
@@ -22,7 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine import gemm_rate, medians, ours
+from engine import ON_TORCH, Turns, gemm_rate, ours
+from jax_client import Jax, interpreter
 from muster.training.cell import TrainCell
 from muster.training.engine import Data
 
@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    jax = Jax(python) if (python := interpreter()) else None
     context, rows = arguments.context, []
     for batch, width in itertools.product(arguments.batches, arguments.widths):
         steps = max(2, min(20, 1024 // width))
@@ -119,25 +120,20 @@ def main() -> None:
             "ours": ours(sweep(width, batch, context), data(batch, context), steps),
             "torch.optim.AdamW": torch_loop(width, batch, context, steps, fused=False),
             "torch.optim.AdamW(fused=True)": torch_loop(width, batch, context, steps, fused=True),
+            ON_TORCH: ours(sweep(width, batch, context), data(batch, context), steps, by_torch=True),
         }
-        took = medians(contenders, arguments.repeats, MEMBERS * steps)
+        if jax:
+            jax.prepare(
+                family="transformer", width=width, batch=batch, members=MEMBERS, context=context, vocabulary=VOCABULARY,
+                blocks=BLOCKS, head_width=HEAD_WIDTH, steps=steps,
+            )  # fmt: skip
+        turns = Turns(contenders, jax, arguments.repeats, MEMBERS * steps)
         matrices = 12 * BLOCKS * width**2 + width * VOCABULARY
         attention = 6 * BLOCKS * context * width  # two products forward, four backward
         flops = (6.0 * matrices + 2.0 * attention) * batch * context
-        share = flops / took["ours"] / gemm_rate(width, batch * context)
-        for name, seconds in list(took.items())[1:]:
-            suffix = "" if name == "torch.optim.AdamW" else f" vs {name}"
-            rows.append(
-                {
-                    "case": f"transformer batch={batch} context={context} width={width}{suffix}",
-                    "ours_seconds": took["ours"],
-                    "baseline_seconds": seconds,
-                    "ratio": seconds / took["ours"],
-                    "baseline": f"loop of nanoGPT-style torch.nn models, {name}",
-                    "gemm_share": share,
-                }
-            )
-            print(f"{rows[-1]['case']:<72} {rows[-1]['ratio']:6.2f} x   {share:4.0%} of the GEMM rate", flush=True)
+        share = flops / turns.seconds("ours") / gemm_rate(width, batch * context)
+        case = f"transformer batch={batch} context={context} width={width}"
+        rows += turns.rows(case, "torch.optim.AdamW", "loop of nanoGPT-style torch.nn models", share)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 

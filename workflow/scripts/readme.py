@@ -71,7 +71,8 @@ def speed(file: str, kind: str, usual: str) -> str:
         cases.setdefault((batch, width), {})[row["case"].partition(" vs ")[2] or usual] = row["ratio"]
     names = list(next(iter(cases.values()))) if cases else []
     rows = [[str(b), str(w), *(f"{ratios[n]:.1f} ×" for n in names)] for (b, w), ratios in sorted(cases.items())]
-    return table(["batch", "width", *(f"against a loop with `{n}`" for n in names)], rows) if rows else UNMEASURED
+    against = [f"against `{n}`" if n.startswith(("jax", "muster")) else f"against a loop with `{n}`" for n in names]
+    return table(["batch", "width", *against], rows) if rows else UNMEASURED
 
 
 def engine() -> str:

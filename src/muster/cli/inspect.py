@@ -57,7 +57,7 @@ def print_table(rows: Iterable[Sequence[object]]) -> None:
 
 def show(args: Namespace) -> None:
     """Dispatch on what is shown."""
-    if args.what != "config" and args.name is None:
+    if args.what not in ("config", "machine") and args.name is None:
         raise MusterError(
             f"muster show {args.what}", "no name given", "List names with: muster list " + _plural(args.what)
         )
@@ -69,6 +69,7 @@ def show(args: Namespace) -> None:
         "estimator": _show_estimator,
         "plot": _show_plot,
         "config": _show_config,
+        "machine": _show_machine,
     }[args.what](args)
 
 
@@ -126,6 +127,28 @@ def _show_claim(args: Namespace) -> None:
             if found["claim"] == claim.claim:
                 said = f"{found['verdict']} at scale {found['scale']}: {found['reason']}"
                 print_table([("verdict", said, f"({ledger.with_name('LEDGER.md')})")])
+
+
+def _show_machine(args: Namespace) -> None:
+    """What cells train with on this machine; compiles the kernels where that has not been done yet."""
+    import torch
+
+    from muster import native
+    from muster.native import build
+
+    found = native.status()
+    rows = [
+        ("processor", f"{torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"),
+        ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+        ("CUDA", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"),
+        ("compiler", build.compiler() or "none: install g++ or clang++, or set CXX"),
+        ("flags", " ".join((*build.FLAGS, build.CPU))),
+    ]
+    if found.library:
+        rows += [("kernels", f"on, {found.library.lanes} floats a vector"), ("library", str(found.library.path))]
+    else:
+        rows.append(("kernels", f"off: {found.reason}"))
+    print_table(rows)
 
 
 def _show_estimator(args: Namespace) -> None:

@@ -149,19 +149,23 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         commands,
         "show",
         "inspect:show",
-        "Show a study, claim, estimator, plot, parameterization, data set, config.yaml",
+        "Show a study, claim, estimator, plot, parameterization, data set, config.yaml, machine",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
         "  muster show estimator joint_law   what it assumes and how it fails\n"
         "  muster show plot lr_sweep         what it draws, and its options\n"
         "  muster show config --scale smoke\n"
+        "  muster show machine               compiler and kernels that cells train with here\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
         "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay\n"
         "  muster show parameterization completep --family resmlp --depth 24 --norm layer\n"
         "  muster show parameterization umup --family transformer --set heads=8 attention_scale=inverse",
     )  # fmt: skip
-    show.add_argument("what", choices=("study", "claim", "estimator", "plot", "parameterization", "dataset", "config"))
-    show.add_argument("name", nargs="?", help="its name (not for config)")
+    show.add_argument(
+        "what",
+        choices=("study", "claim", "estimator", "plot", "parameterization", "dataset", "config", "machine"),
+    )
+    show.add_argument("name", nargs="?", help="its name (not for config and machine)")
     _scope(show)
     table = show.add_argument_group("parameterization")
     table.add_argument("--optimizer", default="adam", help="optimizer (default: adam)")

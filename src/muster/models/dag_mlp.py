@@ -14,6 +14,7 @@ from muster.models.base import Site
 from muster.models.graphs import graph_of
 from muster.models.mlp import Weights
 from muster.models.shapes.dag_mlp import tensors
+from muster.native import Graph
 
 
 class DagMlp:
@@ -22,7 +23,7 @@ class DagMlp:
     """
 
     def __init__(self, cell, in_features: int, out_features: int):
-        self.activation = ACTIVATIONS[cell.activation]
+        self.activation, self.activation_name = ACTIVATIONS[cell.activation], cell.activation
         self.graph = graph_of(cell.depth, cell.edge_density, cell.seed)
         self.tensors = tensors(cell, in_features, out_features)
 
@@ -47,3 +48,21 @@ class DagMlp:
     def workspace(self, w: Weights, multiplier: Mapping[str, float], batch: int) -> None:
         """Gradients are left to autograd."""
         return None
+
+    def native(self, multiplier: Mapping[str, float]) -> Graph | None:
+        """The network for the compiled kernels, or None where these do not know its activation."""
+        if self.activation_name not in Graph.activations:
+            return None
+        shapes = {tensor.name: tensor.shape for tensor in self.tensors}
+        graph = Graph(multiplier)
+        h = [graph.input(self.tensors[0].shape[0])]
+        for node, sources in enumerate(self.graph, start=1):
+            total: int | None = None
+            for source in sources:
+                name = f"w{source}_{node}"
+                activation = self.activation_name if source == sources[-1] else "identity"
+                total = graph.dense(h[source], name, shapes[name][1], activation=activation, add=total)
+            assert total is not None  # every node has a source
+            h.append(total)
+        graph.dense(h[-1], "w_out", shapes["w_out"][1])
+        return graph

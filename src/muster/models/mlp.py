@@ -12,6 +12,7 @@ from torch import Tensor
 from muster.models.activations import ACTIVATIONS
 from muster.models.base import Site
 from muster.models.shapes.mlp import tensors
+from muster.native import Graph
 
 Weights = Mapping[str, Tensor]
 LossGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -21,7 +22,7 @@ class Mlp:
     """Multi-layer perceptron: `depth` hidden layers of `width` units, optional bias and layer normalization."""
 
     def __init__(self, cell, in_features: int, out_features: int):
-        self.activation = ACTIVATIONS[cell.activation]
+        self.activation, self.activation_name = ACTIVATIONS[cell.activation], cell.activation
         self.norm = cell.norm == "layer"
         self.bias = cell.bias
         self.layers = range(1, cell.depth + 2)
@@ -54,6 +55,23 @@ class Mlp:
         if self.norm or self.activation.backward_ is None:
             return None
         return Workspace(self, w, multiplier, batch)
+
+    def native(self, multiplier: Mapping[str, float]) -> Graph | None:
+        """The network for the compiled kernels, or None where these do not know its activation."""
+        if self.activation_name not in Graph.activations:
+            return None
+        shapes = {tensor.name: tensor.shape for tensor in self.tensors}
+        graph = Graph(multiplier)
+        h = graph.input(shapes["w1"][0])
+        for layer in self.layers:
+            bias = f"b{layer}" if self.bias else None
+            activation = self.activation_name if layer <= self.depth else "identity"
+            normed = self.norm and layer <= self.depth
+            between = "identity" if normed else activation
+            h = graph.dense(h, f"w{layer}", shapes[f"w{layer}"][1], bias=bias, activation=between)
+            if normed:
+                h = graph.normalize(h, "layer", gain=f"g{layer}", activation=activation)
+        return graph
 
 
 class Workspace:

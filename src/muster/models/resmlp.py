@@ -16,6 +16,7 @@ from muster.models.activations import ACTIVATIONS
 from muster.models.base import Site
 from muster.models.mlp import LossGradient, Weights
 from muster.models.shapes.resmlp import tensors
+from muster.native import Graph
 from muster.parameterizations.depth import branch_multiplier
 
 NORM_EPSILON = 1e-5  # torch's default
@@ -25,7 +26,7 @@ class ResMlp:
     """Residual multi-layer perceptron: `depth` blocks of one or two layers on a stream of `width`, pre-norm or none."""
 
     def __init__(self, cell, in_features: int, out_features: int):
-        self.activation = ACTIVATIONS[cell.activation]
+        self.activation, self.activation_name = ACTIVATIONS[cell.activation], cell.activation
         self.norm = cell.norm == "layer"
         self.bias = cell.bias
         self.per_block = cell.block_layers or 1
@@ -80,6 +81,34 @@ class ResMlp:
         """Preallocated buffers for the hand-written backward pass, or None where autograd must serve."""
         known = self.activation.backward_ or self.activation.backward_from_input_
         return Workspace(self, w, multiplier, batch) if known else None
+
+    def native(self, multiplier: Mapping[str, float]) -> Graph | None:
+        """The network for the compiled kernels, or None where these do not know its activation."""
+        if self.activation_name not in Graph.activations:
+            return None
+        shapes = {tensor.name: tensor.shape for tensor in self.tensors}
+        graph, activation, single = Graph(multiplier), self.activation_name, self.per_block == 1
+
+        def product(h: int, number: int, *, inner: bool = False, add: int | None = None, factor: float = 1.0) -> int:
+            bias = f"b{number}" if self.bias else None
+            found = activation if inner else "identity"
+            features = shapes[f"w{number}"][1]
+            return graph.dense(h, f"w{number}", features, bias=bias, activation=found, add=add, factor=factor)
+
+        def read(h: int, number: int) -> int:
+            if self.norm:
+                after = activation if single else "identity"
+                return graph.normalize(h, "layer", gain=f"g{number}", activation=after)
+            return graph.activate(h, activation) if single else h
+
+        h = product(graph.input(shapes["w1"][0]), 1)
+        for first in self.blocks:
+            z = read(h, first)
+            if not single:
+                z = product(z, first, inner=True)
+            h = product(z, first + self.per_block - 1, add=h, factor=self.branch_multiplier)
+        product(read(h, self.last), self.last)
+        return graph
 
 
 class Workspace:

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from muster.models.base import Site
 from muster.models.mlp import Weights
-from muster.models.shapes.transformer import attention_scale, layout, tensors, tied_multiplier
+from muster.models.shapes.transformer import GATED, attention_scale, layout, tensors, tied_multiplier
 from muster.models.transformer_workspace import HAND_WRITTEN, NORM_EPSILON, Workspace, lookup
+from muster.native import Graph
 from muster.parameterizations.depth import branch_multiplier
 
 ROTARY_BASE = 10000.0
@@ -164,3 +165,39 @@ class Transformer:
         if not plain or self.layout.feedforward not in HAND_WRITTEN or self.layout.context > LONGEST_BY_HAND:
             return None
         return Workspace(self, w, multiplier, batch)
+
+    def native(self, multiplier: Mapping[str, float]) -> Graph | None:
+        """The network for the compiled kernels, or None where these keep too many attention weights."""
+        size, s = self.layout, self.branch_multiplier
+        if size.context > LONGEST_BY_HAND:
+            return None
+        width, gated = size.width, size.feedforward == GATED
+        graph = Graph(multiplier, sequences=True)
+
+        def read(h: int, name: str) -> int:
+            return graph.normalize(h, self.norm, gain=f"g_{name}" if self.gains else None)
+
+        def product(
+            h: int, name: str, units: int, *, add: int | None = None, factor: float = 1.0, activation: str = "identity"
+        ) -> int:
+            bias = f"b_{name}" if self.bias else None
+            return graph.dense(h, name, units, bias=bias, activation=activation, add=add, factor=factor)
+
+        h = graph.embed("token", None if self.rotary else "position", width)
+        for l in self.blocks:
+            z = product(read(h, f"qkv{l}"), f"qkv{l}", 3 * width)
+            if self.qk_norm or self.rotary:
+                gains = (f"g_query{l}", f"g_key{l}") if self.qk_norm and self.gains else None
+                norm = self.norm if self.qk_norm else None
+                z = graph.heads(z, size.heads, norm=norm, gains=gains, rotary=self.rotary)
+            mixed = graph.attend(z, size.heads, self.attention_scale)
+            h = product(mixed, f"merge{l}", width, add=h, factor=s)
+            inner = "identity" if gated else size.feedforward
+            z = product(read(h, f"up{l}"), f"up{l}", size.inner * (1 + gated), activation=inner)
+            h = product(graph.gate(z) if gated else z, f"down{l}", width, add=h, factor=s)
+        last = read(h, "readout")
+        if self.tied:
+            graph.readout(last, "token", size.vocabulary, factor=self.tied_multiplier)
+        else:
+            product(last, "readout", size.vocabulary)
+        return graph

@@ -4,9 +4,10 @@ One fused call per member and distinct set of numbers reads and writes each arra
 `_foreach_` calls over the whole stack makes 3–4 passes and is slower from width 128 on (`benchmarks/engine.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field
 
 from muster.optimizers import OPTIMIZERS
@@ -87,6 +88,27 @@ class Adam(Optimizer):
                 amsgrad=False,
                 maximize=False,
             )
+
+    def fused(self) -> tuple[str, list[Mapping[str, "Tensor"]]] | None:
+        if self._numbers("weight_decay").min() < 0:
+            return None
+        return "adam", [{name: self.state[f"{moment}.{name}"] for name in self.weights} for moment in ("m", "v")]
+
+    def updates(self, factors: Sequence[float]) -> dict[str, np.ndarray]:
+        step, factor = self._count(factors)
+        beta1, beta2 = self.cell.beta1, self.cell.beta2
+        lr, decay = self._numbers("lr") * factor, self._numbers("weight_decay")
+        return {
+            "rate": lr / (1 - beta1**step),
+            "root": 1 / np.sqrt(1 - beta2**step),
+            "epsilon": self._numbers("eps"),
+            "couple": decay * (not self.decoupled_decay),
+            "keep": 1 - lr * decay * self.decoupled_decay,
+            "beta1": np.array(beta1),
+            "gain1": np.array(1 - beta1),
+            "beta2": np.array(beta2),
+            "gain2": np.array(1 - beta2),
+        }
 
     def second_moment(self, name: str) -> "Tensor":
         """Bias-corrected v̂ of a weight tensor, [E, ...]; needs at least one step."""

@@ -1,9 +1,10 @@
 """What an optimizer declares, and what the engine asks of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from pydantic import BaseModel
 
 from muster.parameterizations.tables import Update
@@ -45,6 +46,28 @@ class Optimizer:
 
     def step(self, gradients: Mapping[str, "Tensor"], schedule: float) -> None:
         raise NotImplementedError(type(self).__name__)
+
+    def fused(self) -> tuple[str, list[Mapping[str, "Tensor"]]] | None:
+        """Rule of the compiled kernels (`muster.native.library.RULES`) and the state that it steps, by tensor; None
+        where `step` alone does the update."""
+        return None
+
+    def updates(self, factors: Sequence[float]) -> dict[str, np.ndarray]:
+        """Numbers of the rule for the next steps, by field of its update: shape [E, K, P], or what broadcasts to it.
+
+        factors: the schedule's, one a step. The steps count as taken.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def _count(self, factors: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Count K steps: their numbers, from 1, and factors, each of shape [K, 1]."""
+        numbers = self.step_count + 1.0 + np.arange(len(factors))
+        self.step_count += len(factors)
+        return numbers[:, None], np.array(factors)[:, None]
+
+    def _numbers(self, column: str) -> np.ndarray:
+        """A column of `Hyper` for members and tensors, [E, 1, P]."""
+        return np.array([getattr(self.hyper[name], column) for name in self.weights]).T[:, None]
 
     def per_member(self, numbers: list[float], like: "Tensor") -> "Tensor":
         """[E, 1, ...] so that it broadcasts against a stacked tensor."""

@@ -1,8 +1,9 @@
 """Stochastic gradient descent with and without momentum."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field
 
 from muster.optimizers import OPTIMIZERS
@@ -51,6 +52,19 @@ class Sgd(Optimizer):
                 buffer = self.state[f"buffer.{name}"]
                 g = buffer.copy_(g) if self.step_count == 1 else buffer.mul_(self.cell.momentum).add_(g)
             w.addcmul_(g, self._lr[name], value=-schedule)
+
+    def fused(self) -> tuple[str, list[Mapping[str, "Tensor"]]]:
+        if not self.momentum:
+            return "sgd", []
+        return "momentum", [{name: self.state[f"buffer.{name}"] for name in self.weights}]
+
+    def updates(self, factors: Sequence[float]) -> dict[str, np.ndarray]:
+        _, factor = self._count(factors)
+        return {
+            "rate": self._numbers("lr") * factor,
+            "couple": self._numbers("weight_decay"),
+            "beta1": np.array(self.cell.momentum if self.momentum else 0.0),
+        }
 
 
 @OPTIMIZERS.register("momentum")

@@ -122,7 +122,9 @@ def bracket(cell: StabilityCell, context: Context) -> Outcome:
     probes = pd.DataFrame(columns=["step", "probe", "layer", "value", "se"]).astype(
         {"step": "int64", "probe": "str", "layer": "int64", "value": "float64", "se": "float64"}
     )
-    return Outcome(pd.DataFrame([row]), none, probes, {"training_seconds": round(seconds, 3)})
+    return Outcome(
+        pd.DataFrame([row]), none, probes, {"training_seconds": round(seconds, 3), "engine": tried[-1].notes["engine"]}
+    )
 
 
 @torch.no_grad()

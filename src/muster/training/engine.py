@@ -28,7 +28,7 @@ from muster.optimizers.base import Hyper, Optimizer
 from muster.parameterizations.depth import shape_ratios
 from muster.parameterizations.scaling import scalings
 from muster.settings import chosen_values
-from muster.training import checkpoint, schedules
+from muster.training import checkpoint, compiled, schedules
 from muster.training.clipping import clip_gradients
 from muster.training.device import DTYPES, autocast, resolve
 from muster.training.losses import LOSSES
@@ -109,13 +109,26 @@ class Batches:
             return self.data.fresh(np.random.default_rng([self.seed, 1, step]), self.batch_size)
         if self.batch_size == len(self.data.x):
             return self.data.x, self.data.y
+        index = self._index(step)
+        return self.data.x[index], self.data.y[index]
+
+    def block(self, step: int, count: int) -> tuple[Tensor, Tensor]:
+        """The batches of `count` steps, along a new first axis."""
+        if self.data.fresh:
+            x, y = zip(*[self[k] for k in range(step, step + count)], strict=True)
+            return torch.stack(x), torch.stack(y)
+        if self.batch_size == len(self.data.x):
+            return self.data.x.expand(count, *self.data.x.shape), self.data.y.expand(count, *self.data.y.shape)
+        index = torch.cat([self._index(k) for k in range(step, step + count)])
+        return self.data.x[index].unflatten(0, (count, -1)), self.data.y[index].unflatten(0, (count, -1))
+
+    def _index(self, step: int) -> Tensor:
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.data.x))
             self._order = torch.from_numpy(order).to(self.data.x.device)
             self._epoch = epoch
-        index = self._order[position * self.batch_size : (position + 1) * self.batch_size]
-        return self.data.x[index], self.data.y[index]
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
 
 
 @dataclass
@@ -126,6 +139,7 @@ class Records:
     probes: list[tuple[int, int, str, int, float]] = field(default_factory=list)
     diverged: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
+    path: str = ""  # what computed gradients: native, workspace (by hand in torch), autograd
 
 
 class Stack:
@@ -190,18 +204,21 @@ class Stack:
     def bind(self) -> None:
         """Rebuild what depends on the weights' storage: gradients, buffers, the optimizer's views."""
         self.gradients = {name: torch.empty_like(w) for name, w in self.weights.items()}
-        self.workspace = None
-        if self.context.dtype != "bfloat16" and self.members:
-            self.workspace = self.model.workspace(self.weights, self.multiplier, self.batches.batch_size)
         self.optimizer.weights = self.weights
         if self.members:
             self.optimizer.bind()
+        self.native = compiled.network(self)
+        self.workspace = None
+        if self.native is None and self.context.dtype != "bfloat16" and self.members:
+            self.workspace = self.model.workspace(self.weights, self.multiplier, self.batches.batch_size)
 
     def stacked(self, x_BxI: Tensor) -> Tensor:
         return x_BxI.expand(len(self.members), *x_BxI.shape)
 
     def compute_gradients(self, x_BxI: Tensor, y_B: Tensor) -> Tensor:
         """Fill `self.gradients`; return the loss of each member on the batch."""
+        if self.native is not None:
+            return self.native.gradients(self.gradients, x_BxI, y_B)
         x_ExBxI = self.stacked(x_BxI)
         if self.workspace is not None:
             return self.workspace.loss_gradients(
@@ -216,16 +233,20 @@ class Stack:
         return loss_E
 
     def evaluate(self, split: tuple[Tensor, Tensor]) -> Tensor:
-        """Mean loss of each member over a fixed subset, shape [E]."""
+        """Mean loss of each member over a fixed subset, shape [E]; at step 0 all members are alike."""
         x, y = split
-        total = torch.zeros(len(self.members), dtype=torch.float64)
+        count = len(self.members) if self.step else 1
+        if self.native is not None:
+            return self.native.evaluate(x, y, count).expand(len(self.members))
+        weights = {name: w[:count] for name, w in self.weights.items()}
+        total = torch.zeros(count, dtype=torch.float64)
         size = max(1, EVALUATION_SLICE // self.data.positions)
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             with autocast(self.device, self.context.dtype):
-                f = self.model.output(self.weights, self.multiplier, self.stacked(x[part]))
+                f = self.model.output(weights, self.multiplier, x[part].expand(count, *x[part].shape))
             total += self.loss(f.to(self.dtype), y[part])[0].cpu().double() * len(x[part])
-        return total / len(x)
+        return (total / len(x)).expand(len(self.members))
 
     def record_curves(self) -> Tensor:
         """Evaluate both splits and write a row a member; return the training loss."""
@@ -283,16 +304,33 @@ class Stack:
         self.initial_loss = self.record_curves()
         self.record_probes()
 
-    def advance(self) -> None:
-        """One optimizer step and whatever is due after it."""
-        cell = self.cell
+    def next_due(self) -> int:
+        """The next step after which something is due, a look at the loss included."""
+        return min(
+            self.cell.steps,
+            self.step + CHECK_EVERY - self.window_steps,
+            *(due for due in self.evaluation_steps.union(self.cell.probe_steps) if due > self.step),
+        )
+
+    def take_steps(self, count: int) -> Tensor:
+        """That many optimizer steps, more than one only natively; the losses before each, [E, count]."""
+        factors = self.schedule[self.step : self.step + count]
+        if self.native is not None and self.native.fused:
+            return self.native.train(self.optimizer.updates(factors), *self.batches.block(self.step, count))
         loss_E = self.compute_gradients(*self.batches[self.step])
-        if cell.clip is not None:
-            clip_gradients(self.gradients, cell.clip)
-        self.optimizer.step(self.gradients, self.schedule[self.step])
-        self.step += 1
-        self.window += loss_E
-        self.window_steps += 1
+        if self.cell.clip is not None:
+            clip_gradients(self.gradients, self.cell.clip)
+        self.optimizer.step(self.gradients, factors[0])
+        return loss_E.unsqueeze(1)
+
+    def advance(self, most: int = 1) -> None:
+        """One optimizer step, natively up to `most` as long as nothing is due between, and whatever is due then."""
+        cell = self.cell
+        count = min(most, self.next_due() - self.step) if self.native is not None and self.native.fused else 1
+        for loss_E in self.take_steps(count).unbind(1):
+            self.window += loss_E
+        self.step += count
+        self.window_steps += count
         due = self.step in self.evaluation_steps
         if due or self.window_steps == CHECK_EVERY:
             self.retire((self.window / self.window_steps).cpu())
@@ -352,10 +390,11 @@ def train_stack(cell: "TrainCell", members: list[int], data: Data, context: Cont
     else:
         stack.restore(saved)
         context.progress(f"members {members[0]}–{members[-1]}: resumed at step {stack.step} of {cell.steps}")
+    stack.records.path = "native" if stack.native else "workspace" if stack.workspace else "autograd"
     begun, elapsed = time.monotonic(), stack.records.seconds
     last_saved = begun
     while stack.step < cell.steps and stack.members:
-        stack.advance()
+        stack.advance(CHECK_EVERY)
         now = time.monotonic()
         stack.records.seconds = elapsed + now - begun
         if path and now - last_saved > CHECKPOINT_SECONDS:
@@ -420,5 +459,8 @@ def tables(cell: "TrainCell", records: list[Records], parameters: int, positions
             for rate in lr
         ]
     )
-    notes = {"training_seconds": round(sum(r.seconds for r in records), 3)}  # with those of interrupted attempts
+    notes = {
+        "training_seconds": round(sum(r.seconds for r in records), 3),  # with those of interrupted attempts
+        "engine": ", ".join(sorted({r.path for r in records})),
+    }
     return Outcome(runs, curves, probes, notes)

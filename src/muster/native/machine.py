@@ -1,0 +1,47 @@
+"""What this machine has: the kernels compiled, loaded and checked, or the reason why not."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from muster.errors import MusterError
+from muster.native import build
+from muster.native.library import Library, open_library
+
+VARIABLE = "MUSTER_NATIVE"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What became of the kernels here: the library, or the reason why there is none."""
+
+    library: Library | None
+    reason: str = ""
+
+
+@cache
+def status() -> Status:
+    """Compile, load and check the kernels, once a process."""
+    if os.environ.get(VARIABLE) == "0":
+        return Status(None, f"turned off by {VARIABLE}=0")
+    try:
+        library = open_library(build.build())
+    except MusterError as error:
+        return Status(None, f"{error.found}. {error.remedy}")
+    from muster.native import check  # imports torch
+
+    off = check.largest_error(library)
+    if not off <= check.TOLERANCE:
+        return Status(
+            None, f"{library.path} is off by {off:.1e} in the check against torch; {VARIABLE}=0 silences this"
+        )
+    return Status(library)
+
+
+@cache
+def load() -> Library | None:
+    """The kernels, or None with one line that says why torch has to do; silent where the user turned them off."""
+    found = status()
+    if found.library is None and os.environ.get(VARIABLE) != "0":
+        print(f"native kernels are not used: {found.reason}", flush=True)
+    return found.library
