@@ -310,7 +310,7 @@ edited back, {bench.equal(flow)}"
 
 @fault("500 corrupted configurations (hypothesis)")
 def corrupted_configurations(bench: Bench) -> str:
-    from tests.unit import test_config_corrupted as corrupted
+    from tests.unit.config import test_corrupted as corrupted
 
     tally = {"refused": 0, "still valid": 0}
     corrupted.test_a_corrupted_configuration_ends_in_one_line_that_names_its_file(tally)

@@ -285,14 +285,16 @@ def test_another_default_renames_the_cells_that_leave_it_open_and_makes_no_other
 
 def test_stages_follow_what_they_call_study_by_study(copies: Copies) -> None:
     """Code of sampling that a closed form calls; an estimator that two of the studies do not name; a plot."""
-    form = copies.after(replace("fitting/closed_form.py", "(1 + 5 / table", "(1 + 6 / table"), stages=True)
+    form = copies.after(replace("fitting/closed_forms/chains.py", "(1 + 5 / table", "(1 + 6 / table"), stages=True)
     assert (form.stale, form.stamps) == (set(), {"relu-kurtosis"})
     optimum = copies.after(
-        replace("fitting/lr_transfer.py", "def ", "HALF = 0.5\n\n\ndef unused() -> None: ...\n\n\ndef "), stages=True
+        replace("fitting/estimators/lr_transfer.py", "def ", "HALF = 0.5\n\n\ndef unused() -> None: ...\n\n\ndef "),
+        stages=True,
     )
     assert optimum.stamps == set()
     style = copies.after(
-        replace("plots/style.py", "def word(", "WORDS = 1\n\n\ndef word(ignored=WORDS, *, "), stages=True
+        replace("plots/words.py", "def word(value", "WORDS = 1\n\n\ndef word(value, ignored=WORDS, *, other"),
+        stages=True,
     )
     assert style.stamps >= {"relu-kurtosis", "mup-width-transfer"}
 
@@ -306,7 +308,7 @@ def test_a_stage_covers_what_it_calls_in_other_packages() -> None:
 
     assert Definition("muster.errors", "MusterError") in fingerprints._without_effect()
     assert {"data.sparse_features.probabilities", "sampling.regression.power_tail"} <= reached("fit")
-    assert "fitting.first_passage.passages" in reached("plot")
+    assert "fitting.estimators.first_passage.passages" in reached("plot")
 
 
 def train_cell(**settings: object) -> TrainCell:

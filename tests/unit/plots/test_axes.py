@@ -17,7 +17,10 @@ from muster.plots.axes import category_axis, fit_log_axis, log_x_axis, octaves, 
 from muster.plots.layout import panels
 from muster.plots.style import paper
 from muster.plots.theory_profile import side_by_side
-from tests.unit import test_plot_exponents, test_plot_first_passage, test_plots, test_plots_laws
+from tests.unit.plots import test_exponents as test_plot_exponents
+from tests.unit.plots import test_first_passage as test_plot_first_passage
+from tests.unit.plots import test_laws as test_plots_laws
+from tests.unit.plots import test_plots
 from tests.unit.plots.test_plots import drawn, legend_texts, texts
 
 transfer, laws, exponents = test_plots.data, test_plots_laws.data, test_plot_exponents.data

@@ -791,7 +791,7 @@ def test_importing_the_plots_loads_neither_matplotlib_nor_pandas():
 
 def test_drawing_never_loads_statsmodels_models_or_torch(data):
     code = (
-        "import sys; sys.path.insert(0, 'tests/unit'); import test_plots as t\n"
+        "import sys; import tests.unit.plots.test_plots as t\n"
         "from muster.plots import overview, render\n"
         "from dataclasses import replace\n"
         "render('variance', t.PlotData(study=t.make_study(), scale='', probes=t.make_samples()))\n"

@@ -18,7 +18,9 @@ from muster.plots import PLOTS, overview, render, save
 from muster.plots.base import Options
 from muster.plots.layout import line_key
 from muster.plots.words import phrase, power_of_two, sentence, tick_text, without_unit, word
-from tests.unit import test_plot_exponents, test_plots, test_plots_laws
+from tests.unit.plots import test_exponents as test_plot_exponents
+from tests.unit.plots import test_laws as test_plots_laws
+from tests.unit.plots import test_plots
 from tests.unit.plots.test_axes import studies  # noqa: F401  a fixture
 
 transfer, laws, exponents = test_plots.data, test_plots_laws.data, test_plot_exponents.data
