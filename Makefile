@@ -61,11 +61,12 @@ publish: $(VENV)/.runtime ## results/published from complete runs: make publish 
 track: $(VENV)/.runtime ## put published tables under DVC; prints how to pass them on
 	$(BIN)/muster track
 
-lint: $(VENV)/.dev ## format, lint and types (`snakemake --lint` is among the workflow tests)
+lint: $(VENV)/.dev ## format, lint, types and layers (`snakemake --lint` is among the workflow tests)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a temporary folder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests

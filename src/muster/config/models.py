@@ -43,6 +43,11 @@ def _as_number(value: Any) -> Any:
     return value
 
 
+def _as_word(value: Any) -> Any:
+    """`false` and `null` as `snakemake --config` hands them over: as text."""
+    return {"false": False, "null": None}.get(value, value) if isinstance(value, str) else value
+
+
 MOST_VALUES = 10_000  # of a range: more is a slip of the pen, and would fill the memory
 
 
@@ -165,7 +170,7 @@ class Config(Section):
         validate_default=True,
         description="Folder of everything that runs make; {scale} stands for the scale",
     )
-    store: str | Literal[False] | None = Field(
+    store: Annotated[str | Literal[False] | None, BeforeValidator(_as_word)] = Field(
         None,
         description="Folder of finished cells, which several users may share: none if false, results/store, beside the "
         "scales' folders, if null; the variable MUSTER_STORE replaces it",

@@ -269,3 +269,11 @@ def test_yaml_cannot_run_code(tmp_path: Path) -> None:
 def test_a_study_file_is_read_by_its_own_name(tmp_path: Path) -> None:
     write_config(tmp_path, tiny_train=TINY)
     assert load_study(tmp_path / STUDY).study == "tiny-train"
+
+
+@pytest.mark.parametrize(("word", "store"), [("false", False), ("null", None), ("mine", "mine")])
+def test_a_store_that_is_switched_off_on_the_command_line_is_no_folder(
+    word: str, store: object, tmp_path: Path
+) -> None:
+    path = write_config(tmp_path, tiny_train=TINY)
+    assert load_config(path, {"store": word}).store == store
