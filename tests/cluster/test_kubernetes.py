@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muster.plan import load_plan
+from muster.plan.plan import load_plan
 from tests.cluster import with_plugins
 from tests.cluster.kubernetes import api
 from tests.workflow.conftest import Workflow, copy_workflow

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from muster.plan import load_plan
+from muster.plan.plan import load_plan
 from tests.cluster import with_plugins
 from tests.cluster.slurm import missing, one_node_slurm
 from tests.workflow.conftest import Workflow, copy_workflow

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from muster.config.load import load_study
-from muster.plan import plan_study
+from muster.plan.grid import plan_study
 from muster.published.import_table import ImportCell, Table, table_of
 from muster.published.mapping import apply
 from muster.published.source import Form, Obtained

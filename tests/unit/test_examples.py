@@ -10,7 +10,7 @@ import yaml
 from muster.cli.check import check_study
 from muster.config.load import load_study
 from muster.config.schema import schema
-from muster.plan import plan_study
+from muster.plan.grid import plan_study
 from muster.script.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from muster.cli.check import checked_plan
 from muster.config.load import load_config
-from muster.plan import Plan
+from muster.plan.plan import Plan
 
 TINY = """\
 # yaml-language-server: $schema=../schema.json

@@ -20,7 +20,10 @@ from muster.cli.check import plan_from
 from muster.config.load import read_yaml
 from muster.published.source import state
 from muster.jobs.fingerprint import dataset_fingerprint, stage_fingerprint
-from muster.plan import Plan, PlannedCell, canonical, dataset_of, digest, ledger_settings, specified
+from muster.digests import canonical, digest
+from muster.plan.cells import PlannedCell, dataset_of
+from muster.plan.plan import Plan
+from muster.plan.study import ledger_settings, specified
 from muster.jobs.plan_rules import find_cell, find_figure, one_of, rule_function, source_folders
 from muster.jobs.store import store_folder
 from muster.tables.missing import describe_missing

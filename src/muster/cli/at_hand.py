@@ -13,7 +13,7 @@ from muster.errors import DamagedError, FieldError, FieldPath, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.frames import groups, select
-from muster.plan import StudyPlan
+from muster.plan.study import StudyPlan
 from muster.published.import_table import ImportCell
 from muster.published.source import state
 from muster.tables.collect import KINDS

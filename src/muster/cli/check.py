@@ -10,7 +10,10 @@ from muster.errors import FieldError, FieldPath, MusterError, as_one
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.specification import alternatives_of
 from muster.fitting.study import check_fit
-from muster.plan import SPECIFICATION_PLOTS, Plan, PlannedCell, StudyPlan, make_plan, written_at
+from muster.plan.cells import PlannedCell
+from muster.plan.grid import written_at
+from muster.plan.plan import Plan, make_plan
+from muster.plan.study import SPECIFICATION_PLOTS, StudyPlan
 from muster.plots import PLOTS
 from muster.registry import NAMED_FIELDS, find_registry
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from muster.config.load import load_config, load_study, nearest, study_paths
 from muster.errors import MusterError
-from muster.plan import plan_study
+from muster.plan.grid import plan_study
 
 
 def export(args: Namespace) -> None:

@@ -12,7 +12,7 @@ from muster.data import DATASETS, Options, Places, validate
 from muster.download import SLOW_DEADLINE, SLOW_TIMEOUT
 from muster.errors import MusterError, Unavailable
 from muster.files import write_bytes
-from muster.plan import plan_study
+from muster.plan.grid import plan_study
 from muster.published.import_table import ImportCell, Table
 from muster.published.source import obtain, source_folder
 from muster.tables.missing import describe_missing

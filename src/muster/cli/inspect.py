@@ -11,9 +11,12 @@ from typing import Any
 from muster.cli.scope import configuration, planned
 from muster.config.load import load_config, load_studies, load_study, nearest, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
+from muster.digests import canonical
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS
-from muster.plan import Plan, StudyPlan, canonical, plan_study
+from muster.plan.grid import plan_study
+from muster.plan.plan import Plan
+from muster.plan.study import StudyPlan
 from muster.registry import REGISTRIES, find_registry
 
 REFERENCE_RATE = 8.2e10  # FLOP/s of a 512³ product in float32 on the core that costs were fitted on

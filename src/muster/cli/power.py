@@ -8,7 +8,7 @@ from muster.cli.inspect import print_table
 from muster.cli.stages import settle, study_plan
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
-from muster.plan import StudyPlan
+from muster.plan.study import StudyPlan
 
 if TYPE_CHECKING:
     import pandas as pd

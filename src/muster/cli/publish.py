@@ -20,11 +20,13 @@ from muster.cli.inspect import print_table
 from muster.cli.stages import draw, fit_stamp
 from muster.config.load import load_config
 from muster.config.models import PUBLISHED, StudyConfig
+from muster.digests import digest
 from muster.errors import MusterError
 from muster.files import replaced, write_text
 from muster.jobs.progress import STATES, Found, counts, snakemake_at_work, survey
 from muster.jobs.tracking import records
-from muster.plan import Plan, StudyPlan, digest, specified
+from muster.plan.plan import Plan
+from muster.plan.study import StudyPlan, specified
 
 if TYPE_CHECKING:
     import pandas as pd

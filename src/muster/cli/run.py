@@ -14,7 +14,8 @@ from muster.cli.scope import configuration, replaced
 from muster.cli.summary import figures, print_failures, print_outcome
 from muster.config.load import CONFIG_PATH
 from muster.errors import MusterError
-from muster.plan import LEDGER_PLOTS, Plan
+from muster.plan.plan import Plan
+from muster.plan.study import LEDGER_PLOTS
 
 DRY = {"-n", "--dry-run", "--dryrun"}
 

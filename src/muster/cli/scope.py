@@ -7,7 +7,7 @@ from typing import Any
 from muster.cli.check import checked_plan
 from muster.config.load import load_config
 from muster.config.models import Config
-from muster.plan import Plan
+from muster.plan.plan import Plan
 
 
 def replaced(args: Namespace) -> dict[str, Any]:

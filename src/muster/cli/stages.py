@@ -10,23 +10,16 @@ from typing import TYPE_CHECKING, Any
 from muster.cli.job import check_planned, stage
 from muster.config.load import load_config, load_studies, load_study, nearest, study_paths
 from muster.config.models import Config, StudyConfig, check_workbench, shared_folder
+from muster.digests import digest
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.jobs.gpus import one_gpu
 from muster.jobs.provenance import made_before, made_by, makers, mixed, note_made, recorded
 from muster.jobs.store import Store, address, identity, store_folder
-from muster.plan import (
-    LEDGER_PLOTS,
-    SPECIFICATION_PLOTS,
-    PlannedCell,
-    StudyPlan,
-    dataset_of,
-    digest,
-    ledger_settings,
-    load_plan,
-    plan_study,
-    read_cell,
-)
+from muster.plan.cells import PlannedCell, dataset_of, read_cell
+from muster.plan.grid import plan_study
+from muster.plan.plan import load_plan
+from muster.plan.study import LEDGER_PLOTS, SPECIFICATION_PLOTS, StudyPlan, ledger_settings
 from muster.published.source import source_folder
 
 if TYPE_CHECKING:

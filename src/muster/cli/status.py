@@ -25,7 +25,8 @@ from muster.jobs.progress import (
     wall_seconds_left,
 )
 from muster.jobs.provenance import makers, mixed
-from muster.plan import Plan, StudyPlan
+from muster.plan.plan import Plan
+from muster.plan.study import StudyPlan
 
 SHOWN = 5  # failed cells that are shown with their commands
 

@@ -9,7 +9,7 @@ from muster.config.load import load_config
 from muster.errors import DamagedError, MusterError, as_one
 from muster.jobs.fingerprint import cell_fingerprint
 from muster.jobs.store import Store, store_folder
-from muster.plan import make_plan
+from muster.plan.plan import make_plan
 
 
 def store(args: Namespace) -> int:

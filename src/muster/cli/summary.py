@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from muster.cli.inspect import print_table
 from muster.jobs.progress import SNAKEMAKE, last_line, to_repeat
-from muster.plan import Plan, specified
+from muster.plan.plan import Plan
+from muster.plan.study import specified
 
 SHOWN = 5  # failed jobs that are shown with their logs
 FEW = 3  # studies whose figures are named one by one

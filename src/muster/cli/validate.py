@@ -10,7 +10,8 @@ from muster.cli.scope import configuration
 from muster.config.load import chosen_studies, in_file, load_studies, shadowed, study_paths
 from muster.config.models import Config, StudyConfig, shared_folder
 from muster.errors import MusterError, as_one
-from muster.plan import StudyPlan, plan_study
+from muster.plan.grid import plan_study
+from muster.plan.study import StudyPlan
 from muster.published.source import source_folder
 
 

@@ -15,7 +15,7 @@ from muster.fitting.base import ESTIMATORS
 from muster.fitting.frames import groups, select
 from muster.fitting.laws.options import LawOptions
 from muster.fitting.study import check_fit, placed
-from muster.plan import specified
+from muster.plan.study import specified
 from muster.registry import Registry
 
 SPECIFICATION_COLUMNS = (

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from muster.data import load_manifest, state
 from muster.errors import DamagedError
-from muster.plan import Dataset
+from muster.plan.cells import PlannedData
 
 
-def planned_state(dataset: Dataset, results: Path, folders: tuple[Path, ...]) -> str:
+def planned_state(dataset: PlannedData, results: Path, folders: tuple[Path, ...]) -> str:
     """What lies on this machine of a data set's origin; of one that has been made, what its job was planned with.
 
     As a parameter of the job: a data set that could not be had is made once its origin appears, and one that was made

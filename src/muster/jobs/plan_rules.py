@@ -17,7 +17,9 @@ from muster.errors import MusterError
 from muster.experiments import Cell
 from muster.jobs.fingerprint import cell_fingerprint
 from muster.jobs.provenance import made_before
-from muster.plan import LEDGER_PLOTS, SPECIFICATION_PLOTS, Plan, PlannedCell
+from muster.plan.cells import PlannedCell
+from muster.plan.plan import Plan
+from muster.plan.study import LEDGER_PLOTS, SPECIFICATION_PLOTS
 from muster.published.source import source_folder
 
 PLANNED = "MUSTER_PLANNED"  # the variable that tells a cluster's jobs what their submitter planned from

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from muster.jobs.fingerprint import cell_fingerprint
-from muster.plan import Plan, PlannedCell
+from muster.plan.cells import PlannedCell
+from muster.plan.plan import Plan
 
 State = Literal["done", "stale", "running", "interrupted", "failed", "waiting"]
 STATES: tuple[State, ...] = ("done", "stale", "running", "interrupted", "failed", "waiting")

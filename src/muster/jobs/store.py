@@ -26,9 +26,10 @@ from typing import Any
 
 from muster.columns import CELL_FILES
 from muster.config.models import Config, shared_folder
+from muster.digests import canonical
 from muster.errors import DamagedError
 from muster.files import sha256, write_bytes
-from muster.plan import PlannedCell, canonical
+from muster.plan.cells import PlannedCell
 
 MANIFEST = "manifest.json"
 NUMERICAL = ("numpy", "torch")

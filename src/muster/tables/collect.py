@@ -12,7 +12,8 @@ from muster.config.models import shared_folder
 from muster.errors import DamagedError, MusterError
 from muster.experiments import Outcome
 from muster.files import write_text
-from muster.plan import PlannedCell, StudyPlan
+from muster.plan.cells import PlannedCell
+from muster.plan.study import StudyPlan
 from muster.tables.io import check_table, check_unique, read_table, write_table
 from muster.tables.missing import Missing, write_missing
 

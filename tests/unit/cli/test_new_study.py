@@ -14,7 +14,9 @@ from muster.cli.check import check_study
 from muster.cli.new_study import study_text
 from muster.config.load import load_study, reserved
 from muster.experiments import EXPERIMENTS
-from muster.plan import StudyPlan, dataset_of, plan_study
+from muster.plan.cells import dataset_of
+from muster.plan.grid import plan_study
+from muster.plan.study import StudyPlan
 from tests.unit.test_examples import ROOT
 from tests.workflow.studies import write_config
 

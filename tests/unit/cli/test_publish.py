@@ -16,7 +16,7 @@ from muster.config.load import load_config
 from muster.config.models import Config, shared_folder
 from muster.errors import MusterError
 from muster.files import replaced
-from muster.plan import load_plan
+from muster.plan.plan import load_plan
 from muster.tables.io import read_frame, write_frame
 from tests.workflow.studies import IMPORTED, SAMPLED, write_config
 

@@ -17,7 +17,8 @@ from muster.errors import MusterError
 from muster.files import write_text
 from muster.jobs import progress
 from muster.jobs.fingerprint import cell_fingerprint, stage_fingerprint
-from muster.plan import Plan, PlannedCell, load_plan
+from muster.plan.cells import PlannedCell
+from muster.plan.plan import Plan, load_plan
 from muster.tables.io import write_table
 from tests.workflow.studies import SAMPLED, TINY, write_config
 

@@ -7,7 +7,8 @@ import pytest
 from muster.cli import main
 from muster.cli.at_hand import tables_at_hand
 from muster.config.load import load_study
-from muster.plan import load_plan, plan_study
+from muster.plan.grid import plan_study
+from muster.plan.plan import load_plan
 from tests.workflow.studies import IMPORTED, SAMPLED, TINY, imported_table, write_config
 
 

@@ -19,7 +19,8 @@ from muster.config.models import FitConfig, StudyConfig
 from muster.errors import DamagedError, MusterError, Unavailable
 from muster.experiments import Outcome
 from muster.jobs.availability import planned_state
-from muster.plan import dataset_of, load_plan
+from muster.plan.cells import dataset_of
+from muster.plan.plan import load_plan
 from muster.tables.collect import collect, write_cell
 from muster.tables.missing import Missing, describe_missing, explain_missing, read_missing
 from tests.workflow.studies import IMPORTED, SAMPLED, TINY, write_config

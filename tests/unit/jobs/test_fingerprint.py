@@ -17,7 +17,8 @@ import pytest
 from muster.experiments import EXPERIMENTS
 from muster.jobs import fingerprint as fingerprints
 from muster.jobs.fingerprint import cell_fingerprint, dataset_fingerprint, stage_fingerprint
-from muster.plan import Plan, PlannedCell, load_plan, name_cell
+from muster.plan.cells import PlannedCell, name_cell
+from muster.plan.plan import Plan, load_plan
 from muster.registry import Registry
 from muster.sampling.relu_chain import ReluChainCell
 from muster.training.cell import TrainCell
@@ -31,7 +32,7 @@ import json, sys
 from pathlib import Path
 from muster.config.load import load_study
 from muster.jobs.fingerprint import cell_fingerprint, stage_fingerprint
-from muster.plan import read_cell
+from muster.plan.cells import read_cell
 given = json.load(sys.stdin)
 cells = [read_cell(text) for text in given["cells"]]
 studies = [load_study(Path(path)) for path in given["studies"]]

@@ -11,7 +11,7 @@ import pytest
 from muster.errors import MusterError
 from muster.experiments import Cost
 from muster.jobs import plan_rules
-from muster.plan import Plan, load_plan
+from muster.plan.plan import Plan, load_plan
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
 WIDE = TINY.replace("width: [8, 16]", "width: [8, 51, 511, 512, 1023, 1024]")

@@ -17,7 +17,7 @@ from muster.columns import CELL_FILES
 from muster.config.models import Config
 from muster.experiments import EXPERIMENTS, Context, Outcome
 from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder
-from muster.plan import name_cell
+from muster.plan.cells import name_cell
 from muster.sampling.matrix_product import MatrixProductCell
 from muster.script.cell import CommandCell
 from tests.workflow.studies import SAMPLED, write_config
@@ -349,7 +349,7 @@ def test_gc_keeps_what_the_plan_wants_and_what_was_used_lately(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unplanned = name_cell("matrix_product", MatrixProductCell(width=5, seed=0))
-    from muster.plan import load_plan
+    from muster.plan.plan import load_plan
 
     planned = next(iter(load_plan(Path("config/config.yaml")).cells.values()))
     for cell in (unplanned, planned):

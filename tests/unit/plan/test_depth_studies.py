@@ -2,7 +2,7 @@
 
 from muster.config.load import load_study
 from muster.config.models import FigureConfig
-from muster.plan import plan_study
+from muster.plan.grid import plan_study
 from muster.plots import PlotData, render
 from tests.conftest import ROOT
 from tests.unit.plots.test_plots import make_optima, make_runs, make_study

@@ -14,7 +14,9 @@ from pydantic import BaseModel, Field
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Absent, Cell, absent_fields, with_absent
-from muster.plan import dataset_of, load_plan, name_cell, plan_study, read_cell
+from muster.plan.cells import dataset_of, name_cell, read_cell
+from muster.plan.grid import plan_study
+from muster.plan.plan import load_plan
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
 
@@ -94,7 +96,7 @@ def test_dtype_enters_the_name_unless_float32() -> None:
 
 def test_the_name_is_pinned() -> None:
     """A change of this digest would orphan every result on every disk: make it on purpose only."""
-    from muster.plan import digest
+    from muster.digests import digest
 
     assert digest({"b": [1.5, -2.0], "a": "x"}) == digest({"a": "x", "b": [1.5, -2.0]}) == "6e4597a41a"
 

@@ -13,7 +13,9 @@ from muster.cli.check import check_study
 from muster.config.load import load_study
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
-from muster.plan import StudyPlan, plan_study, read_cell
+from muster.plan.cells import read_cell
+from muster.plan.grid import plan_study
+from muster.plan.study import StudyPlan
 from muster.tables.collect import collect, collect_missing, collect_sources, write_cell, write_tables
 from muster.tables.missing import explain_missing, read_missing
 from tests.workflow.studies import IMPORTED, imported_table, write_config

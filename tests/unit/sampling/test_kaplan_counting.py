@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq, minimize_scalar
 
 from muster.experiments import EXPERIMENTS, Context
-from muster.plan import name_cell
+from muster.plan.cells import name_cell
 from muster.sampling.kaplan_counting import (
     CONSTANTS,
     REFERENCE_ASPECT,

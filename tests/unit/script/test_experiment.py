@@ -19,7 +19,8 @@ import yaml
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context, Outcome
-from muster.plan import name_cell, plan_study, read_cell
+from muster.plan.cells import name_cell, read_cell
+from muster.plan.grid import plan_study
 from muster.script.cell import CommandCell, arguments
 from muster.script.metrics import read_metrics
 from muster.script.run import call, run_members

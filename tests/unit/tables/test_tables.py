@@ -9,7 +9,9 @@ import pytest
 
 from muster.errors import MusterError
 from muster.experiments import Outcome
-from muster.plan import PlannedCell, StudyPlan, plan_study
+from muster.plan.cells import PlannedCell
+from muster.plan.grid import plan_study
+from muster.plan.study import StudyPlan
 from muster.tables.collect import collect, write_cell, write_tables
 from muster.tables.io import read_table, write_table
 from tests.unit.plan.test_plan import study

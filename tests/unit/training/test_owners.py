@@ -15,7 +15,8 @@ from muster.data import write_dataset
 from muster.models import FAMILIES, SHAPES
 from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import PARAMETERIZATIONS
-from muster.plan import name_cell, plan_study, read_cell
+from muster.plan.cells import name_cell, read_cell
+from muster.plan.grid import plan_study
 from muster.registry import NAMED_FIELDS, Registry, find_registry
 from muster.settings import Settings, check_disjoint, check_settings, fields_of, settings_of
 from muster.training.cell import OWNERS, TrainCell
