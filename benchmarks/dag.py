@@ -34,7 +34,7 @@ title: Big
 paper: Nobody
 slug: big-{i}
 experiment: train
-settings: {{data: mnist1d, data_options: {{train: 4000, heldout: 1000}}, steps: 1000, optimizer: adam, momentum: 0.{i}}}
+settings: {{data: mnist1d, data_options: {{train: 4000, heldout: 1000}}, steps: 1000, optimizer: adam, beta1: 0.{i}}}
 scales:
   laptop:
     grid:

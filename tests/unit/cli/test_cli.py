@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
+    """That is what makes it quick; a time would depend on what else the machine does."""
     code = "import sys; from muster.cli.parser import parser; parser().format_help()\n"
-    code += "print({'torch', 'pandas', 'pydantic'} & {*sys.modules})"
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - start)
+    code += "print({'torch', 'pandas', 'pydantic', 'numpy', 'yaml'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-    assert min(times) < 0.3
 
 
 def test_every_command_explains_itself() -> None:
