@@ -16,7 +16,7 @@ from muster.config.load import (
 )
 from muster.config.models import PUBLISHED, Config, StudyConfig
 from muster.errors import MusterError, as_one
-from muster.plan.cells import PlannedData, PlannedCell, dataset_of
+from muster.plan.cells import PlannedCell, PlannedData, dataset_of
 from muster.plan.grid import plan_study
 from muster.plan.study import StudyPlan
 
