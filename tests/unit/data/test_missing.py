@@ -16,6 +16,7 @@ from muster.claims.ledger import judge
 from muster.cli import main
 from muster.config.load import load_study
 from muster.config.models import FitConfig, StudyConfig
+from muster.data import fashion_mnist, python_text
 from muster.errors import DamagedError, MusterError, Unavailable
 from muster.experiments import Outcome
 from muster.jobs.availability import planned_state
@@ -63,8 +64,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     for module in ("muster.data.fashion_mnist", "muster.published.source"):
         monkeypatch.setattr(f"{module}.download", refuse)
-    monkeypatch.setattr(data.fashion_mnist, "PACKAGE_DIRECTORY", Path("/nowhere"))
-    monkeypatch.setattr(data.python_text.sysconfig, "get_paths", lambda: {"stdlib": "/nowhere"})
+    monkeypatch.setattr(fashion_mnist, "PACKAGE_DIRECTORY", Path("/nowhere"))
+    monkeypatch.setattr(python_text.sysconfig, "get_paths", lambda: {"stdlib": "/nowhere"})
     monkeypatch.setitem(sys.modules, "datasets", None)
     for variable in ("MUSTER_SOURCES", "MUSTER_STORE"):
         monkeypatch.delenv(variable, raising=False)
@@ -270,7 +271,7 @@ def test_the_state_changes_when_a_copy_appears(name: str, tmp_path: Path, monkey
         "text_file": "corpus.txt",
         "python_text": "abc.py",
     }[name]
-    monkeypatch.setattr(data.python_text.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    monkeypatch.setattr(python_text.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
     (tmp_path / copy).parent.mkdir(exist_ok=True)
     (tmp_path / copy).write_text("there")
     after = data.state(name, options, (tmp_path,))
