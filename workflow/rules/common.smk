@@ -177,24 +177,27 @@ def plot_code(wildcards) -> str:
     return stage_fingerprint("plot", PLAN.studies[wildcards.study].study)
 
 
-def forced(cell: PlannedCell) -> bool:
-    """Whether the command line asks for this cell by force: --forceall, --forcerun or --force."""
-    name = plan_rules.tier(cell) if cell.stage == "train" else cell.stage
-    asked, settings = (name, f"{RESULTS}/runs/{cell.key}/runs.parquet"), workflow.dag_settings
-    named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
-    return settings.forceall or not named.isdisjoint(asked)
+@cache
+def asked_by_force() -> frozenset[str]:
+    """What the command line forces, as words: `force:*` for all, else `force:` before the name of a rule or an output."""
+    settings = workflow.dag_settings
+    named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ()), *["*"] * settings.forceall}
+    return frozenset(f"force:{name}" for name in named)
 
 
 def not_to_copy() -> set[str]:
-    """What jobs on other machines, which cannot tell, must make themselves: words `force:KEY` and `anew:KEY`."""
-    return {f"force:{key}" for key, cell in PLAN.cells.items() if forced(cell)} | {f"anew:{key}" for key in DELETED}
+    """What jobs on other machines, which cannot tell, must make themselves: words `force:…` and `anew:KEY`."""
+    return {*asked_by_force(), *(f"anew:{key}" for key in DELETED)}
 
 
 @rule_function
 def reuse(wildcards, attempt) -> str:
     """What a job may take over: a copy from the store, the checkpoint of a killed job, or nothing at all."""
     cell = cell_of(wildcards)
-    if f"force:{cell.key}" in SUBMITTED if SUBMITTED else forced(cell):
+    name = plan_rules.tier(cell) if cell.stage == "train" else cell.stage
+    if not {"force:*", f"force:{name}", f"force:{RESULTS}/runs/{cell.key}/runs.parquet"}.isdisjoint(
+        SUBMITTED or asked_by_force()
+    ):
         return "nothing" if attempt == 1 else "checkpoint"
     anew = f"anew:{cell.key}" in SUBMITTED if SUBMITTED else cell.key in DELETED
     return "checkpoint" if anew else "all"
