@@ -99,7 +99,9 @@ def test_a_study_is_published_when_it_is_complete_and_changes_its_own_rows(proje
     assert (published / "tables/tiny-sample/runs.parquet").exists()
 
     engine = project.folder / "src/muster/sampling/matrix_product.py"
-    engine.write_text(engine.read_text() + "\n\nEDITED = 1\n")
+    head, run = engine.read_text().split("\ndef run(")
+    run = run.replace("    return ", "    edited = 1  # of use to nobody\n    return ", 1)
+    engine.write_text(f"{head}\ndef run({run}")
     stale = muster(project, "publish", "tiny-sample", "--yes")
     assert stale.returncode == 2
     assert "of its 6 cells 6 stale: made by other code" in stale.stderr

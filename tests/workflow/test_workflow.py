@@ -60,7 +60,13 @@ def test_restyling_a_plot_reruns_figures_only(restored: Workflow) -> None:
 
 
 def test_comments_rerun_nothing(restored: Workflow) -> None:
-    for module in ("plots/style.py", "training/engine.py", "fitting/linear.py", "claims/ledger.py", "data/mnist1d.py"):
+    for module in (
+        "plots/style.py",
+        "training/engine.py",
+        "statistics/linear.py",
+        "claims/ledger.py",
+        "data/mnist1d.py",
+    ):
         path = restored.folder / "src/muster" / module
         path.write_text(path.read_text() + "\n# a comment\n")
     assert restored.jobs() == {}

@@ -53,4 +53,4 @@ class Law:
         return values[0] if np.ndim(natural) == 1 else values
 
 
-LAWS: Registry[Law] = Registry("law")
+LAWS: Registry[Law] = Registry("law", modules=("muster.fitting.laws",))
