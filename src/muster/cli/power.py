@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from muster.cli.inspect import print_table
-from muster.cli.stages import settle, study_plan
+from muster.cli.stages import study_plan, with_defaults
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
 from muster.plan.study import StudyPlan
@@ -56,7 +56,7 @@ def power(args: Namespace) -> None:
 
     Raises a MusterError when the study, the fit or its rates are not there.
     """
-    plan = study_plan(settle(args))
+    plan = study_plan(with_defaults(args))
     study = plan.study
     names = _fits(study, args.fit)
     cells = _cell_table(plan)

@@ -30,7 +30,7 @@ SMOKE = {"replicates": 100, "thorough": False}  # options of estimators at scale
 GPU_STAGES = ("train", "command")
 
 
-def settle(args: Namespace) -> Namespace:
+def with_defaults(args: Namespace) -> Namespace:
     """Fill scale, seeds, dtype, results and, if the command has it, sources from the configuration, where left open."""
     unknown_sources = "sources" in args and args.sources is None
     if args.scale is None or args.results is None or unknown_sources:
@@ -86,7 +86,7 @@ def run_cell(args: Namespace) -> None:
     from muster.jobs.fingerprint import cell_fingerprint
     from muster.tables.collect import without_data, write_cell
 
-    planned = _cell_of(settle(args))
+    planned = _cell_of(with_defaults(args))
     if planned.stage != args.command:
         raise MusterError(
             planned.key, f"belongs to the stage {planned.stage!r}", f"Run it with: muster {planned.stage}"
@@ -206,7 +206,7 @@ def collect_study(args: Namespace) -> None:
     from muster.jobs.fingerprint import stage_fingerprint
     from muster.tables.collect import collect, collect_missing, collect_records, collect_sources, write_tables
 
-    plan = study_plan(settle(args))
+    plan = study_plan(with_defaults(args))
     with recorded(
         args.results, f"tables/{plan.study.study}", stage_fingerprint("collect"), {**_scope(args), "cells": plan.digest}
     ) as record:
@@ -251,7 +251,7 @@ def fit(args: Namespace) -> None:
     from muster.fitting.study import fit_study
     from muster.tables.io import write_frame
 
-    plan = study_plan(settle(args))
+    plan = study_plan(with_defaults(args))
     study = _fitted_study(plan, args.scale)
     folder = args.results / "fits" / study.study
     stamp = fit_stamp(args, plan)
@@ -268,7 +268,7 @@ def specify(args: Namespace) -> None:
     from muster.fitting.specification import specification_curves
     from muster.tables.io import read_frame, write_frame
 
-    plan = study_plan(settle(args))
+    plan = study_plan(with_defaults(args))
     study, stamp = _fitted_study(plan, args.scale), fit_stamp(args, plan)
     folder = args.results / "fits" / study.study
     with recorded(args.results, f"fits/{study.study}/specification", stamp["code"], {**_scope(args), **stamp}):
@@ -320,7 +320,7 @@ def judge_studies(args: Namespace) -> None:
     from muster.tables.io import read_frame
     from muster.tables.missing import read_missing
 
-    settle(args)
+    with_defaults(args)
     known = load_studies(args.config).known
     check_planned(args, str(args.config.parent / "studies"), digest(ledger_settings(known)))
     fits: dict[str, pd.DataFrame] = {}
@@ -350,7 +350,7 @@ def plot(args: Namespace) -> None:
     from muster.jobs.fingerprint import stage_fingerprint
     from muster.plots import save
 
-    settle(args)
+    with_defaults(args)
     artifact = f"figures/{args.study}/{args.figure}"
     study = None if args.study == "overview" else study_plan(args).study
     with recorded(args.results, artifact, stage_fingerprint("plot", study), _scope(args)):

@@ -48,26 +48,4 @@ def render_missing(data: PlotData, missing: Sequence[str]) -> Figure:
         return layout.empty_figure(reason)
 
 
-__all__ = [
-    "PLOTS",
-    "Plot",
-    "PlotData",
-    "coefficients",
-    "coordinate_check",
-    "exponent_trend",
-    "first_passage",
-    "forest",
-    "law_fit",
-    "loss_curves",
-    "lr_sweep",
-    "optima_law",
-    "optimum_vs_axis",
-    "overview",
-    "probe_scaling",
-    "render",
-    "render_missing",
-    "save",
-    "seed_scatter",
-    "specification_curve",
-    "theory_profile",
-]
+__all__ = ["PLOTS", "Plot", "PlotData", "overview", "render", "render_missing", "save"]
