@@ -20,6 +20,12 @@ Scale = Literal["smoke", "laptop", "paper"]
 Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
 Test = Literal["equivalence", "greater", "less", "interval", "ordering", "closed_form", "regret", "vector"]
 Scalar = str | int | float | bool
+Asserts = Literal["exact", "exponent", "limit", "fit", "comparison", "empirical"]
+Stance = Literal["holds", "fails", "own", "control", "identity"]
+Criterion = Literal["paper", "proxy"]
+Question = Literal[
+    "width", "depth", "other_axes", "largest_rate", "features", "initialization", "dynamics", "loss_law", "compute"
+]
 
 PUBLISHED = Path("results/published")  # what the repository shows: `muster publish` alone writes there
 
@@ -106,6 +112,18 @@ class FitConfig(Section):
     options: dict[Name, Any] = Field(default_factory=dict, description="Options of the estimator")
 
 
+class RegimeConfig(Section):
+    """A condition under which a claim is fairly tested: a registered check, and its options beside its name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    check: Name = Field(description="A registered regime check: see `muster list checks`")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
 class ClaimConfig(Section):
     """A published quantitative statement and the test that decides it, fixed before the run."""
 
@@ -121,7 +139,38 @@ class ClaimConfig(Section):
     test: Test = Field(description="The test that decides the verdict")
     predicted: float = Field(description="Predicted value, or the threshold of a directional test")
     margin: float = Field(0.0, ge=0, description="Half-width of the region that still counts as the prediction")
-    headline: bool = Field(True, description="Member of the Holm family over the whole ledger")
+    prediction_se: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Standard error of a predicted value that is itself an estimate"
+    )
+    asserts: Asserts = Field(
+        "empirical",
+        description="exact: a formula at finite size; exponent: an asymptotic power law; limit: convergence as an axis "
+        "grows; fit: a number fitted to a table; comparison: an order of two groups; empirical: what the authors saw "
+        "at their sizes",
+    )
+    stance: Stance = Field(
+        "holds",
+        description="holds, fails: what the paper says of the statement; own: our extension, never a headline; control: "
+        "an outcome that is known and tests the instrument; identity: true by construction of the code",
+    )
+    criterion: Criterion = Field(
+        "paper", description="paper: measured as the paper does; proxy: by a stand-in, which never refutes"
+    )
+    published: dict[Name, Scalar | tuple[float, float]] = Field(
+        default_factory=dict,
+        description="The paper's own regime: axis → [smallest, largest] or one value; sizes, horizon, step of its grid",
+    )
+    regime: list[RegimeConfig] = Field(
+        default_factory=list, description="Checks that must pass for the claim to be judged"
+    )
+    controls: list[Slug] = Field(
+        default_factory=list, description="Claims that must come out as known before this one is judged"
+    )
+    same_as: Slug | None = Field(None, description="Another claim that states the same fact from the same runs")
+    underpowered: str | None = Field(
+        None, description="Why a headline stays although its power at its own prediction is below 80 %"
+    )
+    headline: bool = Field(True, description="Member of the family of the paper's headline claims")
     figure: Name | None = Field(None, description="The study's figure that shows it")
 
 
@@ -143,6 +192,7 @@ class StudyConfig(Section):
     title: str = Field(description="One line for figures and the report")
     paper: str = Field(description="Authors, title, year of the paper whose claims are decided")
     slug: Slug = Field(description="The paper's row in the list of claims")
+    question: Question | None = Field(None, description="Under which question the ledger shows the study's claims")
     description: str = Field("", description="The design in a few sentences: why it can decide its claims")
     experiment: Name = Field(description="A registered experiment: see `muster list experiments`")
     settings: dict[Name, Any] = Field(default_factory=dict, description="Fixed fields of every cell of the experiment")

@@ -1,0 +1,61 @@
+"""What every regime check shares: what it is given, what it answers, the registry."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from muster.config.models import ClaimConfig, FitConfig, StudyConfig
+from muster.fitting.base import NoOptions
+from muster.registry import Registry
+
+
+class Measured(NamedTuple):
+    """What a check is computed from: a claim, its fit, and everything that the study measured.
+
+    row: the fit's row that the claim is judged by. tables: `runs`, `curves`, `probes`. fits, optima: of the whole
+    study, as `fit_study` returns them.
+    """
+
+    study: StudyConfig
+    claim: ClaimConfig
+    fit: FitConfig
+    row: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame]
+    fits: pd.DataFrame
+    optima: pd.DataFrame
+
+
+class Checked(NamedTuple):
+    """What a check found: a value and the closed region [low, high] that it must lie in.
+
+    NaN: it could not be computed, which fails; the note says why. towards: the local exponents of a check that failed
+    move towards the prediction. note: what a reader needs beside the value, such as the local exponents and where they
+    lead.
+    """
+
+    value: float
+    low: float
+    high: float
+    note: str = ""
+    towards: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return self.low <= self.value <= self.high
+
+
+@dataclass(frozen=True)
+class RegimeCheck:
+    """A registered check. blocks: the verdicts that its failure forbids, both or only `refuted`."""
+
+    summary: str
+    function: Callable[[Measured, Any], Checked]
+    options: type[NoOptions] = NoOptions
+    source: str = ""
+    fails: str = ""
+    blocks: Literal["both", "refuted"] = "both"
+
+
+REGIME_CHECKS: Registry[RegimeCheck] = Registry("regime check", modules=("muster.claims.regime",))
