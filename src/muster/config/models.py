@@ -150,7 +150,7 @@ class ClaimConfig(Section):
     )
     stance: Stance = Field(
         "holds",
-        description="holds, fails: what the paper says of the statement; own: our extension, never a headline; control: "
+        description="holds, fails: what the paper says of the statement; own: our extension, no headline; control: "
         "an outcome that is known and tests the instrument; identity: true by construction of the code",
     )
     criterion: Criterion = Field(
