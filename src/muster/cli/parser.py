@@ -124,6 +124,18 @@ def _not_negative(text: str) -> float:
     return number
 
 
+def _duration(text: str) -> float:
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no duration: write 90s, 30m or 2h")
+    return seconds
+
+
 def _sources(command: argparse.ArgumentParser) -> None:
     help_ = "folder of published tables and data sets (default: MUSTER_SOURCES, config.yaml, results/sources)"
     command.add_argument("--sources", type=Path, metavar="DIR", help=help_)
@@ -221,6 +233,25 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     power.add_argument("--draws", type=_positive, default=2000, metavar="N", help="simulated sweeps (default: 2000)")
     _results(power)
     _scope(power)
+
+    decide = _add(
+        commands, "decide", "decide:decide", "Run a study shape by shape and stop where its claims are decided",
+        "  muster decide mup-width-transfer --budget 2h\n"
+        "  muster decide mup-width-transfer --show                    the looks and what each needs, nothing is run\n"
+        "  muster decide mup-width-transfer --claim mup-adam-rate-is-flat --budget 30m\n\n"
+        "It looks at the slope after 5, 9, 17, … shapes, spread over the range, and stops once the slope is clearly\n"
+        "inside the claim's region, or clearly outside. Several looks would raise the false verdicts of a plain test\n"
+        "from 5 to more than 10 %; the bounds here allow for them. Interrupted, it goes on with the same command.",
+    )  # fmt: skip
+    decide.add_argument("study")
+    decide.add_argument(
+        "--claim", action="append", default=[], metavar="NAME", help="one claim (default: all that can)"
+    )
+    decide.add_argument("--budget", type=_duration, default=float("inf"), metavar="TIME", help="such as 90s, 30m, 2h")
+    decide.add_argument("--show", action="store_true", help="show the looks, run nothing")
+    decide.add_argument("--cores", type=_positive, metavar="N", help="cores (default: all)")
+    _results(decide)
+    _scope(decide)
 
     validate = _add(
         commands, "validate", "validate:validate", "Check config.yaml and studies at all scales, without running",
