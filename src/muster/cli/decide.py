@@ -82,7 +82,8 @@ def decide(args: Namespace) -> int:
             raise MusterError(
                 "snakemake", f"ended with exit status {status}", "Mend what it says, then go on the same way"
             )
-        return collect(replace(study, cells=tuple(cells)), results)
+        tables = collect(replace(study, cells=tuple(cells)), results)
+        return {str(kind): table for kind, table in tables.items()}
 
     record = Record(results / "decisions" / f"{args.study}.json", study, chosen)
     finished = take_looks(study, chosen, record, run, Budget(args.budget, cores))
@@ -98,6 +99,8 @@ def decidable(
     The level is 5 % over the headline claims of the paper's family (Bonferroni, as Holm's first step), so that what is
     decided early holds in the ledger's family. Raises MusterError for an unknown claim, or when none can be decided.
     """
+    from muster.claims.power import family_level
+
     known = [claim.claim for claim in study.study.claims]
     if unknown := sorted(set(wanted) - set(known)):
         raise MusterError("--claim", f"no claim {unknown[0]!r} in {study.study.study}", f"Claims: {', '.join(known)}")
@@ -117,13 +120,6 @@ def decidable(
             f"study {study.study.study}", f"no claim can be decided by looks ({why})", "Run it: muster run"
         )
     return found, left
-
-
-def family_level(family: Sequence[StudyConfig]) -> float:
-    """5 % divided by the headline claims of a paper."""
-    from muster.claims.tests import ALPHA
-
-    return ALPHA / max(1, sum(claim.headline for study in family for claim in study.claims))
 
 
 def _decided(study: StudyPlan, claim: ClaimConfig, level: float) -> Decided | str:

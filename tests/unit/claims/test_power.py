@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 
 from muster.claims.power import (
@@ -13,7 +14,9 @@ from muster.claims.power import (
     Shape,
     claim_power,
     detection,
+    equivalence_power,
     estimate_assumptions,
+    family_level,
     fit_slopes,
     grid_slope,
     locate_all,
@@ -24,7 +27,7 @@ from muster.claims.power import (
 )
 from muster.claims.tests import on_its_own, verdict
 from muster.cli import main
-from muster.config.models import FitConfig
+from muster.config.models import FitConfig, StudyConfig
 from muster.fitting.estimators.lr_transfer import TransferOptions, WindowOptions
 from muster.fitting.optimum.quadratic import Sweep, find_optima
 from muster.statistics.linear import slope_ols
@@ -151,6 +154,22 @@ def test_power_of_a_claim_is_the_share_that_the_ledger_would_support(test, predi
     told = claim_power(each, test, predicted, margin)
     assert 0 < supported < 200
     assert told["power"] == pytest.approx(supported / 200)
+
+
+@pytest.mark.parametrize(("dof", "level"), [(3, 0.05), (7, 0.0125), (40, 0.01)])
+def test_equivalence_power_is_the_share_of_simulated_supports(dof, level):
+    rng = np.random.default_rng(7)
+    b, s = 0.03 * rng.standard_normal(200_000), 0.03 * np.sqrt(rng.chisquare(dof, 200_000) / dof)
+    for margin in (0.05, 0.1, 0.2):
+        share = np.mean(margin - np.abs(b) >= stats.t.ppf(1 - level, dof) * s)
+        assert equivalence_power(margin, 0.03, dof, level) == pytest.approx(share, abs=0.004)
+
+
+def test_the_level_of_a_family_counts_its_headlines_alone():
+    study = StudyConfig.model_validate(yaml.safe_load(TINY))
+    (claim,) = study.claims
+    own = [claim, claim.model_copy(update={"headline": False}), claim.model_copy(update={"stance": "control"})]
+    assert family_level([study.model_copy(update={"claims": own * 2}), study]) == pytest.approx(0.05 / 3)
 
 
 def test_the_margin_that_80_percent_need_gives_80_percent():
