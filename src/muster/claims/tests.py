@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from muster.claims import reproduced
 from muster.registry import Registry
 
 ALPHA = 0.05
@@ -66,6 +67,9 @@ def below(predicted: float, margin: float) -> tuple[float, float]:
 def above(predicted: float, margin: float) -> tuple[float, float]:
     """The value lies above the prediction, up to the margin: a one-sided t test."""
     return predicted - margin, math.inf
+
+
+CLAIM_TESTS.register(reproduced.NAME)(reproduced.reproduced)
 
 
 def test_text(test: str, prediction_se: float) -> str:
@@ -289,6 +293,8 @@ def explain(row: Mapping[str, Any]) -> str:
         high, seen = region(row)[1], f"Wald statistic {_number(row['estimate']):.4g}"
         above_it = f"is {'' if _number(row['estimate']) > high else 'not '}above its critical value {high:.4g}"
         return f"{seen} {above_it}: the published vector is {'' if decided == 'refuted' else 'not '}rejected"
+    if test_parts(row["test"])[0] == reproduced.NAME and decided in DECIDED:
+        return reproduced.reason(decided, row)
     claimed = _claimed(row)
     support, refute, adjusted = (_number(row[name]) for name in ("p_support", "p_refute", "p_adjusted"))
     alone = refute if decided == "refuted" else support

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from muster.cli.at_hand import AtHand, mistakes, tables_at_hand
+from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand
 from muster.cli.check import check_study
 from muster.cli.declared import declarations, other_runs
 from muster.cli.scope import configuration
@@ -46,6 +46,7 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
     study, path = studies.known[name], studies.paths[name]
     wrong = _at_their_fields(declarations(study, studies.known), path)
     origins: list[str] = []
+    questions: list[str] = []
     scales = [scale for scale in study.scales if args.scale in (None, scale)]
     for scale in scales:
         try:
@@ -54,12 +55,15 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
             wrong += _at_their_fields(other_runs(plan, _plans_named(study, scale, studies)), path)
             if config is not None and (found := _against_tables(plan, config, args, path)):
                 origins.append(found.origin)
+                questions += asked(plan, found)
         except MusterError as error:
             wrong += error.mistakes
     if wrong:
         return as_one(wrong)
     against = f", checked against {', '.join(dict.fromkeys(origins))}" if origins else ""
     print(f"{path}: {len(study.claims)} claims, scales {', '.join(scales) or 'none'}: ok{against}")
+    for question in dict.fromkeys(questions):
+        print(f"  {question}")
     return None
 
 
