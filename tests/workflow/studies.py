@@ -13,6 +13,7 @@ study: tiny-train
 title: Tiny
 paper: "Nobody 2000, Nothing"
 slug: tiny-train
+question: width
 experiment: train
 settings: {data: mnist1d, data_options: {train: 400, heldout: 100}, depth: 2, loss: cross_entropy, batch_size: 16,
            base_width: 8, base_depth: 2, evaluation_examples: 64, evaluations: 2}
@@ -30,8 +31,8 @@ fits:
   lr: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: [parameterization, optimizer]}
 claims:
   - {claim: tiny-flat, statement: Flat, source: Fig. 1, provenance: abstract, fit: lr,
-     where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1,
-     headline: false, figure: sweep}
+     asserts: exponent, where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1,
+     regime: [{check: steady, axis: width}], figure: sweep}
 figures:
   sweep: {plot: lr_sweep, fit: lr}
 """
@@ -41,6 +42,7 @@ study: tiny-sample
 title: Tiny sampling
 paper: "Nobody 2001, Nothing"
 slug: tiny-sample
+question: initialization
 experiment: matrix_product
 settings: {aspect: 1, draws: 4}
 scales:
@@ -52,7 +54,8 @@ fits:
             response: value, along: width}
 claims:
   - {claim: tiny-uniform, statement: Uniform, source: Fig. 1, provenance: abstract, fit: uniform,
-     test: equivalence, predicted: -1, margin: 0.1, headline: false, figure: scaling}
+     asserts: exponent, test: equivalence, predicted: -1, margin: 0.1, regime: [{check: steady, axis: width}],
+     figure: scaling}
 figures:
   scaling: {plot: probe_scaling, fit: uniform, select: {probe: ks_uniform}}
 """
@@ -70,6 +73,7 @@ study: tiny-import
 title: Tiny import
 paper: "Nobody 2002, Nothing"
 slug: tiny-import
+question: loss_law
 experiment: import
 settings:
   sources:
@@ -90,7 +94,8 @@ fits:
   slope: {{estimator: regression, response: final_eval_loss, along: parameters, primary: ols_t}}
 claims:
   - {{claim: tiny-slope, statement: Root, source: Fig. 1, provenance: abstract, fit: slope, test: equivalence,
-     predicted: -0.5, margin: 0.1, headline: false, figure: null}}
+     asserts: fit, predicted: -0.5, margin: 0.1, published: {{parameters: [4, 65536]}},
+     regime: [{{check: inside, column: parameters, range: [4, 65536]}}], figure: null}}
 """
 
 

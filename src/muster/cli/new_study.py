@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from muster.config.load import load_config, nearest, reserved
+from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Example
 from muster.files import write_text
@@ -22,7 +23,10 @@ TEMPLATE = """\
 study: {name}  # equals the file's name
 title: One line for figures and the report
 paper: "Authors, year, title"
-slug: {name}  # the paper's short name
+slug: {name}  # the paper's short name: its headline claims are decided together
+# Where the ledger shows the claims: width | depth | other_axes | largest_rate | features | initialization | dynamics |
+# loss_law | compute
+question: other_axes
 description: >-
   Why this design can decide its claims: its range of sizes, its horizon, what it sweeps.
 # {summary}
@@ -52,11 +56,19 @@ claims: []
 #    statement: The claim in one sentence, as the paper means it
 #    source: Figure 1
 #    provenance: paper  # abstract | paper | repository | derived | unconfirmed
+#    asserts: exponent  # exact | exponent | limit | fit | comparison | empirical
+#    stance: holds  # holds | fails: what the paper says | own: your extension, no headline | control | identity
+#    criterion: paper  # measured as the paper does, or proxy: by a stand-in, which never refutes
 #    fit: exponent
 #    where: {where}  # one value for each `by` column of the fit
-#    test: equivalence  # greater | less | interval | ordering | closed_form | regret | vector
+#    test: equivalence  # greater | less | interval | ordering | closed_form | regret | vector | reproduced
 #    predicted: {predicted}
 #    margin: 0.1
+#    prediction_se: 0  # error of a predicted value that is itself an estimate
+#    published: {{{along}: [1, 1000]}}  # what the authors ran: sizes, horizon, step of their grid
+#    # What must hold for the test to be fair; a headline with two bounds needs one: `muster list checks`.
+#    regime: [{{check: steady, axis: {along}}}]
+#    controls: []  # claims that must come out as known first
 #    figure: first
 
 # See `muster list plots`, and `muster show plot {plot}` for its options.
@@ -101,6 +113,7 @@ def study_text(name: str, experiment: str) -> str:
         grid=_blocks(example.grid),
         fit=_flow(example.fit, indent=12),
         where=_flow(example.where),
+        along=example.fit.get("along", FitConfig.model_fields["along"].default),
         predicted=f"{example.predicted:g}",
         plot=example.figure["plot"],
         figure=_flow({**example.figure, "fit": "exponent"}),
