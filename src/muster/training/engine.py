@@ -28,7 +28,7 @@ from muster.optimizers.base import Hyper, Optimizer
 from muster.parameterizations.depth import shape_ratios
 from muster.parameterizations.scaling import scalings
 from muster.settings import chosen_values
-from muster.training import checkpoint, compiled, schedules
+from muster.training import checkpoint, compiled, recorded, schedules
 from muster.training.clipping import clip_gradients
 from muster.training.device import DTYPES, autocast, resolve
 from muster.training.losses import LOSSES
@@ -186,6 +186,7 @@ class Stack:
         self.window_steps = 0
         self.records = Records()
         self.initial_loss = torch.zeros(0)
+        self.alike: dict[str, Tensor] = {}  # losses of the start by split, shared with the cell's other stacks
         self.bind()
 
     def initial(self, members: list[int]) -> dict[str, Tensor]:
@@ -208,12 +209,21 @@ class Stack:
         if self.members:
             self.optimizer.bind()
         self.native = compiled.network(self)
+        self.recorded: recorded.Recorded | None = None
+        record, fused = recorded.recorder(self.device), self.optimizer.fused()
+        if record is not None and fused is not None and self.members:
+            self.recorded = recorded.Recorded(self, *fused, record)
         self.workspace = None
         if self.native is None and self.context.dtype != "bfloat16" and self.members:
             self.workspace = self.model.workspace(self.weights, self.multiplier, self.batches.batch_size)
 
     def stacked(self, x_BxI: Tensor) -> Tensor:
         return x_BxI.expand(len(self.members), *x_BxI.shape)
+
+    @property
+    def _several(self) -> "compiled.Network | recorded.Recorded | None":
+        """What takes several steps in one call; None where each is one."""
+        return self.native if self.native is not None and self.native.fused else self.recorded
 
     def compute_gradients(self, x_BxI: Tensor, y_B: Tensor) -> Tensor:
         """Fill `self.gradients`; return the loss of each member on the batch."""
@@ -248,9 +258,17 @@ class Stack:
             total += self.loss(f.to(self.dtype), y[part])[0].cpu().double() * len(x[part])
         return (total / len(x)).expand(len(self.members))
 
+    def _losses(self, split: str) -> Tensor:
+        """Of each member, [E]; all members of a cell start alike, so the start is evaluated once."""
+        if self.step:
+            return self.evaluate(getattr(self.data, split))
+        if split not in self.alike:
+            self.alike[split] = self.evaluate(getattr(self.data, split))[:1]
+        return self.alike[split].expand(len(self.members))
+
     def record_curves(self) -> Tensor:
         """Evaluate both splits and write a row a member; return the training loss."""
-        train, heldout = self.evaluate(self.data.train), self.evaluate(self.data.heldout)
+        train, heldout = self._losses("train"), self._losses("heldout")
         for e, a, b in zip(self.members, train.tolist(), heldout.tolist(), strict=True):
             self.records.curves.append((e, self.step, a, b))
         return train
@@ -313,10 +331,11 @@ class Stack:
         )
 
     def take_steps(self, count: int) -> Tensor:
-        """That many optimizer steps, more than one only natively; the losses before each, [E, count]."""
+        """That many optimizer steps, more than one only where they are compiled or recorded; the losses before each,
+        [E, count]."""
         factors = self.schedule[self.step : self.step + count]
-        if self.native is not None and self.native.fused:
-            return self.native.train(self.optimizer.updates(factors), *self.batches.block(self.step, count))
+        if (several := self._several) is not None:
+            return several.train(self.optimizer.updates(factors), *self.batches.block(self.step, count))
         loss_E = self.compute_gradients(*self.batches[self.step])
         if self.cell.clip is not None:
             clip_gradients(self.gradients, self.cell.clip)
@@ -324,9 +343,10 @@ class Stack:
         return loss_E.unsqueeze(1)
 
     def advance(self, most: int = 1) -> None:
-        """One optimizer step, natively up to `most` as long as nothing is due between, and whatever is due then."""
+        """One optimizer step, up to `most` where they come in one call and nothing is due between, and whatever is due
+        then."""
         cell = self.cell
-        count = min(most, self.next_due() - self.step) if self.native is not None and self.native.fused else 1
+        count = min(most, self.next_due() - self.step) if self._several is not None else 1
         for loss_E in self.take_steps(count).unbind(1):
             self.window += loss_E
         self.step += count
@@ -376,12 +396,23 @@ def stack_sizes(parameters: int, largest: int, members: int, device: torch.devic
 
 
 @torch.no_grad()
-def train_stack(cell: "TrainCell", members: list[int], data: Data, context: Context, owner: str) -> Records:
-    """Train one stack from its checkpoint, or from the start, to the end."""
+def train_stack(
+    cell: "TrainCell",
+    members: list[int],
+    data: Data,
+    context: Context,
+    owner: str,
+    alike: dict[str, Tensor] | None = None,
+) -> Records:
+    """Train one stack from its checkpoint, or from the start, to the end.
+
+    alike: the losses of the start, where another stack of the cell has measured them; else they are put there.
+    """
     path: Path | None = None
     if context.checkpoint_dir is not None:
         path = context.checkpoint_dir / f"stack{members[0]}.pt"
     stack = Stack(cell, members, data, context)
+    stack.alike = stack.alike if alike is None else alike
     saved = checkpoint.load(path, owner) if path else None
     if saved is not None and "finished" in saved:
         return Records(**saved["finished"])
@@ -426,7 +457,8 @@ def train(cell: "TrainCell", context: Context) -> Outcome:
         f"width {cell.width}, depth {cell.depth}, {cell.parameterization}, {cell.optimizer}, seed {cell.seed}: "
         f"{len(cell.log2_lr)} members in {len(stacks)} stacks, {parameters:,} parameters, {cell.steps} steps, {device}"
     )
-    records = [train_stack(cell, members, data, context, owner) for members in stacks]
+    alike: dict[str, Tensor] = {}
+    records = [train_stack(cell, members, data, context, owner, alike) for members in stacks]
     return tables(cell, records, parameters, data.positions)
 
 
