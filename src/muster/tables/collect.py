@@ -197,7 +197,8 @@ def _check_runs(frame: pd.DataFrame, planned: PlannedCell, place: str) -> None:
 def _with_keys(part: pd.DataFrame, planned: PlannedCell, plan: StudyPlan) -> pd.DataFrame:
     keys = {"study": plan.study.study, **_axis_values(planned, plan)}
     own = [*plan.member_axes, *plan.run_keys]
-    values = [name for name in part if name not in own]
+    # A horizon may be an axis: then `steps` is the planned one, as a run that diverged must stay in its horizon's rows.
+    values = [name for name in part if name not in own and name not in keys]
     return pd.concat([pd.DataFrame(keys, index=part.index), part[[*own, *values]]], axis=1)
 
 

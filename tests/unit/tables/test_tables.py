@@ -72,6 +72,13 @@ def test_same_rows_same_bytes_and_no_metadata_but_a_checksum(plan: StudyPlan, re
     pd.testing.assert_frame_equal(read_table(results / "a" / "probes.parquet", "probes"), tables["probes"])
 
 
+def test_an_axis_of_horizons_keeps_runs_that_diverged_in_theirs(tmp_path: Path) -> None:
+    plan = plan_study(study({"width": 8, "steps": [8, 16], "seeds": 1, "log2_lr": [-4, -5]}), "laptop")
+    for planned in plan.cells:  # every run stopped at step 4
+        write_cell(outcome(planned), planned, folder(tmp_path, planned), {})
+    assert list(collect(plan, tmp_path)["runs"]["steps"]) == [8, 8, 16, 16]
+
+
 def test_the_cell_stands_beside_its_tables(plan: StudyPlan, results: Path) -> None:
     names = {path.name for path in folder(results, plan.cells[0]).iterdir()}
     assert names == {"runs.parquet", "curves.parquet", "probes.parquet", "cell.json", "provenance.json"}
