@@ -111,6 +111,7 @@ REGISTRIES = {
     "transforms": ("muster.published.mapping", "TRANSFORMS"),
     "estimators": ("muster.fitting.base", "ESTIMATORS"),
     "closed_forms": ("muster.fitting.closed_forms.base", "CLOSED_FORMS"),
+    "checks": ("muster.claims.regime.base", "REGIME_CHECKS"),
     "plots": ("muster.plots", "PLOTS"),
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from muster.claims.tests import p_value, verdict
+from muster.claims.tests import on_its_own, verdict
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS
 
@@ -56,9 +56,8 @@ def judge(row, predicted, margin):
         "margin": margin,
         "scale": "laptop",
         "n_cells": row["n_cells"],
-        "p_holm": np.nan,
     }
-    return verdict({**claim, "p_value": p_value(claim)})
+    return verdict(on_its_own(claim))
 
 
 def rounded(row):

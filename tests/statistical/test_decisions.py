@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from muster.claims.ledger import judge
-from muster.claims.tests import p_value, verdict
+from muster.claims.tests import on_its_own, verdict
 from muster.config.models import StudyConfig
 from muster.statistics.linear import slope_ols
 
@@ -38,9 +38,9 @@ def verdicts(test, predicted, margin, true):
         low, high = slope.interval()
         row = {
             "test": test, "predicted": predicted, "margin": margin, "estimate": slope.estimate, "se": slope.se,
-            "dof": slope.dof, "ci_low": low, "ci_high": high, "n_cells": 15, "p_holm": math.nan, "scale": "laptop",
+            "dof": slope.dof, "ci_low": low, "ci_high": high, "n_cells": 15, "scale": "laptop",
         }  # fmt: skip
-        decided.append(verdict(row | {"p_value": p_value(row)}))
+        decided.append(verdict(on_its_own(row)))
     return {name: decided.count(name) / DRAWS for name in ("supported", "refuted", "inconclusive")}
 
 
@@ -115,6 +115,6 @@ def test_holm_keeps_the_family_at_5_percent_where_raw_p_values_do_not(monkeypatc
     monkeypatch.setattr(gc, "collect", lambda: 0)
     ledgers = list(families(np.random.default_rng(33), 120, 8))
     any_supported = np.mean([(ledger["verdict"] == "supported").any() for ledger in ledgers])
-    any_raw = np.mean([(ledger["p_value"] <= 0.05).any() for ledger in ledgers])
+    any_raw = np.mean([(ledger["p_support"] <= 0.05).any() for ledger in ledgers])
     assert any_supported <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 120)
     assert any_raw > 0.25

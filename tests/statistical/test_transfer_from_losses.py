@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from muster.claims.power import Assumptions, Design, Shape, fit_slopes
-from muster.claims.tests import p_value, verdict
+from muster.claims.tests import on_its_own, verdict
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.lr_transfer import WindowOptions
@@ -35,8 +35,8 @@ def supported(found, predicted, margin, test="equivalence"):
     decided = []
     for slope, se, dof, half in zip(found.slope, found.se, found.dof, found.half_width(0.975), strict=True):
         row = {"test": test, "predicted": predicted, "margin": margin, "estimate": slope, "se": se, "dof": dof}
-        row |= {"ci_low": slope - half, "ci_high": slope + half, "n_cells": 15, "p_holm": math.nan, "scale": "laptop"}
-        decided.append(verdict(row | {"p_value": p_value(row)}))
+        row |= {"ci_low": slope - half, "ci_high": slope + half, "n_cells": 15, "scale": "laptop"}
+        decided.append(verdict(on_its_own(row)))
     return decided.count("supported") / len(decided)
 
 
@@ -79,8 +79,8 @@ def decide(table, predicted, margin, test="equivalence"):
     """Losses → lr_transfer → the verdict on its primary row."""
     fits = ESTIMATORS["lr_transfer"].function(table, FitConfig(estimator="lr_transfer", response="final_train_loss"))
     fit = fits.fits[fits.fits["primary"]].iloc[0].to_dict()
-    row = {**fit, "test": test, "predicted": predicted, "margin": margin, "p_holm": math.nan, "scale": "laptop"}
-    return verdict(row | {"p_value": p_value(row)})
+    row = {**fit, "test": test, "predicted": predicted, "margin": margin, "scale": "laptop"}
+    return verdict(on_its_own(row))
 
 
 def test_end_to_end_a_false_claim_is_rarely_supported_and_a_true_one_mostly():

@@ -23,7 +23,7 @@ from muster.jobs.fingerprint import dataset_fingerprint, stage_fingerprint
 from muster.digests import canonical, digest
 from muster.plan.cells import PlannedCell, dataset_of
 from muster.plan.plan import Plan
-from muster.plan.study import ledger_settings, specified
+from muster.plan.study import fitted_settings, ledger_settings, specified
 from muster.jobs.plan_rules import find_cell, find_figure, one_of, rule_function, source_folders
 from muster.jobs.store import store_folder
 from muster.tables.missing import describe_missing
@@ -106,7 +106,7 @@ def study_stamp(wildcards) -> str:
 
 @rule_function
 def fit_settings(wildcards) -> str:
-    return canonical(PLAN.studies[wildcards.study].study.model_dump(mode="json")["fits"])
+    return in_page(canonical(fitted_settings(PLAN.studies[wildcards.study].study)))
 
 
 @rule_function

@@ -14,6 +14,7 @@ rule judge:
         json=f"{RESULTS}/ledger/claims.json",
         metrics=f"{RESULTS}/ledger/metrics.json",
         markdown=f"{RESULTS}/ledger/LEDGER.md",
+        sums=f"{RESULTS}/ledger/SHA256SUMS",
     log:
         f"{RESULTS}/logs/judge.log",
     resources:

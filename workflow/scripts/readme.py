@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 UNMEASURED = "Not measured yet."
-VERDICTS = ("supported", "refuted", "inconclusive", "not run", "not judged")
+VERDICTS = ("supported", "refuted", "inconclusive", "pre-asymptotic", "out of regime", "no measurement", "not run")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -26,7 +26,7 @@ def ledger() -> str:
     """Verdicts counted by study, then one row a headline claim (a member of Holm's family) with its measurement."""
     with open(ROOT / "results/published/ledger/claims.csv", newline="", encoding="utf-8") as file:
         claims = list(csv.DictReader(file))
-    headline = [row for row in claims if row["p_holm"]]
+    headline = [row for row in claims if row["family"].endswith(": headline")]
     details = f"<details>\n<summary>The {len(headline)} headline claims</summary>\n\n{rows_of(headline)}\n\n</details>"
     return f"{counts_of(claims)}\n\n{details}"
 

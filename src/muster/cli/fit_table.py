@@ -152,7 +152,18 @@ def _exponents(fits: pd.DataFrame) -> list[Record]:
 
 
 def _verdicts(study: StudyConfig, ledger: pd.DataFrame) -> list[Record]:
-    kept = ["predicted", "margin", "estimate", "ci_low", "ci_high", "p_value", "p_holm", "verdict", "reason"]
+    kept = [
+        "predicted",
+        "margin",
+        "estimate",
+        "ci_low",
+        "ci_high",
+        "p_support",
+        "p_refute",
+        "p_adjusted",
+        "verdict",
+        "reason",
+    ]
     rows = zip(study.claims, ledger.to_dict("records"), strict=True)
     return [{"group": dict(claim.where)} | {name: row[name] for name in kept} for claim, row in rows]
 

@@ -70,6 +70,7 @@ def show(args: Namespace) -> None:
         "parameterization": _show_parameterization,
         "dataset": _show_dataset,
         "estimator": _show_estimator,
+        "check": _show_check,
         "plot": _show_plot,
         "config": _show_config,
         "machine": _show_machine,
@@ -108,6 +109,9 @@ def _show_study(args: Namespace) -> None:
 
 
 def _show_claim(args: Namespace) -> None:
+    from muster.claims.conditions import label
+    from muster.claims.ledger import read_ledger
+
     claims = {c.claim: (study, c) for study in _studies(args.config).values() for c in study.claims}
     if args.name not in claims:
         raise MusterError("claim", f"unknown name {args.name!r}", nearest(args.name, claims))
@@ -118,18 +122,21 @@ def _show_claim(args: Namespace) -> None:
         ("statement", claim.statement),
         ("source", f"{claim.source} ({claim.provenance})"),
         ("measured by", f"fit {claim.fit}: {fit.estimator} of {fit.response} along {fit.along}, where {claim.where}"),
+        ("asserts", f"{claim.asserts}; stance {claim.stance}, criterion {claim.criterion}"),
         ("decided by", f"test {claim.test}, predicted {claim.predicted:g}, margin {claim.margin:g}"),
+        ("if", ", ".join([*map(label, claim.regime), *(f"{name} as known" for name in claim.controls)]) or "–"),
         ("figure", claim.figure or "–"),
     ]
     print_table(rows)
     config = load_config(args.config, {"scale": args.scale} if args.scale else {})
     for folder in (Path(config.results), PUBLISHED):
-        ledger = folder / "ledger" / "claims.json"
-        judged = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else []
-        for found in judged:
+        ledger = folder / "ledger"
+        for found in read_ledger(ledger).to_dict("records") if ledger.exists() else []:
             if found["claim"] == claim.claim:
                 said = f"{found['verdict']} at scale {found['scale']}: {found['reason']}"
-                print_table([("verdict", said, f"({ledger.with_name('LEDGER.md')})")])
+                print_table([("verdict", said, f"({ledger / 'LEDGER.md'})")])
+                print_table([("", "agrees with the paper" if each == "agrees" else each, found[each])
+                             for each in ("agrees", "regime", "family") if found[each]])  # fmt: skip
 
 
 def _show_machine(args: Namespace) -> None:
@@ -170,6 +177,19 @@ def _show_estimator(args: Namespace) -> None:
     print_table(rows)
     print("\noptions")
     print_table([("", name, option.description or "") for name, option in estimator.options.model_fields.items()])
+
+
+def _show_check(args: Namespace) -> None:
+    """What a regime check computes, what its failure forbids, and its options."""
+    from muster.claims.regime.base import REGIME_CHECKS
+
+    check = REGIME_CHECKS[args.name]
+    forbids = "any verdict" if check.blocks == "both" else "`refuted` alone"
+    rows = [("checks", check.summary), ("source", check.source), ("fails", check.fails), ("forbids", forbids)]
+    print_table(rows)
+    print("\noptions")
+    options = check.options.model_fields.items()
+    print_table([("", name, _default(option), option.description or "") for name, option in options])
 
 
 def _show_plot(args: Namespace) -> None:

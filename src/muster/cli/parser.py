@@ -153,6 +153,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
         "  muster show estimator joint_law   what it assumes and how it fails\n"
+        "  muster show check steady          what a regime check computes, and its options\n"
         "  muster show plot lr_sweep         what it draws, and its options\n"
         "  muster show config --scale smoke\n"
         "  muster show machine               compiler and kernels that cells train with here\n"
@@ -163,7 +164,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )  # fmt: skip
     show.add_argument(
         "what",
-        choices=("study", "claim", "estimator", "plot", "parameterization", "dataset", "config", "machine"),
+        choices=("study", "claim", "estimator", "check", "plot", "parameterization", "dataset", "config", "machine"),
     )
     show.add_argument("name", nargs="?", help="its name (not for config and machine)")
     _scope(show)

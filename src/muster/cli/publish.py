@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from muster.claims.tests import VERDICTS
 from muster.cli.check import checked_plan
 from muster.cli.inspect import print_table
-from muster.cli.stages import draw, fit_stamp
+from muster.cli.stages import draw, fit_stamp, questions_of
 from muster.config.load import load_config
 from muster.config.models import PUBLISHED, StudyConfig
 from muster.digests import digest
@@ -26,13 +27,13 @@ from muster.files import replaced, write_text
 from muster.jobs.progress import STATES, Found, counts, snakemake_at_work, survey
 from muster.jobs.tracking import records
 from muster.plan.plan import Plan
-from muster.plan.study import StudyPlan, specified
+from muster.plan.study import StudyPlan, fitted_settings, specified
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERDICTS = ("supported", "refuted", "inconclusive", "not run", "not judged")
-PARTS = {"scale": "scale", "cells": "grid", "fits": "models", "code": "code", "tables": "tables"}  # of a fit's stamp
+PARTS = {"scale": "scale", "cells": "grid", "fits": "models", "regime": "regimes of claims", "code": "code",
+         "tables": "tables"}  # of a fit's stamp  # fmt: skip
 
 
 def publish(args: Namespace) -> int:
@@ -150,7 +151,7 @@ def _published_ledger() -> "pd.DataFrame | None":
     from muster.claims.ledger import read_ledger
 
     folder = PUBLISHED / "ledger"
-    return read_ledger(folder) if (folder / "claims.csv").exists() else None
+    return read_ledger(folder) if folder.exists() else None
 
 
 def _judged(plan: Plan) -> "pd.DataFrame":
@@ -168,11 +169,13 @@ def _judged(plan: Plan) -> "pd.DataFrame":
         if name in plan.known and name not in paths and path.exists() and _models_are(plan.known[name], record):
             paths[name], scales[name] = path, record["scale"]
     fits = {name: read_frame(path) for name, path in paths.items()}
-    return judge(list(plan.known.values()), fits, scales, kept=_published_ledger())
+    regimes = {name: read_frame(path.with_name("regime.parquet")) for name, path in paths.items()}
+    return judge(list(plan.known.values()), fits, scales, kept=_published_ledger(), regimes=regimes)
 
 
 def _models_are(study: StudyConfig, record: Mapping[str, Any]) -> bool:
-    return record["made_from"]["fits"] == digest(study.model_dump(mode="json")["fits"])
+    made = record["made_from"]
+    return all(made.get(part) == digest(settings) for part, settings in fitted_settings(study).items())
 
 
 def _print_changes(before: "pd.DataFrame | None", after: "pd.DataFrame", plan: Plan) -> None:
@@ -195,7 +198,9 @@ def _print_changes(before: "pd.DataFrame | None", after: "pd.DataFrame", plan: P
 
 
 def _by_claim(ledger: "pd.DataFrame") -> dict[str, dict[str, Any]]:
-    return {row["claim"]: {str(name): value for name, value in row.items()} for row in ledger.to_dict("records")}
+    from muster.claims.ledger import rows_of
+
+    return {row["claim"]: row for row in rows_of(ledger)}
 
 
 def _verdict(rows: Mapping[str, Mapping[str, Any]], claim: str) -> str:
@@ -211,7 +216,7 @@ def _write(plan: Plan, ledger: "pd.DataFrame", folder: Path, config: Path) -> No
     for study in plan.studies.values():
         _remove(folder, study.study.study)
         _write_study(plan, study, folder)
-    write_ledger(ledger, folder / "ledger", _shown(plan, folder))
+    write_ledger(ledger, folder / "ledger", _shown(plan, folder), questions_of(plan.known))
     for name, study in plan.studies.items():
         for figure in _chosen(study.study):
             _draw(plan, folder, config, name, figure)

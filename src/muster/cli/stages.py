@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from muster.jobs.store import Store, address, identity, store_folder
 from muster.plan.cells import PlannedCell, dataset_of, read_cell
 from muster.plan.grid import plan_study
 from muster.plan.plan import load_plan
-from muster.plan.study import LEDGER_PLOTS, SPECIFICATION_PLOTS, StudyPlan, ledger_settings
+from muster.plan.study import LEDGER_PLOTS, SPECIFICATION_PLOTS, StudyPlan, fitted_settings, ledger_settings
 from muster.published.source import source_folder
 
 if TYPE_CHECKING:
@@ -246,7 +247,8 @@ def _tables(results: Path, study: str) -> "dict[str, pd.DataFrame]":
 
 @stage
 def fit(args: Namespace) -> None:
-    """Fit a study's models to its tables."""
+    """Fit a study's models to its tables, and check whether its claims are fairly tested there."""
+    from muster.claims.conditions import check_regimes
     from muster.files import write_text
     from muster.fitting.study import fit_study
     from muster.tables.io import write_frame
@@ -256,7 +258,10 @@ def fit(args: Namespace) -> None:
     folder = args.results / "fits" / study.study
     stamp = fit_stamp(args, plan)
     with recorded(args.results, f"fits/{study.study}/fits", stamp["code"], {**_scope(args), **stamp}):
-        optima, fits = fit_study(study, _tables(args.results, study.study))
+        tables = _tables(args.results, study.study)
+        optima, fits = fit_study(study, tables)
+        regime = check_regimes(study, tables, optima, fits)
+        write_frame(regime, folder / "regime.parquet")
         write_frame(optima, folder / "optima.parquet")
         write_frame(fits, folder / "fits.parquet")
         write_text(folder / "fits.json", json.dumps(stamp, sort_keys=True) + "\n")
@@ -302,7 +307,7 @@ def fit_stamp(args: Namespace, plan: StudyPlan) -> dict[str, Any]:
     return {
         "scale": args.scale,
         "cells": plan.digest,
-        "fits": digest(plan.study.model_dump(mode="json")["fits"]),
+        **{part: digest(settings) for part, settings in fitted_settings(plan.study).items()},
         "code": stage_fingerprint("fit", plan.study),
         "tables": {kind: content_digest(folder / f"{kind}.parquet") for kind in KINDS},
     }
@@ -331,8 +336,15 @@ def judge_studies(args: Namespace) -> None:
         if name in args.studies or (path.exists() and _is_current(args, study, path.with_name("fits.json"))):
             fits[name] = read_frame(path)
     missing = {name: read_missing(args.results, name) for name in fits}
+    regimes = {name: read_frame(args.results / "fits" / name / "regime.parquet") for name in fits}
     with recorded(args.results, "ledger", stage_fingerprint("judge"), {**_scope(args), "studies": args.studies}):
-        write_ledger(judge(list(known.values()), fits, args.scale, missing), args.results / "ledger")
+        ledger = judge(list(known.values()), fits, args.scale, missing, regimes=regimes)
+        write_ledger(ledger, args.results / "ledger", questions=questions_of(known))
+
+
+def questions_of(known: Mapping[str, StudyConfig]) -> dict[str, str | None]:
+    """Study → the question under which the ledger shows its claims."""
+    return {name: study.question for name, study in known.items()}
 
 
 def _is_current(args: Namespace, study: StudyConfig, stamp: Path) -> bool:

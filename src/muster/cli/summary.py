@@ -1,6 +1,5 @@
 """What a run ended with: verdicts, ledger and figures, or what failed and where its log is."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,15 +78,18 @@ def _written_since(path: Path, since: float) -> bool:
 
 
 def print_outcome(plan: Plan) -> None:
-    """The verdict of each claim of the plan's studies, and where ledger and figures are."""
+    """The verdict of each claim of the plan's studies, its facts counted, and where ledger and figures are."""
+    from muster.claims.ledger import read_ledger, rows_of
+    from muster.claims.page import tally, told_tally
+
     ledger = Path(plan.config.results, "ledger")
-    try:
-        rows = json.loads((ledger / "claims.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        rows = []
+    rows = rows_of(read_ledger(ledger)) if ledger.exists() else []
     print()
     own = [row for row in rows if row["study"] in plan.studies]
-    print_table([("claim", "verdict", "why"), *((row["claim"], row["verdict"], row["reason"]) for row in own)])
+    told = [(row["claim"], row["verdict"], row["agrees"], row["reason"]) for row in own]
+    print_table([("claim", "verdict", "agrees", "why"), *told])
+    if own:
+        print(f"\n{told_tally(tally(own))}")
     if rows:
         print(f"\nledger   {ledger / 'LEDGER.md'}")
     made = [(study, path) for study, _, path in figures(plan) if path.exists() and study != "overview"]

@@ -46,6 +46,7 @@ STAGES = {
     ),
     "fit": (
         "muster.fitting.study:fit_study",
+        "muster.claims.conditions:check_regimes",
         "muster.fitting.specification:specification_curves",
         "muster.cli.stages:_fitted_study",
         "muster.tables.io:read_table",

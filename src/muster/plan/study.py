@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from muster.columns import COLUMNS
 from muster.config.models import StudyConfig
@@ -66,7 +67,15 @@ class StudyPlan:
         return Cost(sum(flops), sum(seconds), max(memory), sum(gpu_seconds), max(gpu_memory))
 
 
+def fitted_settings(study: StudyConfig) -> dict[str, Any]:
+    """Everything of a study that decides its fits, and whether its claims are fairly tested: with another statement, or
+    another margin of a claim that no check looks at, nothing is fitted anew."""
+    seen = {"regime", "published", "fit", "where", "parameter", "test", "predicted", "margin"}
+    checked = {claim.claim: claim.model_dump(mode="json", include=seen) for claim in study.claims if claim.regime}
+    return {"fits": study.model_dump(mode="json", include={"fits"})["fits"], "regime": checked}
+
+
 def ledger_settings(known: Mapping[str, StudyConfig]) -> dict[str, str]:
     """Everything of the studies that the ledger prints: with other words a study is judged anew, not fitted anew."""
-    fields = {"claims", "paper", "slug"}
+    fields = {"claims", "paper", "slug", "question"}
     return {name: canonical(study.model_dump(mode="json", include=fields)) for name, study in known.items()}

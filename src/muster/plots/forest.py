@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from muster.claims.ledger import is_headline
+from muster.claims.tests import REFUTES_ONLY, test_parts
 from muster.config.models import FigureConfig, StudyConfig
 from muster.plots import layout, style, words
 from muster.plots.base import Options, plot
@@ -31,6 +33,9 @@ VERDICTS = {
     "supported": Look("#0072b2", "o", True),
     "refuted": Look("#d55e00", "D", True),
     "inconclusive": Look("#6b7280", "s", False),
+    "pre-asymptotic": Look("#6b7280", "^", False),
+    "out of regime": Look("#8d94a0", "v", False),
+    "no measurement": Look("#8d94a0", "", False),
     "not judged": Look("#8d94a0", "o", False),
     "not run": Look("#8d94a0", "", False),
 }
@@ -83,7 +88,7 @@ def draw(ledger: pd.DataFrame, studies: Iterable[StudyConfig], scale: str, optio
 
     title = "Published claims against measurements" if options.title is None else options.title
     # A test of several numbers at once has no axis: its statistic is not what any claim predicts.
-    ledger = ledger[ledger["test"] != "vector"] if len(ledger) else ledger
+    ledger = ledger[~ledger["test"].isin(REFUTES_ONLY)] if len(ledger) else ledger
     if ledger.empty:
         return _no_claims(title)
     kinds = claim_kinds(ledger, studies)
@@ -112,7 +117,8 @@ def claim_kinds(ledger: pd.DataFrame, studies: Iterable[StudyConfig]) -> pd.Seri
         if claim.fit in study.fits
     }
     return ledger.apply(
-        lambda row: known.get((row["study"], row["claim"]), TEST_KINDS.get(row["test"], "exponent")), axis=1
+        lambda row: known.get((row["study"], row["claim"]), TEST_KINDS.get(test_parts(row["test"])[0], "exponent")),
+        axis=1,
     )
 
 
@@ -354,7 +360,7 @@ def _no_claims(title: str) -> Figure:
 
 def overview(ledger: pd.DataFrame, studies: Sequence[StudyConfig] = (), scale: str = "") -> Figure:
     """The forest plot of the ledger's headline claims (all claims if none is): the product's headline figure."""
-    headline = ledger[ledger["p_holm"].notna()] if "p_holm" in ledger else ledger
+    headline = ledger[is_headline(ledger)] if "family" in ledger else ledger
     title = "Headline claims against measurements" if 0 < len(headline) < len(ledger) else None
     with style.paper():
         return draw(

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from muster.claims.tests import CLAIM_TESTS
+from muster.claims import tests
 
 # Columns that name a group before all others do.
 FACETS = ("parameterization", "optimizer", "rule")
@@ -183,7 +183,7 @@ def interval_text(estimate: float, low: float, high: float, least: int = 0) -> s
 
 def claimed_region(predicted: float, margin: float, test: str) -> tuple[float, float]:
     """The values that a claim allows, by the region of its test."""
-    return CLAIM_TESTS[test](float(predicted), margin)
+    return tests.claimed_region(test, float(predicted), margin)
 
 
 def claim_text(predicted: float, margin: float, test: str) -> str:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from muster.claims.tests import p_value, verdict
+from muster.claims.tests import on_its_own, verdict
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
@@ -51,8 +51,8 @@ def primary(rows, parameter="slope", **options):
 
 
 def decide(row, predicted, margin, test="equivalence"):
-    row = row.to_dict() | {"test": test, "predicted": predicted, "margin": margin, "scale": "laptop", "p_holm": np.nan}
-    return verdict({**row, "p_value": p_value(row)})
+    row = row.to_dict() | {"test": test, "predicted": predicted, "margin": margin, "scale": "laptop"}
+    return verdict(on_its_own(row))
 
 
 def exponential(x):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from muster.claims.tests import explain, p_value, verdict
+from muster.claims.tests import explain, on_its_own, p_support, verdict
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
@@ -238,9 +238,9 @@ class TestVector:
 
     def row(self, values):
         found = one(joint_runs(), "wald_paper", published={"paper": values})
-        row = {"test": "vector", "predicted": 0.0, "margin": self.CRITICAL, "p_holm": math.nan, "scale": "laptop"}
+        row = {"test": "vector", "predicted": 0.0, "margin": self.CRITICAL, "scale": "laptop"}
         row |= {name: found[name] for name in ("estimate", "se", "dof", "ci_low", "ci_high", "n_cells")}
-        return row | {"p_value": p_value(row)}, found
+        return on_its_own(row), found
 
     def test_a_vector_far_away_is_refuted(self):
         row, found = self.row({**TRUTH, "beta": 0.3})
@@ -255,12 +255,12 @@ class TestVector:
     def test_the_truth_is_not_supported_by_not_being_rejected(self):
         row, _ = self.row(TRUTH)
         assert row["estimate"] < self.CRITICAL
-        assert p_value(row) == 1
+        assert p_support(row) == 1
         assert verdict(row) == "inconclusive"
         assert "not above its critical value" in explain(row)
 
     def test_without_an_estimate_nothing_is_decided(self):
         row, _ = self.row(TRUTH)
         row |= {"estimate": math.nan, "se": math.nan}
-        assert math.isnan(p_value(row))
-        assert verdict(row | {"p_value": math.nan}) == "inconclusive"
+        assert math.isnan(p_support(row))
+        assert verdict(on_its_own(row)) == "no measurement"

@@ -57,5 +57,9 @@ class RegimeCheck:
     fails: str = ""
     blocks: Literal["both", "refuted"] = "both"
 
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return f"{self.summary}\n\nSource: {self.source}\nFails: {self.fails}"
+
 
 REGIME_CHECKS: Registry[RegimeCheck] = Registry("regime check", modules=("muster.claims.regime",))
