@@ -108,8 +108,9 @@ def _opening(rows: Sequence[Row], of_papers: Sequence[Row], asked: Mapping[str, 
     papers = len({row["slug"] for row in facts(rows)})
     opened = f": {counted.reasons}" if counted.open else ""
     lines = [
-        f"{counted.total} facts of {papers} papers ({len(rows)} claims) at scale {scales}: **{counted.agree} agree** "
-        f"with their paper, **{counted.contradict} contradict** it, **{sum(counted.open.values())} are open**{opened}.",
+        f"{counted.total} facts of {papers} paper{'s' if papers != 1 else ''} ({len(rows)} claims) at scale {scales}: "
+        f"**{counted.agree} agree** with their paper, **{counted.contradict} contradict** it, "
+        f"**{sum(counted.open.values())} are open**{opened}.",
         "",
         "| question | facts | agree | contradict | open |",
         "|---|---|---|---|---|",
@@ -127,14 +128,14 @@ def _opening(rows: Sequence[Row], of_papers: Sequence[Row], asked: Mapping[str, 
 
 def _legend(false: float) -> list[str]:
     return [
-        "Brackets hold 95 % intervals; n counts cells / runs. A claim is *supported* when a test shows that the value "
-        "lies in the claimed region, *refuted* when one shows that it does not; both at 5 % over the claims of one "
+        "Brackets hold 95 % intervals; n counts cells / runs. A claim is `supported` when a test shows that the value "
+        "lies in the claimed region, `refuted` when one shows that it does not; both at 5 % over the claims of one "
         "paper (Holm; headline claims in **bold**, the others behind the gate that a headline was decided). "
-        "*Out of regime*: the paper's claim does not speak of what was measured, or a control failed; "
-        "*pre-asymptotic*: the local exponents still move towards the prediction; *no measurement*: no number, or an "
-        f"interval wider than {WIDEST} margins; *inconclusive*: both outcomes are compatible with the measurement.",
+        "`out of regime`: the paper's claim does not speak of what was measured, or a control failed; "
+        "`pre-asymptotic`: the local exponents still move towards the prediction; `no measurement`: no number, or an "
+        f"interval wider than {WIDEST} margins; `inconclusive`: both outcomes are compatible with the measurement.",
         "",
-        "*Agrees* compares with what the paper says of the statement; claims that state the same fact from the same "
+        "`agrees` compares with what the paper says of the statement; claims that state the same fact from the same "
         "runs are counted once. Beside the verdicts, and deciding none: q is the false discovery rate over the whole "
         f"ledger (Benjamini & Yekutieli); on average at most {false:.3g} decisions are false ({ALPHA:g} for each set "
         "of claims that Holm corrects together).",

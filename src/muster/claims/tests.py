@@ -183,9 +183,15 @@ class Condition(NamedTuple):
 
 
 def conditions(regime: str) -> list[Condition]:
-    """The entries of the column `regime`."""
-    found = (_CONDITION.fullmatch(entry) for entry in regime.split(BETWEEN) if entry)
-    return [Condition(m["what"], m["outcome"], bool(m["only"]), m["note"] or "") for m in found if m]
+    """The entries of the column `regime`; one that cannot be read was not checked."""
+    return [_condition(entry) for entry in regime.split(BETWEEN) if entry]
+
+
+def _condition(entry: str) -> Condition:
+    found = _CONDITION.fullmatch(entry)
+    if found is None:
+        return Condition(entry, UNCHECKED)
+    return Condition(found["what"], found["outcome"], bool(found["only"]), found["note"] or "")
 
 
 def may_refute(row: Mapping[str, Any]) -> bool:

@@ -1,21 +1,30 @@
-"""The ledger: columns, Holm's family, reasons, files."""
+"""The ledger: columns, families, conditions, reasons, files."""
 
+import hashlib
 import json
 import math
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from muster.claims.ledger import COLUMNS, judge, markdown, read_ledger, write_ledger
-from muster.claims.tests import verdict
-from muster.config.models import StudyConfig
+from muster.claims.conditions import check_regimes
+from muster.claims.families import expected_false, false_discovery, holm
+from muster.claims.ledger import COLUMNS, judge, read_ledger, rows_of, write_ledger
+from muster.claims.page import QUESTIONS, markdown, tally
+from muster.claims.tests import VERDICTS, verdict
+from muster.config.models import Question, StudyConfig
 from muster.errors import MusterError
+from muster.fitting.base import NoOptions
 
 DESIGN_COLUMNS = [
-    "claim", "study", "slug", "paper", "statement", "source", "provenance", "test", "predicted", "margin", "estimate",
-    "se", "dof", "ci_low", "ci_high", "n_cells", "n_runs", "p_value", "p_holm", "verdict", "reason", "scale", "figure",
+    "claim", "study", "slug", "paper", "statement", "source", "provenance", "asserts", "stance", "criterion", "test",
+    "predicted", "margin", "estimate", "se", "dof", "ci_low", "ci_high", "n_cells", "n_runs", "p_support", "p_refute",
+    "p_adjusted", "family", "regime", "verdict", "agrees", "same_as", "reason", "scale", "figure",
 ]  # fmt: skip
+FILES = {"claims.csv", "claims.json", "metrics.json", "LEDGER.md", "SHA256SUMS"}
 
 
 def claim(name, **fields):
@@ -25,9 +34,9 @@ def claim(name, **fields):
     }  # fmt: skip
 
 
-def study(*claims, name="demo", paper="Author 2022"):
+def study(*claims, name="demo", paper="Author 2022", slug="paper-slug", **fields):
     return StudyConfig(
-        study=name, title="t", paper=paper, slug="paper-slug", experiment="train",
+        study=name, title="t", paper=paper, slug=slug, experiment="train", **fields,
         scales={"laptop": {"grid": [{"width": [1]}]}},
         fits={"slope": {"estimator": "lr_transfer", "response": "final_train_loss"}}, claims=list(claims),
     )  # fmt: skip
@@ -68,11 +77,14 @@ def test_missing_study_and_missing_group_are_not_run():
 
 
 @pytest.mark.parametrize("status", ["edge", "too_few", "diverged", "no_se"])
-def test_a_failed_fit_is_inconclusive_and_names_its_status(status):
+def test_a_failed_fit_measures_nothing_and_names_its_status(status):
     broken = fits(math.nan, math.nan, math.nan, status, "edge at width 512")
     row = judge([study(claim("a"))], {"demo": broken}, "laptop").iloc[0]
-    assert row["verdict"] == "inconclusive"
+    assert row["verdict"] == "no measurement"
     assert row["reason"] == f"status {status}: edge at width 512"
+    assert row["regime"] == f"status {status}: no measurement (edge at width 512)"
+    assert math.isnan(row["p_support"])
+    assert row["p_adjusted"] == 1
 
 
 def test_unconfirmed_predictions_are_said_to_be():
@@ -80,36 +92,226 @@ def test_unconfirmed_predictions_are_said_to_be():
     assert row["reason"].endswith("; predicted value to be confirmed in the paper")
 
 
-def by_width(p_values):
-    """Studies of one claim each whose raw one-sided p-values are as given."""
+def by_p(p_values, slug="paper-slug", **fields):
+    """Studies of one claim each whose own one-sided p-values are as given."""
     from scipy import stats
 
     studies, tables = [], {}
     for index, p in enumerate(p_values):
-        name = f"study-{index}"
-        studies.append(study(claim(f"claim-{index}", test="less", margin=0.0), name=name))
+        name = f"{slug}-{index}"
+        studies.append(study(claim(f"{name}-claim", test="less", margin=0.0, **fields), name=name, slug=slug))
         tables[name] = fits(-stats.t.isf(p, 3), 1.0)
     return studies, tables
 
 
-def test_holm_by_hand_over_all_studies():
-    studies, tables = by_width([0.01, 0.04, 0.03])
+def test_holm_by_hand_over_the_studies_of_a_paper():
+    studies, tables = by_p([0.01, 0.04, 0.03])
     ledger = judge(studies, tables, "laptop")
-    np.testing.assert_allclose(ledger["p_value"], [0.01, 0.04, 0.03], rtol=1e-5)
-    np.testing.assert_allclose(ledger["p_holm"], [0.03, 0.06, 0.06], rtol=1e-5)
+    np.testing.assert_allclose(ledger["p_support"], [0.01, 0.04, 0.03], rtol=1e-5)
+    np.testing.assert_allclose(ledger["p_adjusted"], [0.03, 0.06, 0.06], rtol=1e-5)
     assert list(ledger["verdict"]) == ["supported", "inconclusive", "inconclusive"]
+    assert set(ledger["family"]) == {"paper-slug: headline"}
 
 
-def test_only_headline_claims_enter_the_family_and_all_of_them_do():
+def test_support_and_refutation_enter_one_family_alike():
+    studies, tables = by_p([0.01, 0.97, 0.99])
+    ledger = judge(studies, tables, "laptop")
+    np.testing.assert_allclose(ledger["p_adjusted"], [0.03, 0.03, 0.03], rtol=1e-5)
+    assert list(ledger["verdict"]) == ["supported", "refuted", "refuted"]
+    assert list(ledger["agrees"]) == ["yes", "no", "no"]
+
+
+def test_holm_is_that_of_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(5)
+    for size in range(1, 18):
+        p = rng.beta(0.4, 2, size).round(2)
+        np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
+    assert holm([]) == []
+
+
+def test_a_further_study_changes_no_row_of_another_paper(tmp_path):
+    mine, tables = by_p([0.01, 0.02, 0.03], slug="mine")
+    write_ledger(judge(mine, tables, "laptop"), tmp_path / "before")
+    others, more = by_p([0.001, 0.2, 0.9, 0.04], slug="other")
+    write_ledger(judge([*others, *mine], tables | more, "laptop"), tmp_path / "after")
+    before, after = ((tmp_path / name / "claims.csv").read_bytes().splitlines() for name in ("before", "after"))
+    assert [line for line in after if b",mine," in line] == [line for line in before if b",mine," in line]
+    assert len(before) == 1 + 3
+
+
+def test_a_study_of_ones_own_is_judged_by_its_own_family_whatever_lies_beside_it():
+    own, tables = by_p([0.04], slug="own-study")
+    beside = [study(claim(f"c-{i}"), name=f"s-{i}", slug=f"p-{i}") for i in range(40)]
+    alone = judge(own, tables, "laptop")
+    among = judge([*beside, *own], tables, "laptop")
+    assert list(alone["verdict"]) == ["supported"]
+    pd.testing.assert_frame_equal(among[among["slug"] == "own-study"].reset_index(drop=True), alone)
+
+
+def test_only_headline_claims_enter_holm_and_all_of_them_do():
     broken = fits(math.nan, math.nan, math.nan, "edge")
     side = study(claim("side", headline=False), name="side")
     lost = study(claim("lost"), name="lost")
     ledger = judge([study(claim("main")), side, lost], {"demo": fits(), "side": fits(), "lost": broken}, "laptop")
     ledger = ledger.set_index("claim")
-    assert list(ledger["p_holm"].isna()) == [False, True, False]
+    assert list(ledger["family"]) == [f"paper-slug: {part}" for part in ("headline", "secondary", "headline")]
     # Two headline claims: the one without a p-value still counts.
-    assert ledger.loc["main", "p_holm"] == pytest.approx(2 * ledger.loc["main", "p_value"], rel=1e-5)
-    assert ledger.loc["lost", "p_holm"] == 1
+    assert ledger.loc["main", "p_adjusted"] == pytest.approx(2 * ledger.loc["main", "p_support"], rel=1e-5)
+    assert ledger.loc["lost", "p_adjusted"] == 1
+    # The gate: never less than the smallest of the headlines.
+    assert ledger.loc["side", "p_adjusted"] == ledger.loc["main", "p_adjusted"]
+
+
+@pytest.mark.parametrize(("p", "opened"), [(0.04, True), (0.06, False)])
+def test_secondary_claims_wait_behind_the_gate_of_a_decided_headline(p, opened):
+    heads, tables = by_p([p])
+    seconds, more = by_p([0.001, 0.002], headline=False)
+    seconds = [study(c, name=f"side-{i}") for i, s in enumerate(seconds) for c in
+               [claim(f"side-{i}", test="less", margin=0.0, headline=False)]]  # fmt: skip
+    more = {f"side-{i}": table for i, table in enumerate(more.values())}
+    ledger = judge([*heads, *seconds], tables | more, "laptop").set_index("claim")
+    word = "supported" if opened else "inconclusive"
+    assert list(ledger["verdict"]) == [word] * 3
+    assert list(ledger.loc[["side-0", "side-1"], "p_adjusted"]) == pytest.approx([max(p, 0.002)] * 2, rel=1e-4)
+
+
+def test_a_family_without_headline_claims_has_no_gate():
+    seconds, tables = by_p([0.01, 0.03], headline=False)
+    assert list(judge(seconds, tables, "laptop")["verdict"]) == ["supported", "supported"]
+
+
+def test_a_family_of_which_part_was_run_says_so():
+    studies, tables = by_p([0.001, 0.002, 0.003])
+    del tables["paper-slug-1"]
+    ledger = judge(studies, tables, "laptop")
+    assert [reason.endswith("; of its family 2 of 3 headline claims were run") for reason in ledger["reason"]] == [
+        True, False, True,
+    ]  # fmt: skip
+    assert ledger["p_adjusted"].iloc[0] == pytest.approx(3 * 0.001, rel=1e-4)  # the family that was declared
+
+
+def test_a_fact_that_two_claims_state_counts_once():
+    first, tables = by_p([0.02, 0.04])
+    twice = study(claim("twice", test="less", margin=0.0, same_as="paper-slug-0-claim"), name="twice")
+    ledger = judge([*first, twice], tables | {"twice": tables["paper-slug-0"]}, "laptop")
+    np.testing.assert_allclose(ledger["p_adjusted"], [0.04, 0.04, 0.04], rtol=1e-5)
+    assert tally(rows_of(ledger)) == (2, 0, {})
+
+
+def regime(claim, *rows):
+    base = {"study": "demo", "claim": claim, "check": "calm", "value": 0.3, "low": -0.1, "high": 0.1, "passed": False,
+            "blocks": "both", "towards": False, "note": ""}  # fmt: skip
+    return pd.DataFrame([base | row for row in rows])
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """Registered checks for tests alone."""
+    from muster.claims.regime.base import REGIME_CHECKS, Checked, RegimeCheck
+
+    list(REGIME_CHECKS)
+    monkeypatch.setattr(REGIME_CHECKS, "_entries", dict(REGIME_CHECKS._entries))
+    monkeypatch.setattr(REGIME_CHECKS, "_modules", dict(REGIME_CHECKS._modules))
+
+    class Most(NoOptions):
+        most: float = 0.1
+
+    def calm(measured, options):
+        return Checked(measured.row["estimate"], -options.most, options.most, note="seen")
+
+    def hopeless(measured, options):
+        raise MusterError("column", "there is none", "Name one")
+
+    REGIME_CHECKS.register("calm")(RegimeCheck("The estimate is small", calm, Most))
+    REGIME_CHECKS.register("hopeless")(RegimeCheck("Cannot be computed", hopeless))
+    return REGIME_CHECKS
+
+
+def test_conditions_are_checked_with_the_fit_and_shown_with_value_and_bound(checks):
+    it = study(claim("a", regime=[{"check": "calm", "most": 0.05}, {"check": "calm"}]))
+    table = check_regimes(it, {}, pd.DataFrame(), fits(0.06))
+    assert list(table["check"]) == ["calm(most=0.05)", "calm"]
+    assert list(table["passed"]) == [False, True]
+    row = judge([it], {"demo": fits(0.06)}, "laptop", regimes={"demo": table}).iloc[0]
+    assert row["regime"] == ("calm(most=0.05) 0.06 in [-0.05, 0.05]: failed (seen); calm 0.06 in [-0.1, 0.1]: passed")
+    assert (row["verdict"], row["agrees"], row["p_adjusted"]) == ("out of regime", "–", 1)
+    assert row["reason"] == "calm(most=0.05) 0.06 in [-0.05, 0.05] failed (seen)"
+
+
+def test_a_check_that_cannot_be_made_sense_of_is_placed(checks):
+    it = study(claim("a"), claim("b", regime=[{"check": "calm"}, {"check": "hopeless"}]))
+    said = r"config/studies/demo\.yaml: claims\[1\]\.regime\[1\] of b: column: there is none\. Name one"
+    with pytest.raises(MusterError, match=said):
+        check_regimes(it, {}, pd.DataFrame(), fits())
+
+
+@pytest.mark.parametrize(
+    ("found", "estimate", "word", "entry"),
+    [
+        ({"passed": True, "value": 0.0}, 0.5, "refuted", "calm 0 in [-0.1, 0.1]: passed"),
+        ({"towards": True}, 0.5, "pre-asymptotic", "calm 0.3 in [-0.1, 0.1]: failed towards the prediction"),
+        ({"blocks": "refuted"}, 0.5, "inconclusive", "calm 0.3 in [-0.1, 0.1]: failed, blocks refuted only"),
+        ({"blocks": "refuted"}, 0.0, "supported", "calm 0.3 in [-0.1, 0.1]: failed, blocks refuted only"),
+        ({"value": math.nan}, 0.5, "out of regime", "calm nan in [-0.1, 0.1]: failed"),
+        ({"check": "another"}, 0.5, "inconclusive", "calm: not checked"),
+    ],
+)
+def test_what_a_check_found_decides_the_word(found, estimate, word, entry):
+    it = study(claim("a", regime=[{"check": "calm"}]))
+    row = judge([it], {"demo": fits(estimate)}, "laptop", regimes={"demo": regime("a", found)}).iloc[0]
+    assert (row["verdict"], row["regime"]) == (word, entry)
+
+
+def test_a_failed_control_stops_every_verdict_below_it():
+    names = ["top", "below", "lowest", "free"]
+    claims = [
+        claim("top", stance="control", headline=False, predicted=0.5),
+        claim("below", controls=["top"]),
+        claim("lowest", controls=["below"], headline=False),
+        claim("free"),
+    ]
+    ledger = judge([study(*claims)], {"demo": fits()}, "laptop").set_index("claim")
+    assert list(ledger.loc[names, "verdict"]) == ["refuted", "out of regime", "out of regime", "supported"]
+    assert ledger.loc["below", "regime"] == "control top: not as known (refuted)"
+    assert ledger.loc["lowest", "reason"] == "control below did not come out as known (out of regime)"
+    assert ledger.loc["top", "family"] == "paper-slug: control"
+    # The one that is left is still one of two headline claims.
+    assert ledger.loc["free", "p_adjusted"] == pytest.approx(2 * ledger.loc["free", "p_support"], rel=1e-5)
+    good = judge([study(claim("top", stance="control", headline=False), *claims[1:])], {"demo": fits()}, "laptop")
+    assert set(good["verdict"]) == {"supported"}
+
+
+def test_controls_and_identities_are_in_no_family_and_no_tally():
+    claims = [claim("main"), claim("sure", stance="identity", headline=False),
+              claim("known", stance="control", headline=False),
+              claim("ours", stance="own", headline=False)]  # fmt: skip
+    ledger = judge([study(*claims)], {"demo": fits()}, "laptop")
+    assert ledger["p_adjusted"].iloc[0] == ledger["p_support"].iloc[0]
+    assert list(ledger["agrees"]) == ["yes", "–", "–", "–"]
+    assert tally(rows_of(ledger)) == (1, 0, {})
+    text = markdown(rows_of(ledger), {}, 0.05)
+    assert text.index("## Checks of the instrument") < text.index("| known |")
+    assert text.index("## Checks of the code") < text.index("| sure |")
+    assert "our own extension" in text
+
+
+def test_a_claim_without_parameter_is_judged_by_the_first_number_of_its_fit():
+    second = fits(0.9).assign(parameter="offset")
+    row = judge([study(claim("a"))], {"demo": pd.concat([fits(0.01), second], ignore_index=True)}, "laptop").iloc[0]
+    assert row["estimate"] == 0.01
+
+
+def test_the_false_discovery_rate_is_shown_beside():
+    from statsmodels.stats.multitest import multipletests
+
+    studies, tables = by_p([0.01, 0.2, 0.97])
+    others, more = by_p([0.03], slug="other")
+    rows = rows_of(judge([*studies, *others], tables | more, "laptop"))
+    expected = multipletests([0.01, 0.2, 0.03, 0.03], method="fdr_by")[1]
+    assert list(false_discovery(rows).values()) == pytest.approx(list(expected), rel=1e-4)
+    assert expected_false(rows) == pytest.approx(0.1)
 
 
 def test_claim_names_are_unique_across_studies():
@@ -135,10 +337,9 @@ def test_files_round_trip_and_repeat_byte_for_byte(tmp_path):
     ledger = full_ledger()
     write_ledger(ledger, tmp_path / "one")
     write_ledger(ledger, tmp_path / "two")
-    files = {"claims.csv", "claims.json", "metrics.json", "LEDGER.md"}
-    for name in files:
+    for name in FILES:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert {path.name for path in (tmp_path / "one").iterdir()} == files
+    assert {path.name for path in (tmp_path / "one").iterdir()} == FILES
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
     assert sum(metrics["verdicts"].values()) == len(ledger)
     estimates = {claim: value for study in metrics["estimates"].values() for claim, value in study.items()}
@@ -148,30 +349,91 @@ def test_files_round_trip_and_repeat_byte_for_byte(tmp_path):
     records = json.loads((tmp_path / "one" / "claims.json").read_text())
     assert [list(record) for record in records] == [DESIGN_COLUMNS] * 5
     assert records[2]["estimate"] is None
-    assert (tmp_path / "one" / "claims.csv").read_text().splitlines()[4].split(",")[8] == "0.333333"
+    assert (tmp_path / "one" / "claims.csv").read_text().splitlines()[4].split(",")[11] == "0.333333"
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "one", check=True)
+
+
+SPOILED = {
+    "a flipped digit": (lambda folder: flip(folder / "claims.csv"), "claims.csv: it is not what was written"),
+    "a flipped digit of the JSON": (lambda folder: flip(folder / "claims.json"), "claims.json: it is not what"),
+    "a truncated file": (lambda folder: cut(folder / "claims.csv"), "claims.csv: it is not what was written"),
+    "no file": (lambda folder: (folder / "claims.csv").unlink(), "claims.csv: it is missing"),
+    "no checksums": (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS: it is missing"),
+    "empty checksums": (lambda folder: (folder / "SHA256SUMS").write_text(""), "it does not name claims.csv"),
+}
+
+
+def flip(path):
+    text = path.read_text()
+    path.write_text(text.replace("0.005", "0.006", 1))
+    assert path.read_text() != text
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_ledger_that_is_not_what_was_written_is_not_read(tmp_path, monkeypatch, what):
+    spoil, said = SPOILED[what]
+    monkeypatch.chdir(tmp_path)
+    for folder, remedy in ((Path("results/laptop/ledger"), "Delete results/laptop/ledger and run again"),
+                           (Path("results/published/ledger"), "git checkout")):  # fmt: skip
+        write_ledger(full_ledger(), folder)
+        spoil(folder)
+        with pytest.raises(MusterError) as raised:
+            read_ledger(folder)
+        assert said in str(raised.value)
+        assert remedy in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_ledger_of_other_columns_is_named(tmp_path):
+    write_ledger(full_ledger(), tmp_path)
+    text = (tmp_path / "claims.csv").read_text().replace("p_adjusted", "p_holm", 1)
+    (tmp_path / "claims.csv").write_text(text)
+    (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  claims.csv\n")
+    with pytest.raises(MusterError, match="it has other columns than those of this version"):
+        read_ledger(tmp_path)
 
 
 def test_every_verdict_is_recomputed_from_the_written_row(tmp_path):
     write_ledger(full_ledger(), tmp_path)
     raw = pd.read_csv(tmp_path / "claims.csv", dtype=str, keep_default_na=False).to_dict("records")
     assert [verdict(row) for row in raw] == [row["verdict"] for row in raw]
-    assert {row["verdict"] for row in raw} == {"supported", "refuted", "inconclusive", "not run"} - {"inconclusive"}
+    assert {row["verdict"] for row in raw} == {"supported", "refuted", "not run"}
 
 
-def test_markdown_shows_everything_a_reader_needs(tmp_path):
-    write_ledger(full_ledger(), tmp_path)
+def test_markdown_opens_with_the_facts_and_goes_by_question_and_paper(tmp_path):
+    write_ledger(full_ledger(), tmp_path, questions={"demo": "depth", "b": "width"})
     text = (tmp_path / "LEDGER.md").read_text()
-    assert "5 claims at scale laptop: " in text
-    assert text.index("## Author 2022") < text.index("## Second 2023")
+    assert (
+        "5 facts of 1 paper (5 claims) at scale laptop: **1 agree** with their paper, **2 contradict** it, "
+        "**2 are open**: 2 not run."
+    ) in text
+    assert f"| {QUESTIONS['width']} | 1 | 0 | 0 | 1 not run |" in text
+    assert text.index(f"## {QUESTIONS['width']}") < text.index("### Second 2023")
+    assert text.index("### Second 2023") < text.index(f"## {QUESTIONS['depth']}") < text.index("### Author 2022")
     line = next(line for line in text.splitlines() if line.startswith("| **flat**"))
     cells = line.replace("\\|", "¦").split("|")
-    assert [cell.strip() for cell in cells[1:8]] == [
-        "**flat**", "β ¦ is 0", "Fig. 1 (paper)", "0 ± 0.1", "0.01 [-0.005, 0.025]", "12 / 180", "supported",
+    assert [cell.strip() for cell in cells[1:9]] == [
+        "**flat**", "β ¦ is 0", "Fig. 1 (paper)", "0 ± 0.1", "0.01 [-0.005, 0.025]", "12 / 180", "supported", "yes",
     ]  # fmt: skip
     assert "[figure](../figures/demo/optimum.svg)" in line
     assert "| steep |" in text
     assert "≤ -0.5 + 0.1" in text
     assert "≥ 0.3333 − 0.2" in text
+
+
+def test_a_prediction_with_an_error_is_shown_with_it(tmp_path):
+    it = judge([study(claim("a", prediction_se=0.05))], {"demo": fits()}, "laptop")
+    assert it["test"].iloc[0] == "equivalence, prediction se 0.05"
+    assert "| 0 (se 0.05) ± 0.1 |" in markdown(rows_of(it), {}, 0.05)
+    assert it["p_support"].iloc[0] > judge([study(claim("a"))], {"demo": fits()}, "laptop")["p_support"].iloc[0]
+
+
+def test_every_question_of_the_config_has_its_words():
+    assert set(QUESTIONS) == set(Question.__args__)
 
 
 @pytest.mark.parametrize(
@@ -198,16 +460,22 @@ def test_markdown_shows_a_text_as_it_is(text):
     from markdown_it import MarkdownIt
 
     ledger = judge([study(claim("flat", statement=text, source=text), paper=text)], {"demo": fits()}, "laptop")
-    ledger = ledger.assign(reason=text)
-    parsed = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(markdown(ledger))
+    ledger = ledger.assign(reason=text, regime=text)
+    parsed = (
+        MarkdownIt("commonmark", {"html": True})
+        .enable(["table", "strikethrough"])
+        .parse(markdown(rows_of(ledger), {}, 0.05))
+    )
     inline = [token.children for token in parsed if token.type == "inline"]
     markup = {child.type for children in inline for child in children} - {"text", "softbreak", "text_special"}
     links = [child for children in inline for child in children if child.type == "html_inline"]
-    assert markup <= {"strong_open", "strong_close", "html_inline"}
+    assert markup <= {"strong_open", "strong_close", "html_inline", "code_inline"}
     assert {child.content for child in links} <= {"<span>", "</span>"}
+    words = {child.content for children in inline for child in children if child.type == "code_inline"}
+    assert words <= {*VERDICTS, "agrees"}
     told = ["".join(child.content for child in children if child.type != "html_inline") for children in inline]
     wanted = " ".join(text.split())
-    assert told.count(wanted) == 3  # the paper's heading, the statement, the reason
+    assert told.count(wanted) == 4  # the paper's heading, the statement, the reason, the conditions
     assert f"{wanted} (paper)" in told
-    dollars = markdown(ledger).count("$")
-    assert dollars == markdown(ledger).count("<span>$</span>")
+    dollars = markdown(rows_of(ledger), {}, 0.05).count("$")
+    assert dollars == markdown(rows_of(ledger), {}, 0.05).count("<span>$</span>")

@@ -71,8 +71,8 @@ def test_a_study_is_published_whole_and_the_same_bytes_each_time(project: Path) 
     first = tree(PUBLISHED)
     assert set(first) == {
         *(f"tables/tiny-sample/{kind}.parquet" for kind in ("runs", "curves", "probes")),
-        *(f"fits/tiny-sample/{name}" for name in ("fits.parquet", "optima.parquet", "fits.json")),
-        *(f"ledger/{name}" for name in ("claims.csv", "claims.json", "LEDGER.md", "metrics.json")),
+        *(f"fits/tiny-sample/{name}" for name in ("fits.parquet", "optima.parquet", "regime.parquet", "fits.json")),
+        *(f"ledger/{name}" for name in ("claims.csv", "claims.json", "LEDGER.md", "metrics.json", "SHA256SUMS")),
         "figures/tiny-sample/scaling.png",
         "figures/overview/forest.png",
         "figures/overview/forest.svg",
@@ -105,7 +105,7 @@ def test_it_shows_what_changes_and_asks(
     assert not PUBLISHED.exists()
     said = capsys.readouterr().out
     assert "tiny-sample at scale laptop: 1 of 1 verdicts change" in said
-    assert re.search(r"tiny-uniform +no claim → (supported|refuted|inconclusive)", said)
+    assert re.search(r"tiny-uniform +no claim → (supported|refuted|inconclusive|no measurement)", said)
     assert re.search(r"not run +0 → 1", said)
     assert said.endswith("nothing was published\n")
     monkeypatch.setattr(builtins, "input", answer("y"))
@@ -253,12 +253,20 @@ def test_a_study_without_its_published_table_is_refused(project: Path, capsys: p
     assert "put http://127.0.0.1:9/runs.csv at results/sources/a/runs.csv" in said
 
 
-def test_only_the_rows_of_the_study_and_adjusted_p_values_change(project: Path) -> None:
+def test_only_the_rows_of_the_study_change_and_what_its_family_adjusts(project: Path) -> None:
     """One study published by this command, and one that stands in a ledger from before it."""
     assert main(["publish", "--yes"]) == 0
     ledger = read_ledger(PUBLISHED / "ledger")
     of_other = ledger["study"] == "tiny-other-sample"
-    ledger.loc[of_other, ["estimate", "p_value", "p_holm"]] = [-1.25, 0.03, 0.06]
+    numbers = {
+        "estimate": -1.25,
+        "ci_low": -1.3,
+        "ci_high": -1.2,
+        "p_support": 0.03,
+        "p_refute": 0.9,
+        "p_adjusted": 0.06,
+    }
+    ledger.loc[of_other, list(numbers)] = list(numbers.values())
     write_ledger(ledger, PUBLISHED / "ledger")
     (PUBLISHED / "records/tiny-other-sample.json").unlink()
     shutil.rmtree(PUBLISHED / "fits/tiny-other-sample")
@@ -266,10 +274,9 @@ def test_only_the_rows_of_the_study_and_adjusted_p_values_change(project: Path) 
     assert main(["publish", "tiny-sample", "--yes"]) == 0
     after = read_ledger(PUBLISHED / "ledger")
     kept, was = (frame[of_other].iloc[0] for frame in (after, ledger))
-    adjusted = ["p_holm", "verdict", "reason"]
+    adjusted = ["p_adjusted", "verdict", "agrees", "reason"]
     assert kept.drop(adjusted).to_dict() == was.drop(adjusted).to_dict()
-    p = after.loc[~of_other, "p_value"].iloc[0]
-    assert kept["p_holm"] == pytest.approx(max(2 * p, 0.03) if p < 0.03 else 0.06)
+    assert kept["p_adjusted"] == 0.03  # the only claim of its own paper's family
 
 
 def test_a_study_published_before_is_judged_from_its_published_fits(project: Path) -> None:
