@@ -30,7 +30,8 @@ fits:
   lr: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: [parameterization, optimizer]}
 claims:
   - {claim: tiny-flat, statement: Flat, source: Fig. 1, provenance: abstract, fit: lr,
-     where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1, figure: sweep}
+     where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1,
+     headline: false, figure: sweep}
 figures:
   sweep: {plot: lr_sweep, fit: lr}
 """
@@ -51,7 +52,7 @@ fits:
             response: value, along: width}
 claims:
   - {claim: tiny-uniform, statement: Uniform, source: Fig. 1, provenance: abstract, fit: uniform,
-     test: equivalence, predicted: -1, margin: 0.1, figure: scaling}
+     test: equivalence, predicted: -1, margin: 0.1, headline: false, figure: scaling}
 figures:
   scaling: {plot: probe_scaling, fit: uniform, select: {probe: ks_uniform}}
 """
@@ -89,7 +90,7 @@ fits:
   slope: {{estimator: regression, response: final_eval_loss, along: parameters, primary: ols_t}}
 claims:
   - {{claim: tiny-slope, statement: Root, source: Fig. 1, provenance: abstract, fit: slope, test: equivalence,
-     predicted: -0.5, margin: 0.1, figure: null}}
+     predicted: -0.5, margin: 0.1, headline: false, figure: null}}
 """
 
 

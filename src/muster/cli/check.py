@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from muster.claims.conditions import options_of
 from muster.config.load import CONFIG_PATH, config_of, in_file, nearest
 from muster.config.models import ClaimConfig, Config, FitConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one
@@ -108,7 +109,7 @@ def _produced(plan: StudyPlan, fit: FitConfig, group: Mapping[str, Any], field: 
     if plan.scale == "smoke":
         return
     estimator = ESTIMATORS[fit.estimator]
-    cells = _matching(plan.cells, {**fit.select, **group})
+    cells = matching(plan.cells, {**fit.select, **group})
     if not cells:
         wanted = {k: v for k, v in {**fit.select, **group}.items() if k in plan.keys}
         column, run = _never_run(plan, wanted)
@@ -133,7 +134,7 @@ def _produced(plan: StudyPlan, fit: FitConfig, group: Mapping[str, Any], field: 
 def _never_run(plan: StudyPlan, wanted: Mapping[str, Any]) -> tuple[str, str]:
     """The first column whose wanted value alone is not run, with the values that are."""
     for column, value in wanted.items():
-        if not _matching(plan.cells, {column: value}):
+        if not matching(plan.cells, {column: value}):
             values = {v for cell in plan.cells for v in _names(getattr(cell.cell, column))}
             return column, _listed(values)
     return "", ""
@@ -150,6 +151,11 @@ def _claim(plan: StudyPlan, claim: ClaimConfig, field: FieldPath) -> Iterator[Fi
     if claim.test in ("equivalence", "interval") and claim.margin == 0:
         found = f"test {claim.test!r} with margin 0 can never support"
         yield FieldError((*field, "margin"), found, "Give a margin > 0")
+    for i, regime in enumerate(claim.regime):
+        try:
+            options_of(regime, (*field, "regime", i))
+        except FieldError as error:
+            yield error
     if not groups:
         yield from _produced(plan, fit, claim.where, (*field, "where"))
 
@@ -202,7 +208,7 @@ def _listed(values: Iterable[Any]) -> str:
     return ", ".join(map(str, sorted(values, key=lambda v: (isinstance(v, str), v))))
 
 
-def _matching(cells: Iterable[PlannedCell], selection: Mapping[str, Any]) -> list[PlannedCell]:
+def matching(cells: Iterable[PlannedCell], selection: Mapping[str, Any]) -> list[PlannedCell]:
     """Cells that agree with a selection in every column that is one of their fields."""
     wanted = {column: list(_names(value)) for column, value in selection.items()}
     found = []

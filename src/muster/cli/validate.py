@@ -2,14 +2,16 @@
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 from muster.cli.at_hand import AtHand, mistakes, tables_at_hand
 from muster.cli.check import check_study
+from muster.cli.declared import declarations, other_runs
 from muster.cli.scope import configuration
-from muster.config.load import chosen_studies, in_file, load_studies, shadowed, study_paths
-from muster.config.models import Config, StudyConfig, shared_folder
-from muster.errors import MusterError, as_one
+from muster.config.load import Studies, chosen_studies, in_file, load_studies, shadowed, study_paths
+from muster.config.models import Config, Scale, StudyConfig, shared_folder
+from muster.errors import FieldError, MusterError, as_one
 from muster.plan.grid import plan_study
 from muster.plan.study import StudyPlan
 from muster.published.source import source_folder
@@ -29,7 +31,7 @@ def validate(args: Namespace) -> int:
     if config is not None:
         wrong += shadowed(config, studies.paths, args.config).values()
     for name in studies.paths if not args.studies else chosen:
-        found = studies.broken.get(name) or _what_is_wrong(args, config, studies.known[name], studies.paths[name])
+        found = studies.broken.get(name) or _what_is_wrong(args, config, studies, name)
         wrong += found.mistakes if found else ()
     for mistake in {str(mistake): mistake for mistake in wrong}:
         print(mistake, file=sys.stderr)
@@ -39,15 +41,17 @@ def validate(args: Namespace) -> int:
     return 2 if wrong else 0
 
 
-def _what_is_wrong(args: Namespace, config: Config | None, study: StudyConfig, path: Path) -> MusterError | None:
+def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, name: str) -> MusterError | None:
     """All that is wrong with a study at its scales, or None, after a line that says what was checked."""
-    wrong: list[MusterError] = []
+    study, path = studies.known[name], studies.paths[name]
+    wrong = _at_their_fields(declarations(study, studies.known), path)
     origins: list[str] = []
     scales = [scale for scale in study.scales if args.scale in (None, scale)]
     for scale in scales:
         try:
             plan = plan_study(study, scale, seeds=args.seeds, path=path)
             check_study(plan, path)
+            wrong += _at_their_fields(other_runs(plan, _plans_named(study, scale, studies)), path)
             if config is not None and (found := _against_tables(plan, config, args, path)):
                 origins.append(found.origin)
         except MusterError as error:
@@ -57,6 +61,26 @@ def _what_is_wrong(args: Namespace, config: Config | None, study: StudyConfig, p
     against = f", checked against {', '.join(dict.fromkeys(origins))}" if origins else ""
     print(f"{path}: {len(study.claims)} claims, scales {', '.join(scales) or 'none'}: ok{against}")
     return None
+
+
+def _at_their_fields(mistakes: Iterable[FieldError], path: Path) -> list[MusterError]:
+    """The mistakes, each with its place in the file."""
+    found = list(mistakes)
+    try:
+        with in_file(path):
+            if found:
+                raise as_one(found)
+    except MusterError as error:
+        return list(error.mistakes)
+    return []
+
+
+def _plans_named(study: StudyConfig, scale: Scale, studies: Studies) -> dict[str, StudyPlan]:
+    """A study and those whose claims its own repeat, planned at a scale that they have."""
+    same = {claim.same_as for claim in study.claims} - {None}
+    others = [each for each in studies.known.values() if same & {claim.claim for claim in each.claims}]
+    return {each.study: plan_study(each, scale, path=studies.paths[each.study])
+            for each in others if scale in each.scales}  # fmt: skip
 
 
 def _against_tables(plan: StudyPlan, config: Config, args: Namespace, path: Path) -> AtHand | None:

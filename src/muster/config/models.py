@@ -137,8 +137,10 @@ class ClaimConfig(Section):
         None, description="The number of the fit that is meant; the estimator's first if absent"
     )
     test: Test = Field(description="The test that decides the verdict")
-    predicted: float = Field(description="Predicted value, or the threshold of a directional test")
-    margin: float = Field(0.0, ge=0, description="Half-width of the region that still counts as the prediction")
+    predicted: float = Field(allow_inf_nan=False, description="Predicted value, or the threshold of a directional test")
+    margin: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Half-width of the region that still counts as the prediction"
+    )
     prediction_se: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Standard error of a predicted value that is itself an estimate"
     )

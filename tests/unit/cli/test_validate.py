@@ -151,3 +151,113 @@ def test_a_copy_of_a_published_table_that_is_another_one_is_not_read(project: Pa
     (project / "mine/a").mkdir(parents=True)
     (project / "mine/a/runs.csv").write_text("N,loss\n1,2\n")
     assert tables_at_hand(plan, project / "results", [project / "mine"]) is None
+
+
+class TestDeclarations:
+    """What a claim declares about itself."""
+
+    OWN = "test: equivalence, predicted: 0, margin: 0.1, headline: false, figure: sweep"
+
+    def claims(self, *fields: str) -> str:
+        """The tiny study with a claim for each text of fields, the first named a, then b, c …"""
+        head, _, tail = TINY.partition("  - {claim: tiny-flat")
+        figures = tail[tail.index("figures:") :]
+        rows = [
+            f"  - {{claim: {name}, statement: Flat, source: Fig. 1, provenance: abstract, fit: lr,\n"
+            f"     where: {{parameterization: mup, optimizer: adam}}, {text}}}\n"
+            for name, text in zip("abcdefgh", fields, strict=False)
+        ]
+        return head + "".join(rows) + figures
+
+    def mistakes(self, project: Path, capsys: pytest.CaptureFixture[str], *fields: str) -> list[str]:
+        write_config(project, tiny_train=self.claims(*fields))
+        main(["validate"])
+        return capsys.readouterr().err.splitlines()
+
+    @pytest.mark.parametrize(
+        ("text", "field", "told"),
+        [
+            ("test: equivalence, predicted: 0, margin: 0.1", "claims[0].regime", "`muster list checks`"),
+            ("test: less, predicted: .inf", "claims[0].predicted", "finite number"),
+            ("test: less, predicted: .nan", "claims[0].predicted", "finite number"),
+            ("test: less, predicted: 0, margin: .inf", "claims[0].margin", "finite number"),
+            ("test: less, predicted: 0, prediction_se: .inf", "claims[0].prediction_se", "finite number"),
+            ("test: less, predicted: 0, stance: own", "claims[0].headline", "Write headline: false"),
+            ("test: less, predicted: 0, stance: identity", "claims[0].headline", "Write headline: false"),
+            ("test: less, predicted: 0, stance: ours", "claims[0].stance", "'holds', 'fails', 'own'"),
+            ("test: less, predicted: 0, controls: [nobody]", "claims[0].controls[0]", "unknown claim 'nobody'"),
+            ("test: less, predicted: 0, controls: [a]", "claims[0].controls[0]", "a waits for a itself"),
+            ("test: less, predicted: 0, same_as: nobody", "claims[0].same_as", "unknown claim 'nobody'"),
+            ("test: less, predicted: 0, same_as: a", "claims[0].same_as", "a is the claim itself"),
+            ("test: less, predicted: 0, regime: [{check: stedy}]", "claims[0].regime[0].check", "unknown name 'stedy'"),
+        ],
+    )
+    def test_a_mistake_is_one_line_with_its_place(
+        self, project: Path, capsys: pytest.CaptureFixture[str], text: str, field: str, told: str
+    ) -> None:
+        (line,) = self.mistakes(project, capsys, text)
+        assert line.startswith("config/studies/tiny-train.yaml:")
+        assert f" {field}: " in line
+        assert told in line
+
+    def test_what_is_rightly_declared_is_no_mistake(self, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        own = [
+            self.OWN,
+            "test: less, predicted: 0",
+            f"{self.OWN}, stance: own, controls: [a]",
+            f"{self.OWN}, same_as: a",
+        ]
+        assert self.mistakes(project, capsys, *own) == []
+
+    def test_controls_that_wait_for_each_other(self, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = self.mistakes(
+            project, capsys, f"{self.OWN}, controls: [b]", f"{self.OWN}, controls: [c]", f"{self.OWN}, controls: [a]"
+        )
+        assert [line.split(": ")[1] for line in lines] == [
+            "b waits for a itself. Remove one of the two", "c waits for b itself. Remove one of the two",
+            "a waits for c itself. Remove one of the two",
+        ]  # fmt: skip
+
+    def test_a_fact_is_stated_first_by_one_claim_of_the_same_stance(
+        self, project: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = self.mistakes(
+            project, capsys, self.OWN, f"{self.OWN}, same_as: a", f"{self.OWN}, same_as: b",
+            f"{self.OWN}, same_as: a, stance: fails",
+        )  # fmt: skip
+        assert [line.split(": ", 1)[1] for line in lines] == [
+            "b is itself the same as a. Name the one claim that states the fact first",
+            "a has the stance 'holds', this claim 'fails'. The same fact is counted once: give both the same stance",
+        ]
+
+    def test_the_same_fact_is_of_the_same_runs(self, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        text = self.claims(self.OWN, f"{self.OWN}, same_as: a").replace(
+            "optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1, headline: false, figure: sweep, same_as",
+            "optimizer: sgd}, test: equivalence, predicted: 0, margin: 0.1, headline: false, figure: sweep, same_as",
+        )
+        write_config(project, tiny_train=text.replace("optimizer: adam, width", "optimizer: [adam, sgd], width"))
+        lines = said(capsys, 2)
+        assert [line.split(" ", 1)[1] for line in lines] == [
+            f"claims[1].same_as: a is measured in none of the cells of b at scale {scale!r}. "
+            "Other runs are another fact: remove same_as"
+            for scale in ("smoke", "laptop")
+        ]
+
+    def test_a_control_of_another_paper_has_the_stance_control(
+        self, project: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_config(project, tiny_train=self.claims(f"{self.OWN}, controls: [tiny-uniform]"), tiny_sample=SAMPLED)
+        (line,) = said(capsys, 2)
+        assert "tiny-uniform belongs to the family of another paper, tiny-sample" in line
+        control = SAMPLED.replace("headline: false", "headline: false, stance: control")
+        assert control != SAMPLED
+        write_config(project, tiny_sample=control)
+        assert said(capsys, 0) == []
+
+    def test_a_region_that_holds_every_attainable_value(
+        self, project: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = self.claims("test: greater, predicted: 0", "test: regret, predicted: 0, margin: 0.02")
+        write_config(project, tiny_train=text.replace("estimator: lr_transfer", "estimator: regret"))
+        (line,) = said(capsys, 2)
+        assert "claims[0].margin: the region [0, inf] holds every value that regret can give, [0, inf]" in line

@@ -115,6 +115,7 @@ ESTIMATORS.register("regret")(
         VARIANTS,
         min_points=2,
         parameters=("regret",),
+        attainable={"regret": (0.0, float("inf"))},
         needs=("seed", MEMBER),
         options=WindowOptions,
         make_optima=True,

@@ -1,0 +1,114 @@
+"""What claims declare about themselves, held against what a claim may declare: only `muster validate` looks at it.
+
+Nothing here keeps a study from being run: a claim that is not fairly declared is still measured.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from muster.claims.tests import claimed_region, two_sided
+from muster.cli.check import matching
+from muster.config.load import nearest
+from muster.config.models import ClaimConfig, StudyConfig
+from muster.errors import FieldError, FieldPath
+from muster.fitting.base import ESTIMATORS
+from muster.plan.study import StudyPlan
+
+OURS = ("own", "identity")  # stances of statements that are no paper's
+
+
+def declarations(study: StudyConfig, known: Mapping[str, StudyConfig]) -> Iterator[FieldError]:
+    """Every claim of a study that declares what it may not, at its field. known: all studies, for what claims name."""
+    claims = {claim.claim: (each, claim) for each in known.values() for claim in each.claims}
+    for i, claim in enumerate(study.claims):
+        field: FieldPath = ("claims", i)
+        yield from _headline(claim, field)
+        yield from _attainable(study, claim, field)
+        yield from _controls(study, claim, claims, field)
+        yield from _same_as(claim, claims, field)
+
+
+def _headline(claim: ClaimConfig, field: FieldPath) -> Iterator[FieldError]:
+    if not claim.headline:
+        return
+    if claim.stance in OURS:
+        found = f"a claim of stance {claim.stance!r} is no headline claim of the paper"
+        yield FieldError((*field, "headline"), found, "Write headline: false")
+    elif two_sided(claim.test) and not claim.regime:
+        found = f"headline claim {claim.claim} holds for a region with two ends, and says nowhere when it may be judged"
+        remedy = "Give it `regime:` with checks of `muster list checks`: the paper's own range at least"
+        yield FieldError((*field, "regime"), found, remedy)
+
+
+def _attainable(study: StudyConfig, claim: ClaimConfig, field: FieldPath) -> Iterator[FieldError]:
+    """A region that holds every value that the number can take asserts nothing."""
+    fit = study.fits.get(claim.fit)
+    if fit is None or fit.estimator not in ESTIMATORS:
+        return
+    estimator = ESTIMATORS[fit.estimator]
+    least, most = estimator.attainable.get(claim.parameter or estimator.parameters[0], (None, None))
+    low, high = claimed_region(claim.test, claim.predicted, claim.margin)
+    if least is not None and most is not None and low <= least and most <= high:
+        found = f"the region [{low:g}, {high:g}] holds every value that {fit.estimator} can give, [{least:g}, {most:g}]"
+        yield FieldError((*field, "margin"), found, "Claim what could fail, or give the claim the stance identity")
+
+
+def _controls(
+    study: StudyConfig, claim: ClaimConfig, claims: Mapping[str, Any], field: FieldPath
+) -> Iterator[FieldError]:
+    """Controls that exist, do not wait for each other, and whose verdicts no other paper's family moves."""
+    for j, name in enumerate(claim.controls):
+        here = (*field, "controls", j)
+        if name not in claims:
+            yield FieldError(here, f"unknown claim {name!r}", nearest(name, claims))
+            continue
+        other, control = claims[name]
+        if other.slug != study.slug and control.stance != "control":
+            found = f"{name} belongs to the family of another paper, {other.slug}, which other claims can move"
+            yield FieldError(here, found, "Name a claim of this paper, or one of stance control")
+        if claim.claim in _below(name, claims):
+            yield FieldError(here, f"{name} waits for {claim.claim} itself", "Remove one of the two")
+
+
+def _below(name: str, claims: Mapping[str, Any]) -> set[str]:
+    """All claims that a claim waits for, itself included."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        if (each := waiting.pop()) not in found and each in claims:
+            found.add(each)
+            waiting += claims[each][1].controls
+    return found
+
+
+def _same_as(claim: ClaimConfig, claims: Mapping[str, Any], field: FieldPath) -> Iterator[FieldError]:
+    """The claim that states the fact first: another one, which refers to none itself."""
+    here = (*field, "same_as")
+    if claim.same_as is None:
+        return
+    if claim.same_as not in claims:
+        yield FieldError(here, f"unknown claim {claim.same_as!r}", nearest(claim.same_as, claims))
+        return
+    first = claims[claim.same_as][1]
+    if first.claim == claim.claim or first.same_as is not None:
+        found = "is the claim itself" if first.claim == claim.claim else f"is itself the same as {first.same_as}"
+        yield FieldError(here, f"{first.claim} {found}", "Name the one claim that states the fact first")
+    if first.stance != claim.stance:
+        found = f"{first.claim} has the stance {first.stance!r}, this claim {claim.stance!r}"
+        yield FieldError(here, found, "The same fact is counted once: give both the same stance")
+
+
+def other_runs(plan: StudyPlan, plans: Mapping[str, StudyPlan]) -> Iterator[FieldError]:
+    """Claims of a planned study that are said to be the same as one from other runs. plans: all studies that can be
+    planned at this scale."""
+    claims = {claim.claim: (each, claim) for each in plans.values() for claim in each.study.claims}
+    for i, claim in enumerate(plan.study.claims):
+        if claim.same_as in claims and not _cells(plan, claim) & _cells(*claims[claim.same_as]):
+            found = f"{claim.same_as} is measured in none of the cells of {claim.claim} at scale {plan.scale!r}"
+            yield FieldError(("claims", i, "same_as"), found, "Other runs are another fact: remove same_as")
+
+
+def _cells(plan: StudyPlan, claim: ClaimConfig) -> set[str]:
+    """The cells that a claim's group of its fit reads."""
+    fit = plan.study.fits.get(claim.fit)
+    return {cell.key for cell in matching(plan.cells, {**fit.select, **claim.where})} if fit else set()
