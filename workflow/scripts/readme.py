@@ -5,16 +5,16 @@
 --check writes nothing and fails if a block is out of date.
 """
 
-import csv
 import json
+import math
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 UNMEASURED = "Not measured yet."
-VERDICTS = ("supported", "refuted", "inconclusive", "pre-asymptotic", "out of regime", "no measurement", "not run")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -23,40 +23,43 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def ledger() -> str:
-    """Verdicts counted by study, then one row a headline claim (a member of Holm's family) with its measurement."""
-    with open(ROOT / "results/published/ledger/claims.csv", newline="", encoding="utf-8") as file:
-        claims = list(csv.DictReader(file))
-    headline = [row for row in claims if row["family"].endswith(": headline")]
-    details = f"<details>\n<summary>The {len(headline)} headline claims</summary>\n\n{rows_of(headline)}\n\n</details>"
-    return f"{counts_of(claims)}\n\n{details}"
+    """The facts counted, by question; then at most 25 claims, chosen without a look at what came out."""
+    from muster.claims.ledger import read_ledger, rows_of
+    from muster.claims.page import by_question, selection, tally
+    from muster.config.load import load_studies
+
+    claims = rows_of(read_ledger(ROOT / "results/published/ledger"))
+    questions = {name: study.question for name, study in load_studies(ROOT / "config/config.yaml").known.items()}
+    counted = tally(claims)
+    told = (
+        f"{counted.total} facts of papers: **{counted.agree} agree** with their paper, "
+        f"**{counted.contradict} contradict** it, **{sum(counted.open.values())} are open** ({counted.reasons})."
+    )
+    table_of = "\n".join(by_question(claims, questions))
+    shown = selection(claims, questions)
+    about = "The first headline claim of each paper, questions in turn"
+    return f"{told}\n\n{table_of}\n\n{about}:\n\n{rows_of_claims(shown)}"
 
 
-def counts_of(claims: list[dict[str, str]]) -> str:
-    """How many claims of each study came out how."""
-    names = list(dict.fromkeys(row["study"] for row in claims))
-    kinds = [kind for kind in VERDICTS if any(row["verdict"] == kind for row in claims)]
-    rows = []
-    for name in [*names, "all"]:
-        of_study = [row["verdict"] for row in claims if name in (row["study"], "all")]
-        rows.append([name, str(len(of_study)), *(str(of_study.count(kind) or "–") for kind in kinds)])
-    return table(["study", "claims", *kinds], rows)
+def number(value: float | str) -> str:
+    given = float(value or "nan")
+    return "–" if math.isnan(given) else f"{given:.3f}".replace("-", "−")
 
 
-def number(text: str) -> str:
-    return f"{float(text):.3f}".replace("-", "−") if text else "–"
-
-
-def estimated(row: dict[str, str]) -> str:
+def estimated(row: Mapping[str, Any]) -> str:
     return f"{number(row['estimate'])} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
 
 
-def rows_of(claims: list[dict[str, str]]) -> str:
+def rows_of_claims(claims: list[Mapping[str, Any]]) -> str:
+    from muster.claims.page import as_text
+
     rows = []
     for row in claims:
-        margin = f" ± {float(row['margin']):g}" if float(row["margin"] or 0) else ""
-        predicted = f"{float(row['predicted']):g}".replace("-", "−") + margin
-        rows.append([row["study"], row["statement"], predicted, estimated(row), f"**{row['verdict']}**"])
-    return table(["study", "claim", "predicted", "measured, 95 % interval", "verdict"], rows)
+        margin = f" ± {row['margin']:g}" if row["margin"] else ""
+        predicted = f"{row['predicted']:g}".replace("-", "−") + margin
+        told = [as_text(row["statement"]), predicted, estimated(row), f"**{row['verdict']}**", row["agrees"]]
+        rows.append([row["study"], *told])
+    return table(["study", "claim", "predicted", "measured, 95 % interval", "verdict", "agrees"], rows)
 
 
 def speed(file: str, kind: str, usual: str) -> str:

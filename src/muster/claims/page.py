@@ -32,6 +32,7 @@ QUESTIONS = {
     "compute": "How is compute spent best?",
 }
 UNASKED = "Other claims"
+MOST = 25  # rows of README and overview
 CHECKS = {
     "control": ("Checks of the instrument", "Outcomes that are known: no claim below one that fails is judged."),
     "identity": ("Checks of the code", "True by construction of this code: never counted among the facts."),
@@ -64,6 +65,23 @@ def facts(rows: Iterable[Row]) -> list[Row]:
     named = by_fact(dict(row) for row in rows)
     return [row for name, rows in named.items() for row in rows
             if row["claim"] == name and row["stance"] in ("holds", "fails")]  # fmt: skip
+
+
+def selection(rows: Iterable[Row], questions: Mapping[str, str | None], most: int = MOST) -> list[Row]:
+    """A ledger in at most so many rows, chosen without a look at what came out: of every paper its first headline
+    claim; where these are too many, papers of all questions in turn. In the order of the questions.
+
+    questions: as in `markdown`.
+    """
+    first: dict[str, Row] = {}
+    for row in facts(rows):
+        if part_of(row) == HEADLINE:
+            first.setdefault(row["slug"], row)
+    by_question = {name: [row for row in first.values() if (questions.get(row["study"]) or None) == name]
+                   for name in (*QUESTIONS, None)}  # fmt: skip
+    turns = [(turn, place, row) for place, own in enumerate(by_question.values()) for turn, row in enumerate(own)]
+    kept = sorted(turns, key=lambda turn: turn[:2])[:most]
+    return [row for _, _, row in sorted(kept, key=lambda turn: (turn[1], turn[0]))]
 
 
 def tally(rows: Iterable[Row]) -> Tally:
@@ -112,18 +130,23 @@ def _opening(rows: Sequence[Row], of_papers: Sequence[Row], asked: Mapping[str, 
         f"**{counted.agree} agree** with their paper, **{counted.contradict} contradict** it, "
         f"**{sum(counted.open.values())} are open**{opened}.",
         "",
-        "| question | facts | agree | contradict | open |",
-        "|---|---|---|---|---|",
+        *by_question(of_papers, asked),
     ]
-    for name, title in (*QUESTIONS.items(), (None, UNASKED)):
-        of = tally(row for row in of_papers if (asked.get(row["study"]) or None) == name)
-        if of.total:
-            lines.append(f"| {title} | {of.total} | {of.agree} | {of.contradict} | {of.reasons or '0'} |")
     waiting = [row for row in of_papers if any(each.outcome == UNCHECKED for each in conditions(row["regime"]))]
     if waiting:
         told = "claims were measured before their regime was checked: until they are measured again"
         lines += ["", f"{len(waiting)} {told} they can be supported, but not refuted."]
     return [*lines, "", *_legend(false)]
+
+
+def by_question(rows: Sequence[Row], questions: Mapping[str, str | None]) -> list[str]:
+    """A table of the facts of each question, counted. questions: as in `markdown`."""
+    lines = ["| question | facts | agree | contradict | open |", "|---|---|---|---|---|"]
+    for name, title in (*QUESTIONS.items(), (None, UNASKED)):
+        of = tally(row for row in rows if (questions.get(row["study"]) or None) == name)
+        if of.total:
+            lines.append(f"| {title} | {of.total} | {of.agree} | {of.contradict} | {of.reasons or '0'} |")
+    return lines
 
 
 def _legend(false: float) -> list[str]:

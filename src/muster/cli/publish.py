@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from muster.claims.tests import VERDICTS
 from muster.cli.check import checked_plan
 from muster.cli.inspect import print_table
-from muster.cli.stages import draw, fit_stamp, questions_of
+from muster.cli.stages import draw, fit_stamp, questions_of, tallest_of
 from muster.config.load import load_config
 from muster.config.models import PUBLISHED, StudyConfig
 from muster.digests import digest
@@ -279,6 +279,6 @@ def _draw(plan: Plan, folder: Path, config: Path, study: str, figure: str, svg: 
 
     of = Namespace(**vars(_scope(plan)) | {"config": config, "study": study, "figure": figure, "results": folder})
     path = folder / "figures" / study / f"{figure}.svg"
-    save(draw(of), path, path.with_suffix(".png"))
+    save(draw(of), path, path.with_suffix(".png"), tallest_of(study))
     if not svg:
         path.unlink()

@@ -1,6 +1,7 @@
 """The stages of the flow, one function each: read, call the library, write. Snakemake's rules call these."""
 
 import json
+import math
 import shutil
 import time
 from argparse import Namespace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMOKE = {"replicates": 100, "thorough": False}  # options of estimators at scale smoke, which judges nothing
+OVERVIEW_PIXELS = 1200
 GPU_STAGES = ("train", "command")
 
 
@@ -366,7 +368,12 @@ def plot(args: Namespace) -> None:
     artifact = f"figures/{args.study}/{args.figure}"
     study = None if args.study == "overview" else study_plan(args).study
     with recorded(args.results, artifact, stage_fingerprint("plot", study), _scope(args)):
-        save(draw(args), args.results / f"{artifact}.svg", args.results / f"{artifact}.png")
+        save(draw(args), args.results / f"{artifact}.svg", args.results / f"{artifact}.png", tallest_of(args.study))
+
+
+def tallest_of(study: str) -> float:
+    """Pixels that a figure's PNG may be high: the overview stands in a column of a page."""
+    return OVERVIEW_PIXELS if study == "overview" else math.inf
 
 
 def draw(args: Namespace) -> "Figure":

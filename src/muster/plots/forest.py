@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from muster.claims.ledger import is_headline
+from muster.claims.ledger import is_headline, rows_of
+from muster.claims.page import MOST, selection
 from muster.claims.tests import REFUTES_ONLY, test_parts
 from muster.config.models import FigureConfig, StudyConfig
 from muster.plots import layout, style, words
@@ -63,13 +64,13 @@ AXES = {
 
 # Inches.
 ROW, HEADER, GAP, TOP, BOTTOM, MARGIN, INDENT = 0.23, 0.3, 0.58, 0.92, 0.62, 0.12, 0.1
-AXIS, ESTIMATE, PREDICTED, VERDICT, PAD = 3.6, 1.8, 0.95, 1.05, 0.14
+AXIS, ESTIMATE, PREDICTED, VERDICT, PAD = 3.6, 1.8, 0.95, 1.2, 0.14
 
 
 class ForestOptions(Options):
     """Options of `forest`."""
 
-    group: Literal["paper", "study"] = Field("paper", description="What the rows are grouped by")
+    group: Literal["paper", "study", "none"] = Field("paper", description="What the rows are grouped by")
 
 
 @plot("forest", ForestOptions, shows=None)
@@ -139,6 +140,8 @@ def _margin(row: Mapping[Any, Any]) -> float:
 def _lines(rows: pd.DataFrame, group: str) -> list[tuple[str, Any]]:
     """Headers and claims in the order of the ledger, groups kept together."""
     lines: list[tuple[str, Any]] = []
+    if group == "none":
+        return [("claim", row) for row in rows.to_dict("records")]
     for name in rows[group].unique():
         lines.append(("header", str(name)))
         lines += [("claim", row) for row in rows[rows[group] == name].to_dict("records")]
@@ -146,7 +149,8 @@ def _lines(rows: pd.DataFrame, group: str) -> list[tuple[str, Any]]:
 
 
 def _height(rows: pd.DataFrame, group: str) -> float:
-    return ROW * len(rows) + HEADER * rows[group].nunique() + 0.06
+    headers = 0 if group == "none" else rows[group].nunique()
+    return ROW * len(rows) + HEADER * headers + 0.06
 
 
 def _section(ax: Axes, rows: pd.DataFrame, kind: str, group: str, left: float, tall: float) -> None:
@@ -359,10 +363,19 @@ def _no_claims(title: str) -> Figure:
 
 
 def overview(ledger: pd.DataFrame, studies: Sequence[StudyConfig] = (), scale: str = "") -> Figure:
-    """The forest plot of the ledger's headline claims (all claims if none is): the product's headline figure."""
-    headline = ledger[is_headline(ledger)] if "family" in ledger else ledger
-    title = "Headline claims against measurements" if 0 < len(headline) < len(ledger) else None
+    """The forest plot of the ledger's headline claims (all claims if none is): the product's headline figure.
+
+    More than fit a page are chosen without a look at what came out: see `muster.claims.page.selection`.
+    """
+    headline = ledger[is_headline(ledger)]
+    options: dict[str, str | None] = {"title": None}
+    if 0 < len(headline) < len(ledger):
+        options["title"] = "Headline claims against measurements"
+    chosen = headline if len(headline) else ledger
+    if len(chosen) > MOST:
+        kept = {row["claim"] for row in selection(rows_of(ledger), {study.study: study.question for study in studies})}
+        if kept:
+            chosen = ledger[ledger["claim"].isin(kept)]
+            options = {"title": "The first headline claim of each paper, questions in turn", "group": "none"}
     with style.paper():
-        return draw(
-            headline if len(headline) else ledger, studies, scale, ForestOptions.model_validate({"title": title})
-        )
+        return draw(chosen, studies, scale, ForestOptions.model_validate(options))

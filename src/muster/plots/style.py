@@ -6,6 +6,7 @@ well; widths and steps are an ordered hue whose light end is cut off, so that ev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,8 +72,10 @@ def paper() -> Iterator[None]:
         yield
 
 
-def save(fig: Figure, svg_path: Path | str, png_path: Path | str) -> None:
+def save(fig: Figure, svg_path: Path | str, png_path: Path | str, tallest: float = math.inf) -> None:
     """Write a figure as SVG and as PNG (200 dpi): complete files or none, and equal figures give equal bytes.
+
+    tallest: pixels that the PNG may be high, with fewer dpi if need be.
 
     The layout is settled once, so that both files show the same picture. The canvases are called themselves, because
     `savefig` draws a figure twice.
@@ -85,7 +88,7 @@ def save(fig: Figure, svg_path: Path | str, png_path: Path | str) -> None:
         fig.set_layout_engine("none")
         svg = {"Date": None, "Creator": "muster"}
         write_atomically(Path(svg_path), lambda part: FigureCanvasSVG(fig).print_svg(part, metadata=svg))
-        fig.set_dpi(PNG_DPI)
+        fig.set_dpi(min(PNG_DPI, tallest / fig.get_figheight()))
         png = {"Software": "muster"}
         write_atomically(Path(png_path), lambda part: FigureCanvasAgg(fig).print_png(part, metadata=png))
 

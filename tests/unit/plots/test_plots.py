@@ -288,6 +288,10 @@ def make_ledger(count: int = 24) -> pd.DataFrame:
                 "study": study,
                 "slug": study,
                 "paper": papers[study],
+                "stance": "holds",
+                "family": f"{study}: headline",
+                "same_as": "",
+                "agrees": {"supported": "yes", "refuted": "no"}.get(verdict, "–"),
                 "test": test,
                 "predicted": predicted,
                 "margin": {"closed_form": 0.02, "regret": 0.0025}.get(
