@@ -12,8 +12,7 @@ NUMBERS = ("predicted margin estimate se dof ci_low ci_high n_cells p_support p_
 AGREES = {"holds supported": "yes", "holds refuted": "no", "fails refuted": "yes", "fails supported": "no"}
 
 def p_values(r, test, prediction_se):
-    se = math.hypot(r["se"], prediction_se)
-    dof = r["dof"] if not prediction_se else se**4 * r["dof"] / r["se"] ** 4 if r["se"] else math.inf
+    se, dof = math.hypot(r["se"], prediction_se), r["dof"]
     def p(distance):  # of a value that lies beyond a bound
         return float(t.sf(distance / se, dof)) if se else float(distance <= 0)
     off, margin = r["estimate"] - r["predicted"], r["margin"]

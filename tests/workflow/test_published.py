@@ -87,11 +87,11 @@ def test_a_study_is_published_when_it_is_complete_and_changes_its_own_rows(proje
     assert after.loc["tiny-uniform", "verdict"] in ("supported", "refuted", "inconclusive", "no measurement")
     kept = after.drop(index="tiny-uniform")
     pd.testing.assert_frame_equal(kept, before.loc[kept.index])  # a further paper moves nobody's verdict
+    # The overview shows headline claims of papers alone, and this one is none.
     changed = {line.split()[-1] for line in git(project.folder, "status", "--porcelain", "-uall").splitlines()}
     assert {path.removeprefix("results/published/") for path in changed} == {
         *(f"ledger/{name}" for name in ("LEDGER.md", "SHA256SUMS", "claims.csv", "claims.json", "metrics.json")),
         *(f"fits/tiny-sample/{name}" for name in ("fits.json", "fits.parquet", "optima.parquet", "regime.parquet")),
-        *(f"figures/overview/forest.{kind}" for kind in ("png", "svg")),
         "records/tiny-sample.json",
     }
     assert (published / "tables/tiny-sample/runs.parquet").exists()

@@ -110,16 +110,14 @@ def one_sided_p(distance: float, se: float, dof: float) -> float:
     return float(stats.t.sf(distance / se, dof))
 
 
-def combined_error(se: float, dof: float, prediction_se: float) -> tuple[float, float]:
-    """Standard error and degrees of freedom of estimate − prediction, where the prediction has an error of its own.
+def combined_error(se: float, prediction_se: float) -> float:
+    """Standard error of estimate − prediction, where the prediction has an error of its own: variances add.
 
-    Variances add; the prediction's counts as known, with infinite degrees of freedom. Degrees of freedom: Satterthwaite
-    (1946), Biometrics Bulletin 2, 110, equation 17; Welch (1947), Biometrika 34, 28.
+    The degrees of freedom stay those of the estimate, the fewest of both, which bounds the level of the test: Mickey &
+    Brown (1966), Ann. Math. Stat. 37, 639. Those of Welch and Satterthwaite do not at the small levels that Holm asks
+    for: with 3 degrees of freedom a test at 0.005 rejects a true hypothesis in 0.011.
     """
-    if prediction_se == 0:
-        return se, dof
-    variance = se**2 + prediction_se**2
-    return math.sqrt(variance), math.inf if se == 0 else variance**2 * dof / se**4
+    return math.hypot(se, prediction_se)
 
 
 def _measured(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
@@ -127,7 +125,7 @@ def _measured(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
     estimate, se, dof = (_number(row[name]) for name in ("estimate", "se", "dof"))
     if not (math.isfinite(estimate) and math.isfinite(se) and dof > 0):
         return None
-    return estimate, *combined_error(se, dof, test_parts(row["test"])[1])
+    return estimate, combined_error(se, test_parts(row["test"])[1]), dof
 
 
 def p_support(row: Mapping[str, Any]) -> float:

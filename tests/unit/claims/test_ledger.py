@@ -13,11 +13,12 @@ import pytest
 from muster.claims.conditions import check_regimes
 from muster.claims.families import expected_false, false_discovery, holm
 from muster.claims.ledger import COLUMNS, judge, read_ledger, rows_of, write_ledger
-from muster.claims.page import QUESTIONS, markdown, tally
+from muster.claims.page import QUESTIONS, markdown, selection, tally
 from muster.claims.tests import VERDICTS, verdict
 from muster.config.models import Question, StudyConfig
 from muster.errors import MusterError
 from muster.fitting.base import NoOptions
+from muster.plan.study import fitted_settings
 
 DESIGN_COLUMNS = [
     "claim", "study", "slug", "paper", "statement", "source", "provenance", "asserts", "stance", "criterion", "test",
@@ -479,3 +480,28 @@ def test_markdown_shows_a_text_as_it_is(text):
     assert f"{wanted} (paper)" in told
     dollars = markdown(rows_of(ledger), {}, 0.05).count("$")
     assert dollars == markdown(rows_of(ledger), {}, 0.05).count("<span>$</span>")
+
+
+def test_at_most_25_rows_are_chosen_without_a_look_at_verdicts():
+    questions = {f"s-{i}": ("width", "depth", None)[i % 3] for i in range(40)}
+    rows = [
+        {"claim": f"c-{i}-{j}", "study": f"s-{i}", "slug": f"p-{i}", "stance": "holds", "same_as": "",
+         "family": f"p-{i}: {'headline' if j else 'secondary'}", "verdict": "supported", "agrees": "yes"}
+        for i in range(40) for j in range(3)
+    ]  # fmt: skip
+    chosen = selection(rows, questions)
+    assert len(chosen) == 25
+    assert [row["claim"] for row in chosen[:9]] == [f"c-{3 * i}-1" for i in range(9)]  # width first
+    assert len({row["slug"] for row in chosen}) == 25
+    assert [row["claim"] for row in selection([row | {"verdict": "refuted"} for row in rows], questions)] == [
+        row["claim"] for row in chosen
+    ]
+
+
+def test_what_checks_look_at_is_part_of_a_fit_and_what_a_reader_sees_is_not():
+    plain, checked = claim("a"), claim("a", regime=[{"check": "calm"}])
+    assert fitted_settings(study(plain)) == fitted_settings(study(claim("a", statement="other", margin=0.2)))
+    made = fitted_settings(study(checked))
+    assert made == fitted_settings(study(checked | {"statement": "other", "source": "other", "stance": "fails"}))
+    for change in ({"margin": 0.2}, {"predicted": 1}, {"published": {"width": 3}}, {"regime": [{"check": "other"}]}):
+        assert made != fitted_settings(study(checked | change))

@@ -121,21 +121,19 @@ def test_a_point_is_refuted_by_the_two_sided_t_test():
     assert verdict(row(estimate=half - 1e-9, margin=0.0)) == "inconclusive"
 
 
-@pytest.mark.parametrize("half", [0.02, 0.05])
-def test_a_prediction_with_an_error_is_compared_by_welch_satterthwaite(half):
-    se, dof = combined_error(0.02, 4, half)
-    assert se == pytest.approx(math.hypot(0.02, half))
-    # Welch's test of two means where the second has very many observations.
+@pytest.mark.parametrize("level", [0.05, 0.005])
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 3.0])
+def test_a_prediction_with_an_error_keeps_the_level(ratio, level):
+    """400,000 draws with 3 degrees of freedom; ratio: true error of the estimate over that of the prediction."""
     rng = np.random.default_rng(0)
-    few = rng.normal(size=5)
-    few = (few - few.mean()) / few.std(ddof=1) * 0.02 * math.sqrt(5)
-    many = rng.normal(size=1_000_000)
-    many = (many - many.mean()) / many.std(ddof=1) * half * 1000
-    assert dof == pytest.approx(stats.ttest_ind(few, many, equal_var=False).df, rel=1e-3)
-    told = test_text("equivalence", half)
-    assert (told, test_parts(told)) == (f"equivalence, prediction se {half:g}", ("equivalence", half))
-    assert row(told, estimate=0.04, dof=4)["p_support"] == pytest.approx(stats.t.sf(0.06 / se, dof), rel=1e-12)
-    assert combined_error(0.0, 4, half) == (half, math.inf)
+    s = ratio * np.sqrt(rng.chisquare(3, 400_000) / 3)
+    z = rng.normal(size=s.size) * math.hypot(ratio, 1)
+    assert np.mean(stats.t.sf(z / np.hypot(s, 1), 3) <= level) <= level * 1.02 + 3 * math.sqrt(level / s.size)
+    told = test_text("equivalence", 0.05)
+    assert (told, test_parts(told)) == ("equivalence, prediction se 0.05", ("equivalence", 0.05))
+    found = row(told, estimate=0.04, se=0.02, dof=4)["p_support"]
+    assert found == pytest.approx(stats.t.sf(0.06 / combined_error(0.02, 0.05), 4), rel=1e-12)
+    assert combined_error(0.02, 0.05) == pytest.approx(math.sqrt(0.02**2 + 0.05**2))
 
 
 @pytest.mark.parametrize(
