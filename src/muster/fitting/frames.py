@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from muster.errors import MusterError
 from muster.fitting.base import Counts, Selection, plain
+from muster.statistics.pairing import column_means
 
 MEASURED = frozenset(
     {
@@ -117,6 +118,12 @@ def seed_matrix(rows: pd.DataFrame, response: str, columns: Sequence[str]) -> pd
     return tidy.pivot(index="seed", columns=list(columns), values=response).sort_index().sort_index(axis=1)
 
 
+def absent_runs(rows: pd.DataFrame, matrix: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
+    """Which entries of the `seed_matrix` of these rows have no run: missing is not diverged."""
+    made = rows.assign(made=1.0).pivot(index="seed", columns=list(columns), values="made")
+    return made.reindex(index=matrix.index, columns=matrix.columns).isna().to_numpy()
+
+
 def complete_seeds(rows: pd.DataFrame, response: str, columns: Sequence[str]) -> tuple[NDArray[np.float64], int]:
     """Seeds × combinations of those seeds that are finite throughout, and how many seeds were left out."""
     matrix = seed_matrix(rows, response, columns)
@@ -127,20 +134,25 @@ def complete_seeds(rows: pd.DataFrame, response: str, columns: Sequence[str]) ->
 def best_members(table: pd.DataFrame, response: str, along: str, best_over: str | None) -> pd.DataFrame:
     """ln response by seed (rows) and `along` (columns), at the member with the lowest geometric mean over seeds.
 
-    The member is chosen once per x, from the members that no seed lost, as a practitioner would tune; choosing it per
-    seed would report the best of noisy draws. Without `best_over` each (x, seed) must have one row.
+    The member is chosen once per x, from the members at which no run was lost, as a practitioner would tune; choosing
+    it per seed would report the best of noisy draws. Seeds that were not run there are absent, not lost: means over
+    other seeds are adjusted (`column_means`). Without `best_over` each (x, seed) must have one row.
     """
     columns = {}
     for x, rows in levels(table, along):
-        matrix = seed_matrix(rows, response, [best_over] if best_over else [])
+        chosen = [best_over] if best_over else []
+        matrix = seed_matrix(rows, response, chosen)
         if (matrix.to_numpy(float) <= 0).any():
             raise MusterError(
                 "response", f"{response} is not positive at {along} {x:g}", "Logarithms need positive values"
             )
         logs = matrix.map(np.log)
-        logs = logs.dropna(axis=1) if best_over else logs
+        if best_over:
+            lost = (logs.isna().to_numpy() & ~absent_runs(rows, matrix, chosen)).any(axis=0)
+            logs = logs.loc[:, ~lost]
         if logs.shape[1]:
-            columns[x] = logs[logs.mean().idxmin()]
+            means = column_means(logs.to_numpy(float)) if best_over else np.zeros(1)
+            columns[x] = logs.iloc[:, int(means.argmin())]
     return pd.DataFrame(columns)
 
 

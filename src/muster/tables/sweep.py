@@ -96,9 +96,7 @@ def read_sweep(path: Path, columns: Columns) -> Sweep:
     if lost:
         notes.append(f"{lost} of {len(runs)} runs have no finite loss and count as diverged")
     if gaps:
-        notes.append(
-            f"{gaps} pairs of seed and {columns.x} have no run: only a {columns.x} that all seeds share is used"
-        )
+        notes.append(f"{gaps} pairs of seed and {columns.x} have no run: means over seeds are adjusted for that")
     return Sweep(runs.sort_values([*columns.by, columns.scale, "seed", "log2_lr"], ignore_index=True), notes)
 
 

@@ -49,7 +49,7 @@ def design(assumed=None, options=None, draws=1500, b=None, **fields):
 def test_optima_are_those_of_the_estimator(options):
     # One seed: find_optima then weighs rates equally, as the simulation does.
     rng = np.random.default_rng(1)
-    grids = [RATES, RATES[:9], np.array([-10, -9, -8.5, -8, -7.5, -6, -5.5, -4])]
+    grids = [RATES, RATES[:9], np.array([-10, -9.25, -8.5, -8, -7.5, -6.75, -6, -5.5])]
     statuses = set()
     for _ in range(40):
         curves = [0.01 * (grid - rng.uniform(-9, -5)) ** 2 + 0.02 * rng.standard_normal(len(grid)) for grid in grids]

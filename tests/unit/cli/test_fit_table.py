@@ -187,7 +187,7 @@ def test_a_column_called_state_may_mean_something_else(tmp_path: Path) -> None:
 def test_seeds_that_do_not_share_their_rates_are_said(tmp_path: Path) -> None:
     rows = [row for row in sweep(seeds=2, widths=(64, 128)) if row["seed"] == 0 or row["lr"] > 2**-10.5]
     assert read(tmp_path, rows, seed="seed").notes == [
-        "4 pairs of seed and lr have no run: only a lr that all seeds share is used"
+        "4 pairs of seed and lr have no run: means over seeds are adjusted for that"
     ]
 
 

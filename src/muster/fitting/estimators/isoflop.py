@@ -9,7 +9,7 @@ from pydantic import Field
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Counts, Fitted
 from muster.fitting.estimators.lr_transfer import LN2, WindowOptions, shapes_note
-from muster.fitting.frames import levels, positive_axis, require_columns, seed_matrix
+from muster.fitting.frames import absent_runs, levels, positive_axis, require_columns, seed_matrix
 from muster.fitting.optimum.quadratic import Sweep, find_optima
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
@@ -72,8 +72,9 @@ def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iter
     for budget, runs in levels(curves, fit.along):
         matrix = seed_matrix(runs, fit.response, [options.size])
         sizes = matrix.columns.get_level_values(0).to_numpy(float)
-        sweeps.append(Sweep(budget, np.log2(sizes), np.log(matrix.to_numpy(float))))
-    found = find_optima(sweeps, options.window, options.min_side)
+        absent = absent_runs(runs, matrix, [options.size])
+        sweeps.append(Sweep(budget, np.log2(sizes), np.log(matrix.to_numpy(float)), absent))
+    found = find_optima(sweeps, options.window, options.min_side, options.octaves)
     interior = [optimum for optimum in found if optimum.status == "interior"]
     x = np.array([optimum.x for optimum in interior])
     y = np.array([optimum.log2_lr for optimum in interior]) * LN2

@@ -17,9 +17,9 @@ from muster.fitting.base import (
     Optima,
     PairOptions,
 )
-from muster.fitting.frames import count, levels, positive_axis, require_columns, seed_matrix, select
+from muster.fitting.frames import absent_runs, count, levels, positive_axis, require_columns, seed_matrix, select
 from muster.fitting.optimum.mixed import seed_optima, slope_mixed
-from muster.fitting.optimum.quadratic import Optimum, Sweep, find_optima, grid_optimum, parabola_optimum
+from muster.fitting.optimum.quadratic import OCTAVES, Optimum, Sweep, find_optima, grid_optimum, parabola_optimum
 from muster.fitting.per_group import per_group
 from muster.statistics.censored import slope_interval_censored
 from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
@@ -35,6 +35,9 @@ class WindowOptions(NoOptions):
     """Options of every estimator that locates optima."""
 
     window: int = Field(5, ge=4, description="Learning rates around the best one that enter the quadratic")
+    octaves: float = Field(
+        OCTAVES, gt=0, description="Width of the window where rates are not on a grid; it holds `window` rates at least"
+    )
     min_side: int = Field(2, ge=1, description="Finite rates required on each side of the best one, else `edge`")
 
 
@@ -61,7 +64,8 @@ def shape_sweeps(table: pd.DataFrame, fit: FitConfig) -> list[Sweep]:
         loss = matrix.to_numpy(float)
         if (loss <= 0).any():
             raise MusterError("response", f"{fit.response} is not positive at {fit.along} {x:g}", "Use a positive loss")
-        sweeps.append(Sweep(x, matrix.columns.get_level_values(0).to_numpy(float), np.log(loss)))
+        absent = absent_runs(rows, matrix, [MEMBER])
+        sweeps.append(Sweep(x, matrix.columns.get_level_values(0).to_numpy(float), np.log(loss), absent))
     return sweeps
 
 
@@ -71,7 +75,7 @@ def shape_optima(table: pd.DataFrame, fit: FitConfig, options: WindowOptions) ->
     if isinstance(options, TransferOptions) and options.locate != "quadratic":
         coarse = {"grid": grid_optimum, "parabola": parabola_optimum}[options.locate]
         return [coarse(sweep, options.window, options.min_side) for sweep in sweeps]
-    return find_optima(sweeps, options.window, options.min_side)
+    return find_optima(sweeps, options.window, options.min_side, options.octaves)
 
 
 def optimum_rows(along: str, optima: Sequence[Optimum], label: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

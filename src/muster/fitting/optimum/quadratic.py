@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.statistics.fieller import fieller, vertex_se
+from muster.statistics.pairing import column_means, complete_rows, paired_rows
 
 Array = NDArray[np.float64]
 
@@ -19,19 +20,34 @@ CURVATURE_T = 2.0
 BASIN = np.log(1.0025)
 ASYMMETRY_P = 0.05
 ROUNDING = 1e-12  # ln loss differences below this are float noise
+EVEN = 1.5  # ratio of the widest to the narrowest step up to which rates are a grid
+OCTAVES = 4.0  # width of a window where they are none
+SMOOTHING = 0.5  # half width, in octaves, of the mean that finds the best of many rates
+MANY = 25
+CUBIC = 7  # points from which a cubic has residuals enough
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """ln loss of one shape: `log_loss` [S seeds, G rates], NaN where diverged, over increasing `log2_lr` [G]."""
+    """ln loss of one shape: `log_loss` [S seeds, G rates], NaN where diverged, over increasing `log2_lr` [G].
+
+    absent [S, G]: runs that were not made, which say nothing about a rate; NaN in `log_loss` as well.
+    """
 
     x: float
     log2_lr: Array
     log_loss: Array
+    absent: NDArray[np.bool_] | None = None
+
+    def usable(self) -> NDArray[np.intp]:
+        """The rates with a run at which none diverged."""
+        made = np.ones_like(self.log_loss, bool) if self.absent is None else ~self.absent
+        lost = (made & ~np.isfinite(self.log_loss)).any(axis=0)
+        return np.flatnonzero(made.any(axis=0) & ~lost)
 
 
 class Window(NamedTuple):
-    """The points around the best rate: `offset` [K] from it in octaves, `log_loss` [S, K]."""
+    """The points around the best rate: `offset` [K] from it in octaves, `log_loss` [S, K], NaN where not run."""
 
     grid_best: float
     offset: Array
@@ -39,7 +55,17 @@ class Window(NamedTuple):
 
     @property
     def mean(self) -> Array:
-        return self.log_loss.mean(axis=0)
+        return column_means(self.log_loss)
+
+    @property
+    def complete(self) -> Array:
+        """The seeds that were run at all of the points, by which noise is known."""
+        return complete_rows(self.log_loss)
+
+    @property
+    def runs(self) -> Array:
+        """How many runs stand behind each point [K]."""
+        return np.isfinite(self.log_loss).sum(axis=0).astype(float)
 
 
 @dataclass(frozen=True)
@@ -85,35 +111,54 @@ class Optimum:
         `grid_best`. Raises a ValueError when the shape had no window."""
         if self.window is None or self.weights is None:
             raise ValueError(f"no quadratic was fitted at {self.x:g}: {self.status}")
-        return fit_quadratic(self.window.offset, self.window.log_loss[seeds].mean(axis=0), self.weights)
+        return fit_quadratic(self.window.offset, column_means(self.window.log_loss[seeds]), self.weights)
 
 
-def find_window(sweep: Sweep, size: int, min_side: int) -> Window | Optimum:
-    """The `size` rates around the lowest mean loss, or the Optimum that says why there are none.
+def is_even(log2_lr: Array) -> bool:
+    """Whether rates lie on a grid, as far as rounding to 1, 2, 5, 10 or 1, 3, 10 goes."""
+    gaps = np.diff(log2_lr)
+    return bool(len(gaps) < 2 or gaps.max() <= EVEN * gaps.min())
+
+
+def smoothed(log2_lr: Array, means: Array, runs: Array) -> Array:
+    """Mean of `means` [G] over the rates within half an octave: where runs are many the lowest single one is luck."""
+    near = (np.abs(log2_lr[:, None] - log2_lr) <= SMOOTHING) * runs
+    return np.asarray(near @ means / near.sum(axis=1))
+
+
+def find_window(sweep: Sweep, size: int, min_side: int, octaves: float = OCTAVES) -> Window | Optimum:
+    """The rates around the lowest mean loss, or the Optimum that says why there are none.
+
+    On a grid these are `size` rates. Rates that are scattered, or of several spacings, would then span the less the
+    more there are of them: the window is `octaves` wide and holds at least `size` rates; from `MANY` rates on, the best
+    is where the mean over an octave is lowest.
 
     A rate at which any seed diverged is left out: the mean of the survivors would be a biased number.
     """
-    finite = np.flatnonzero(np.isfinite(sweep.log_loss).all(axis=0))
-    seeds = len(sweep.log_loss)
-    if not len(finite):
+    usable = sweep.usable()
+    if not len(usable):
         return Optimum(sweep.x, "diverged")
-    means = sweep.log_loss[:, finite].mean(axis=0)
-    best = int(means.argmin())
-    grid_best = float(sweep.log2_lr[finite[best]])
-    if min(best, len(finite) - 1 - best) < min_side or len(finite) < 4:
-        above = finite[best] + 1
+    log_loss, rates = paired_rows(sweep.log_loss[:, usable]), sweep.log2_lr[usable]
+    means, runs = column_means(log_loss), np.isfinite(log_loss).sum(axis=0)
+    even = is_even(sweep.log2_lr)
+    best = int((means if even or len(usable) < MANY else smoothed(rates, means, runs)).argmin())
+    if min(best, len(usable) - 1 - best) < min_side or len(usable) < 4:
+        above = usable[best] + 1
         return Optimum(
             sweep.x,
             "edge",
-            ci_low=float(sweep.log2_lr[finite[best - 1]]) if best else -np.inf,
+            ci_low=float(rates[best - 1]) if best else -np.inf,
             ci_high=float(sweep.log2_lr[above]) if above < len(sweep.log2_lr) else np.inf,
-            grid_best=grid_best,
-            n_points=len(finite),
-            n_runs=seeds * len(finite),
+            grid_best=float(rates[best]),
+            n_points=len(usable),
+            n_runs=int(runs.sum()),
         )
-    start = int(np.clip(best - size // 2, 0, max(len(finite) - size, 0)))
-    chosen = finite[start : start + size]
-    return Window(grid_best, sweep.log2_lr[chosen] - grid_best, sweep.log_loss[:, chosen])
+    start = int(np.clip(best - size // 2, 0, max(len(usable) - size, 0)))
+    chosen = np.zeros(len(usable), bool)
+    chosen[start : start + size] = True
+    if not even:
+        chosen |= np.abs(rates - rates[best]) <= octaves / 2
+    return Window(float(rates[best]), rates[chosen] - rates[best], log_loss[:, chosen])
 
 
 def noise_slope(windows: Sequence[Window]) -> float:
@@ -124,10 +169,10 @@ def noise_slope(windows: Sequence[Window]) -> float:
     """
     excess, log_variance = [], []
     for window in windows:
-        seeds, points = window.log_loss.shape
+        y = window.complete
+        seeds, points = y.shape
         if seeds < 2:
             continue
-        y = window.log_loss
         residual = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
         variance = np.square(residual).sum(axis=0) / (seeds - 1) * points / (points - 1)
         # Rounding alone is no noise to learn from.
@@ -145,25 +190,62 @@ def noise_slope(windows: Sequence[Window]) -> float:
 
 def fit_quadratic(offset: Array, y: Array, weights: Array) -> Quadratic:
     """Weighted quadratic of y [K] in offset [K]."""
+    return _polynomial(offset, y, weights, 2)
+
+
+def fit_polynomial(window: Window, weights: Array, degree: int) -> Quadratic:
+    """A polynomial of another degree through a window, with the fields of a `Quadratic`."""
+    return _polynomial(window.offset, window.mean, weights, degree)
+
+
+def _polynomial(offset: Array, y: Array, weights: Array, degree: int) -> Quadratic:
     import statsmodels.api as sm
 
-    fit = sm.WLS(y, np.vander(offset, 3, increasing=True), weights=weights).fit()
+    fit = sm.WLS(y, np.vander(offset, degree + 1, increasing=True), weights=weights).fit()
     return Quadratic(np.asarray(fit.params), np.asarray(fit.normalized_cov_params), float(fit.ssr), int(fit.df_resid))
+
+
+def cubic_vertex(cubic: Quadratic, scale: float) -> tuple[float, float]:
+    """The minimum of β₀ + β₁u + β₂u² + β₃u³ and its delta-method error; NaN where it has none."""
+    _, b1, b2, b3 = cubic.beta
+    discriminant = b2**2 - 3 * b1 * b3
+    if discriminant <= 0 or b2 <= 0:
+        return np.nan, np.nan
+    # Of the two roots of β₁ + 2β₂u + 3β₃u² the minimum, in a form that survives β₃ = 0.
+    u = -b1 / (b2 + np.sqrt(discriminant))
+    gradient = np.array([0.0, 1.0, 2 * u, 3 * u**2]) / (2 * b2 + 6 * b3 * u)
+    return float(u), float(np.sqrt(gradient @ cubic.unscaled_cov @ gradient * scale))
+
+
+def other_vertex(window: Window, weights: Array, scale: float, vertex: float) -> tuple[float, float]:
+    """Where a leaning valley has its minimum, and its error, beside the quadratic's `vertex`; NaN where there is none.
+
+    Of five rates, from the parabola through the lowest three: a cubic term moves the vertex of five even points 3.4
+    times as far as that of three, so that the rest of the way follows. Of more, from a cubic.
+    """
+    if len(window.offset) >= CUBIC:
+        return cubic_vertex(fit_polynomial(window, weights, 3), scale)
+    near = nearest_three(window)
+    three = fit_quadratic(window.offset[near], window.mean[near], weights[near])
+    if not three.beta[2] > ROUNDING:
+        return np.nan, np.nan
+    return three.vertex() + (three.vertex() - vertex) / 2.4, vertex_se(three.beta, three.unscaled_cov * scale)
 
 
 def is_asymmetric(window: Window, weights: Array) -> bool:
     """Whether a cubic term, beside one offset per seed, improves the quadratic (F test, p < 0.05)."""
     import statsmodels.api as sm
 
-    seeds, points = window.log_loss.shape
-    if seeds * points <= seeds + 3:
+    known = np.isfinite(window.log_loss)
+    seeds, points = known.shape
+    if known.sum() <= seeds + 3:
         return False
     cubic = np.tile(np.vander(window.offset, 4, increasing=True)[:, 1:], (seeds, 1))
-    design = np.hstack([np.repeat(np.eye(seeds), points, axis=0), cubic])
-    y, row_weights = window.log_loss.ravel(), np.tile(weights, seeds)
+    design = np.hstack([np.repeat(np.eye(seeds), points, axis=0), cubic])[known.ravel()]
+    y, row_weights = window.log_loss[known], np.tile(weights, seeds)[known.ravel()]
     full = sm.WLS(y, design, weights=row_weights).fit()
     # Residuals at the level of rounding say nothing about shape.
-    if full.ssr < points * ROUNDING**2 * seeds:
+    if full.ssr < known.sum() * ROUNDING**2:
         return False
     return bool(full.compare_f_test(sm.WLS(y, design[:, :-1], weights=row_weights).fit())[1] < ASYMMETRY_P)
 
@@ -177,37 +259,87 @@ def seed_inflation(fits: Sequence[tuple[Window, Array, Quadratic]], scale: float
     """
     between, implied = [], []
     for window, weights, quadratic in fits:
-        seeds = len(window.log_loss)
+        complete = window.complete
+        seeds = len(complete)
         if seeds < 2:
             continue
         design = np.vander(window.offset, 3, increasing=True)
-        betas = window.log_loss * weights @ design @ quadratic.unscaled_cov
+        betas = complete * weights @ design @ quadratic.unscaled_cov
         moves = -(betas[:, 1] + 2 * quadratic.vertex() * betas[:, 2]) / (2 * quadratic.beta[2])
         between.append(moves.var(ddof=1) / seeds)
         implied.append(vertex_se(quadratic.beta, quadratic.unscaled_cov * scale) ** 2)
     return max(1.0, float(np.mean(between) / np.mean(implied))) if np.sum(implied) > 0 else 1.0
 
 
-def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2) -> list[Optimum]:
+def seed_noise(windows: Sequence[Window]) -> float:
+    """Variance of a window's mean that seeds alone make, pooled over windows with several; NaN without any. The seeds'
+    common offsets are taken out, as they move no vertex."""
+    square, dof = 0.0, 0
+    for window in windows:
+        y = window.complete
+        seeds, points = y.shape
+        if seeds > 1:
+            residual = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
+            square += float(np.square(residual).sum()) / seeds
+            dof += (seeds - 1) * (points - 1)
+    return square / dof if dof else np.nan
+
+
+def leans(fits: Sequence[tuple[Window, Array, Quadratic]]) -> bool:
+    """Whether the valleys of a group lean to one side: their cubic terms differ from 0 on average (t test, shapes as
+    replicates), or improve the quadratics together (F test), p < 0.05 each.
+
+    A single shape shows this only with little noise; a lean that all share biases all vertices alike.
+    """
+    from scipy import stats
+
+    terms, without, left, dof = [], 0.0, 0.0, 0
+    for window, weights, quadratic in fits:
+        if len(window.offset) > 4:
+            terms.append(fit_polynomial(window, weights, 3))
+            without, left, dof = without + quadratic.rss, left + terms[-1].rss, dof + terms[-1].dof
+    cubic = [float(term.beta[3]) for term in terms]
+    if len(cubic) < 3 or np.ptp(cubic) < ROUNDING or without < dof * ROUNDING**2:
+        return False
+    together = stats.f.sf((without - left) / len(cubic) / (left / dof), len(cubic), dof) if left > 0 else 0.0
+    return bool(min(together, stats.ttest_1samp(cubic, 0.0).pvalue) < ASYMMETRY_P)
+
+
+def contradicts(window: Window, quadratic: Quadratic, noise: float) -> bool:
+    """Whether the runs contradict a parabola: its minimum lies deeper below the lowest of them than the distance to
+    the next rate explains. Left of a cliff it does: the wall lifts one arm and pushes the vertex away from it."""
+    mean = window.mean
+    best = int(mean.argmin())
+    step = np.diff(window.offset[max(best - 1, 0) : best + 2]).max()
+    depth = mean[best] - quadratic.at(quadratic.vertex())
+    return bool(depth > quadratic.beta[2] * (step / 2) ** 2 + CURVATURE_T * np.sqrt(noise))
+
+
+def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octaves: float = OCTAVES) -> list[Optimum]:
     """The optimum of every shape of one group.
 
     Weights follow the pooled, loss-dependent seed variance. The residual variance is pooled over the group's shapes: 5
     points leave each alone 2 degrees of freedom, together they make usable errors; it is raised to what the seeds show
     (`seed_inflation`). An interior optimum has ≥ `min_side` finite rates on each side of the best, curvature > 0 with
     t > 2, and its vertex inside the window; else it is `flat`.
+
+    A parabola that the runs contradict, or that shows no minimum although both neighbours of the best rate are higher
+    than noise makes them, is replaced by the best rate and those two (`_bracketed`). Where the valley only leans, the
+    interval takes in the vertex through these three.
     """
-    found = [find_window(sweep, size, min_side) for sweep in sweeps]
+    found = [find_window(sweep, size, min_side, octaves) for sweep in sweeps]
     windows = [entry for entry in found if isinstance(entry, Window)]
-    gamma = noise_slope(windows)
+    gamma, noise = noise_slope(windows), seed_noise(windows)
     fits: dict[int, tuple[Window, Array, Quadratic]] = {}
     for index, entry in enumerate(found):
         if isinstance(entry, Window):
-            weights = np.exp(-gamma * (entry.mean - entry.mean.min()))
+            weights = np.exp(-gamma * (entry.mean - entry.mean.min())) * (entry.runs / entry.runs.max())
             fits[index] = (entry, weights, fit_quadratic(entry.offset, entry.mean, weights))
     dof = sum(quadratic.dof for _, _, quadratic in fits.values())
     scale = sum(quadratic.rss for _, _, quadratic in fits.values()) / dof if dof else np.nan
     interior = {index for index, (window, _, quadratic) in fits.items() if has_minimum(window, quadratic, scale)}
     inflated = scale * seed_inflation([fits[index] for index in sorted(interior)], scale)
+    leaning = leans(list(fits.values()))
     optima = []
     for index, entry in enumerate(found):
         if isinstance(entry, Optimum):
@@ -219,11 +351,14 @@ def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2) -> li
             "flat",
             grid_best=window.grid_best,
             n_points=len(window.offset),
-            n_runs=window.log_loss.size,
+            n_runs=int(window.runs.sum()),
             window=window,
             weights=weights,
         )
-        optima.append(_locate(flat, window, weights, quadratic, inflated, dof) if index in interior else flat)
+        if index in interior and not contradicts(window, quadratic, scale if np.isnan(noise) else noise):
+            optima.append(_locate(flat, window, weights, quadratic, inflated, dof, leaning))
+        else:
+            optima.append(_bracketed(flat, window, noise))
     return optima
 
 
@@ -245,7 +380,7 @@ def parabola_optimum(sweep: Sweep, size: int, min_side: int) -> Optimum:
     near = slice(best - 1, best + 2)
     quadratic = fit_quadratic(window.offset[near], window.mean[near], np.ones(3))
     if not quadratic.beta[2] > ROUNDING:
-        return Optimum(sweep.x, "flat", grid_best=window.grid_best, n_points=3, n_runs=3 * len(window.log_loss))
+        return Optimum(sweep.x, "flat", grid_best=window.grid_best, n_points=3, n_runs=int(window.runs[near].sum()))
     vertex = quadratic.vertex()
     return _coarse(sweep, window, window.grid_best + vertex, quadratic.at(vertex))
 
@@ -258,7 +393,7 @@ def _coarse(sweep: Sweep, window: Window, log2_lr: float, log_loss: float) -> Op
         loss=float(np.exp(log_loss)),
         grid_best=window.grid_best,
         n_points=len(window.offset),
-        n_runs=window.log_loss.size,
+        n_runs=int(window.runs.sum()),
     )
 
 
@@ -270,25 +405,71 @@ def has_minimum(window: Window, quadratic: Quadratic, scale: float) -> bool:
     return bool(window.offset[0] <= quadratic.vertex() <= window.offset[-1])
 
 
-def _locate(flat: Optimum, window: Window, weights: Array, quadratic: Quadratic, scale: float, dof: int) -> Optimum:
+def nearest_three(window: Window) -> slice:
+    """The lowest point of a window and its neighbours."""
+    best = int(np.clip(window.mean.argmin(), 1, len(window.offset) - 2))
+    return slice(best - 1, best + 2)
+
+
+def _bracketed(flat: Optimum, window: Window, noise: float) -> Optimum:
+    """The optimum known by the neighbours of the best rate alone, both of which must be higher by more than seeds make
+    them (t > 2): between them a valley has its bottom, however it leans. Else the shape stays flat.
+
+    The vertex of the parabola through the three is the estimate; its error is that of a uniform variable.
+    """
+    near = nearest_three(window)
+    offset, mean = window.offset[near], window.mean[near]
+    wall = min(mean[0], mean[2]) - mean[1]
+    if not wall > CURVATURE_T * np.sqrt(2 * noise):
+        return flat
+    parabola = fit_quadratic(offset, mean, np.ones(3))
+    vertex = parabola.vertex()
+    low, high = flat.grid_best + offset[0], flat.grid_best + offset[2]
+    half = float(np.sqrt(BASIN / parabola.beta[2]))
+    return replace(
+        flat,
+        status="interior",
+        log2_lr=flat.grid_best + vertex,
+        se=(high - low) / np.sqrt(12),
+        ci_low=low,
+        ci_high=high,
+        loss=float(np.exp(parabola.at(vertex))),
+        basin_low=max(flat.grid_best + vertex - half, low),
+        basin_high=min(flat.grid_best + vertex + half, high),
+        asymmetric=True,
+    )
+
+
+def _locate(
+    flat: Optimum, window: Window, weights: Array, quadratic: Quadratic, scale: float, dof: int, leaning: bool
+) -> Optimum:
     """The interior optimum, with its intervals, of a shape that has a minimum."""
     from scipy import stats
 
     beta, cov, best = quadratic.beta, quadratic.unscaled_cov * scale, window.grid_best
-    vertex = quadratic.vertex()
-    ci_low, ci_high = fieller(beta, cov, float(stats.t.ppf(0.975, dof)))
+    quantile = float(stats.t.ppf(0.975, dof))
+    vertex, se = quadratic.vertex(), vertex_se(beta, cov)
+    ends = fieller(beta, cov, quantile)
+    asymmetric = leaning or is_asymmetric(window, weights)
+    # Scattered rates show a lean too late to wait for it: between none and a significant one the intervals were short.
+    if asymmetric or (len(window.offset) >= CUBIC and not is_even(window.offset)):
+        other, spread = other_vertex(window, weights, scale, vertex)
+        if np.isfinite(other):
+            # What the choice of the parabola moves is in the interval.
+            ends = min(ends[0], other - quantile * spread), max(ends[1], other + quantile * spread)
+            se = max(se, (ends[1] - ends[0]) / (2 * quantile)) if np.isfinite(ends).all() else se
     half = float(np.sqrt(BASIN / beta[2]))
     low, high = window.offset[[0, -1]]
     return replace(
         flat,
         status="interior",
         log2_lr=best + vertex,
-        se=vertex_se(beta, cov),
-        ci_low=best + ci_low,
-        ci_high=best + ci_high,
+        se=se,
+        ci_low=best + ends[0],
+        ci_high=best + ends[1],
         loss=float(np.exp(quadratic.at(vertex))),
         # The parabola is not trusted beyond the points that made it.
         basin_low=best + max(vertex - half, low),
         basin_high=best + min(vertex + half, high),
-        asymmetric=is_asymmetric(window, weights),
+        asymmetric=asymmetric,
     )
