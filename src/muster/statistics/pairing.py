@@ -63,7 +63,7 @@ def column_means(values: Array) -> Array:
         return means
     used = seen.any(axis=1)
     zeroed, seen = zeroed[used], seen[used].astype(float)
-    seeds, columns = seen.shape
+    seeds = len(seen)
     normal = np.block([[np.diag(seen.sum(axis=1)), seen], [seen.T, np.diag(counts)]])
     right = np.concatenate([zeroed.sum(axis=1), zeroed.sum(axis=0)])
     solved = np.linalg.lstsq(normal, right, rcond=None)[0]

@@ -10,7 +10,7 @@ it was, to the same bracket.
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,22 @@ CRITERIA = {
 }
 
 
+def around(
+    known: tuple[float, float], rates: Sequence[float], met: Sequence[bool], place: Callable[[Sequence[bool]], int]
+) -> tuple[float, float]:
+    """Where in `known`, ±inf on a side without a bound, ascending rates inside it put the largest that meets the
+    criterion.
+
+    Before any success there is no bound where too low rates fail as well: those that succeed may lie below the lowest,
+    or between two of a coarse grid.
+    """
+    low, high = known
+    if place is up_to_last_success and not any(met) and math.isinf(low):
+        return -math.inf, math.inf
+    ends = [low, *rates, high]
+    return ends[place(met)], ends[place(met) + 1]
+
+
 def interior(low: float, high: float, count: int) -> list[float]:
     """Rates that cut (low, high) evenly into count + 1 parts, ascending."""
     return np.linspace(low, high, count + 2)[1:-1].tolist()
@@ -73,7 +89,7 @@ def reversals(met: Sequence[bool]) -> int:
 
 
 def bracket(cell: StabilityCell, context: Context) -> Outcome:
-    """One run row: log2_lr_low and log2_lr_high around the largest rate, infinite on a side without a bound.
+    """One run row: log2_lr_low and log2_lr_high around the largest rate, infinite on a side without a bound (`around`).
 
     Losses are the last that the run at log2_lr_low showed: it may meet `accuracy` and diverge afterwards. A cell none
     of whose rates meets the criterion is `diverged`. reversals: of the criterion over the ascending rates of all
@@ -94,8 +110,7 @@ def bracket(cell: StabilityCell, context: Context) -> Outcome:
         met = judge(found, cell)
         turned, seconds = turned + reversals(met), seconds + found.notes["training_seconds"]
         tried.append(found)
-        ends = [low, *rates, high]
-        low, high = ends[place(met)], ends[place(met) + 1]
+        low, high = around((low, high), rates, met, place)
         context.progress(f"round {number + 1} of {cell.rounds}: log2 of the largest rate in [{low:.4f}, {high:.4f}]")
         if not math.isfinite(high - low):
             break

@@ -60,18 +60,22 @@ def test_it_maximizes_the_likelihood_of_the_brackets():
 def test_narrow_brackets_give_least_squares_with_its_t_interval():
     rows = table(width_of_bracket=1e-4)
     found = fit(rows, variables=["depth", "width"])
-    design = np.column_stack([np.ones(len(rows)), np.log(rows["depth"]), np.log(rows["width"])])
-    ols = sm.OLS(rows["truth"].to_numpy() * np.log(2), design).fit()
-    contrast = ols.t_test([0, 1, -1])
-    for variant in ("interval_censored", "midpoints"):
-        for name, index in (("depth", 1), ("width", 2)):
+    shapes = rows.groupby(["depth", "width"], as_index=False)["truth"].mean()
+    design = np.column_stack([np.ones(len(shapes)), np.log(shapes["depth"]), np.log(shapes["width"])])
+    y = shapes["truth"].to_numpy() * np.log(2)
+    ols = sm.OLS(y, design).fit()
+    n = len(y)
+    partial = np.array([sm.OLS(np.delete(y, i), np.delete(design, i, 0)).fit().params for i in range(n)])
+    for name, contrast in (("depth", [0, 1, 0]), ("width", [0, 0, 1]), ("difference", [0, 1, -1])):
+        told, left_out = ols.t_test(contrast), partial @ contrast
+        errors = {"midpoints": told.sd[0][0], "interval_censored": np.sqrt((n - 1) * left_out.var())}
+        for variant, se in errors.items():
             one = row(found, name, variant)
-            assert one["estimate"] == pytest.approx(ols.params[index], abs=1e-4)
-            assert one["se"] == pytest.approx(ols.bse[index], rel=1e-2)
-            assert one["dof"] == ols.df_resid
-        gap = row(found, "difference", variant)
-        assert gap["estimate"] == pytest.approx(contrast.effect[0], abs=1e-4)
-        assert gap["se"] == pytest.approx(contrast.sd[0][0], rel=1e-2)
+            assert one["estimate"] == pytest.approx(told.effect[0], abs=1e-4)
+            assert one["se"] == pytest.approx(se, rel=1e-2)
+            assert one["dof"] == len(DEPTHS) * len(WIDTHS) - 3
+            half = stats.t.ppf(0.975, one["dof"]) * one["se"]
+            assert (one["ci_low"], one["ci_high"]) == pytest.approx((one["estimate"] - half, one["estimate"] + half))
 
 
 def test_open_brackets_enter_as_bounds():

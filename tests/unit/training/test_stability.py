@@ -126,6 +126,27 @@ def test_where_a_criterion_turns(met, first, last, turned):
     assert reversals(met) == turned
 
 
+@pytest.mark.parametrize(
+    ("known", "met", "first", "last"),
+    [
+        ((-math.inf, math.inf), [False, False], (-math.inf, -6.0), (-math.inf, math.inf)),
+        ((-math.inf, math.inf), [False, True], (-math.inf, -6.0), (-5.0, math.inf)),
+        ((-8.0, -4.0), [False, False], (-8.0, -6.0), (-8.0, -6.0)),
+    ],
+    ids=["no success bounds nothing", "slow rates fail", "below a known success"],
+)
+def test_failures_bound_the_rate_from_above_only_where_a_success_lies_below(known, met, first, last):
+    """A bracket (−∞, lowest rate] of cells in which too low rates fail as well moved an exponent from −1.09 to −2.15."""
+    assert bisection.around(known, [-6.0, -5.0], met, below_first_failure) == first
+    assert bisection.around(known, [-6.0, -5.0], met, up_to_last_success) == last
+
+
+def test_a_cell_without_success_is_written_without_bounds(context, monkeypatch):
+    monkeypatch.setitem(bisection.CRITERIA, "stable", (lambda found, cell: [False, False], up_to_last_success))
+    row = bracket(cell(log2_lr=[-9.0, -8.0], steps=40), context).runs.iloc[0]
+    assert (row["log2_lr_low"], row["log2_lr_high"], row["diverged"]) == (-math.inf, math.inf, True)
+
+
 def test_inner_rates_cut_evenly():
     assert interior(0.0, 1.0, 3) == pytest.approx([0.25, 0.5, 0.75])
 

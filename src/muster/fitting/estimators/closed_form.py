@@ -12,7 +12,7 @@ from muster.fitting.base import ESTIMATORS, Counts, Fitted, NoOptions
 from muster.fitting.closed_forms.base import CLOSED_FORMS, Formula
 from muster.fitting.frames import MEMBER_PREFIX, WITHIN_RUN, keys, require_columns, require_unique
 from muster.fitting.per_group import per_group
-from muster.statistics.linear import mean_reml_kh, mean_t
+from muster.statistics.linear import mean_reml_kh, mean_t, wider
 
 VARIANTS = ("reml_kh", "cluster_t")
 
@@ -46,7 +46,8 @@ def closed_form(rows: pd.DataFrame, fit: FitConfig, options: ClosedFormOptions) 
     Layers of one cell come from the same draws: they are averaged, and so are their errors, which is exact for full
     correlation and an upper bound otherwise. Seeds of one shape are averaged as independent. Without Monte-Carlo
     errors, the spread over seeds serves; without seeds either, the between-shape variance carries all. Variants:
-    `reml_kh`, a random-effects mean over shapes; `cluster_t`, the mean of each value of the axis, then t over those.
+    `reml_kh`, a random-effects mean over shapes, or plain t over them where that is wider; `cluster_t`, the mean of
+    each value of the axis, then t over those.
     """
     _check(options)
     formula = CLOSED_FORMS[options.formula]
@@ -77,7 +78,8 @@ def closed_form(rows: pd.DataFrame, fit: FitConfig, options: ClosedFormOptions) 
     if len(shapes) < 2:
         yield Fitted({}, status="too_few", note=f"{note}, 2 are needed")
         return
-    estimates = {"reml_kh": mean_reml_kh(shapes["log_ratio"], se), "cluster_t": mean_t(by_x)}
+    random = wider(mean_reml_kh(shapes["log_ratio"], se), mean_t(shapes["log_ratio"]))
+    estimates = {"reml_kh": random, "cluster_t": mean_t(by_x)}
     yield Fitted(estimates, note=note, x=by_x.index.to_numpy(float))
 
 

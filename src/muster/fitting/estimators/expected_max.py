@@ -13,7 +13,7 @@ from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Fitted, NoOptions
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import as_numbers
-from muster.statistics.linear import Estimate
+from muster.statistics.linear import Estimate, jackknife
 
 Array = NDArray[np.float64]
 
@@ -125,7 +125,7 @@ def jackknife_error(partial: Array) -> tuple[float, float]:
         return 0.0, total - 1
     kurtosis = np.square(squares).mean() / squares.mean() ** 2
     dof = 2 * total / (kurtosis - 1) if kurtosis > 1 else total - 1
-    return float(np.sqrt((total - 1) / total * squares.sum())), float(min(dof, total - 1))
+    return jackknife(partial), float(min(dof, total - 1))
 
 
 ESTIMATORS.register("expected_max")(

@@ -15,7 +15,7 @@ from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, PairOptions
 from muster.fitting.frames import best_members, count, levels, positive_axis, require_columns, select
 from muster.fitting.per_group import per_group
-from muster.statistics.linear import Estimate, curvature_p, mean_reml_kh, mean_t, meta_regression, slope_ols
+from muster.statistics.linear import Estimate, curvature_p, mean_reml_kh, mean_t, meta_regression, slope_ols, wider
 
 Array = NDArray[np.float64]
 
@@ -73,21 +73,20 @@ def trend(x: Array, y: Array, se: Array) -> dict[str, dict[str, Estimate]]:
     design = np.column_stack([x, np.ones_like(x)])
     line = sm.OLS(y, design).fit()
     random = meta_regression(y, np.square(se), design)
-    return {
-        name: {
-            "reml_kh": Estimate(random.beta[i], float(np.sqrt(random.cov[i, i])), random.dof, random.beta[1]),
-            "ols_t": Estimate(line.params[i], line.bse[i], line.df_resid, line.params[1]),
-        }
-        for i, name in enumerate(TREND_PARAMETERS)
-    }
+    found = {}
+    for i, name in enumerate(TREND_PARAMETERS):
+        plain = Estimate(line.params[i], line.bse[i], line.df_resid, line.params[1])
+        weighted = Estimate(random.beta[i], float(np.sqrt(random.cov[i, i])), random.dof, random.beta[1])
+        found[name] = {"reml_kh": wider(weighted, plain), "ols_t": plain}
+    return found
 
 
 def exponent_trend(rows: pd.DataFrame, fit: FitConfig, options: TrendOptions) -> Iterator[Fitted]:
     """Slope and intercept of the exponents d ln y / d ln x in factor × across^power; slope 1 and intercept 0 mean that
     the exponents are that expression.
 
-    `reml_kh`: random-effects meta-regression, each exponent with its own error; `ols_t`: all alike. Both t(G − 2) for G
-    exponents; fewer than three give status `too_few`.
+    `reml_kh`: random-effects meta-regression, each exponent with its own error, or `ols_t` where that is wider;
+    `ols_t`: all alike. Both t(G − 2) for G exponents; fewer than three give status `too_few`.
     """
     require_columns(rows, ["seed", options.across, fit.response], "options.across")
     found = exponents(rows, fit, fit.along, options)
@@ -111,7 +110,8 @@ def exponent_trend(rows: pd.DataFrame, fit: FitConfig, options: TrendOptions) ->
 def exponent_difference(rows: pd.DataFrame, fit: FitConfig, options: DifferenceOptions) -> Iterator[Fitted]:
     """Mean over the values of `across` of the difference of two groups' exponents, a − b; 0 means equal exponents.
 
-    `reml_kh`: random-effects mean, each difference with its error; `paired_t`: all alike. Both t(G − 1) for G pairs.
+    `reml_kh`: random-effects mean, each difference with its error, or `paired_t` where that is wider; `paired_t`: all
+    alike. Both t(G − 1) for G pairs.
     """
     along_b = options.along_b or fit.along
     require_columns(rows, ["seed", options.across, fit.response], "options.across")
@@ -125,7 +125,7 @@ def exponent_difference(rows: pd.DataFrame, fit: FitConfig, options: DifferenceO
     gap = pairs["estimate_a"] - pairs["estimate_b"]
     enough = len(pairs) >= 2
     estimates = {
-        "reml_kh": mean_reml_kh(gap, np.hypot(pairs["se_a"], pairs["se_b"])),
+        "reml_kh": wider(mean_reml_kh(gap, np.hypot(pairs["se_a"], pairs["se_b"])), mean_t(gap)),
         "paired_t": mean_t(gap),
     }
     notes = [f"{len(pairs)} pairs", "" if enough else "2 are needed"]

@@ -15,7 +15,7 @@ from muster.fitting.estimators.forms import information_criteria
 from muster.fitting.frames import keys, positive_axis, require_columns
 from muster.fitting.per_group import per_group
 from muster.statistics.censored import MIN_EXACT, interval_regression, slope_interval_censored
-from muster.statistics.linear import Estimate, mean_t, slope_ols
+from muster.statistics.linear import Estimate, jackknife, mean_t, slope_ols
 
 Array = NDArray[np.float64]
 
@@ -87,11 +87,26 @@ def aicc_gain(x: Array, low: Array, high: Array) -> float:
     return divergence - exponential
 
 
+def slope_lognormal(x: Array, low: Array, high: Array) -> Estimate:
+    """Slope of ln t, censored, on x over runs [R]; its error leaves out one value of x at a time, t(G − 2) for the G
+    values at which times are known: runs of one value share its deviation from the line, and counted as independent
+    they covered .56–.86 of 95 %. NaN error where the values left do not tell a slope."""
+    slope = slope_interval_censored(x, low, high)
+    exact, values = low == high, np.unique(x)
+    partial = [
+        slope_interval_censored(x[kept], low[kept], high[kept]).estimate
+        if len(np.unique(x[kept & exact])) > 1
+        else np.nan
+        for kept in (x != value for value in values)
+    ]
+    return slope._replace(se=jackknife(partial), dof=len(np.unique(x[exact])) - 2)
+
+
 def _slopes(runs: pd.DataFrame, x: Array) -> dict[str, Estimate]:
     """`lognormal`; and `medians`, through the median ln t of each x where less than half of its runs are censored."""
     medians = runs["high"].groupby(x).median()
     medians = medians[np.isfinite(medians)]
-    found = {"lognormal": slope_interval_censored(x, runs["low"].to_numpy(float), runs["high"].to_numpy(float))}
+    found = {"lognormal": slope_lognormal(x, runs["low"].to_numpy(float), runs["high"].to_numpy(float))}
     if len(medians) >= 3:
         found["medians"] = slope_ols(medians.index.to_numpy(float), medians)
     return found
@@ -141,9 +156,10 @@ ESTIMATORS.register("first_passage")(
         parameters=PARAMETERS,
         options=FirstPassageOptions,
         source="Censored normal regression: Tobin 1958, Olsen 1978; AICc: Hurvich & Tsai 1989",
-        assumes="ln t linear in x with normal scatter of one size; runs are independent; runs that end early end for "
-        "reasons that have nothing to do with t",
-        fails="A curve that bends has no single slope: it depends on the range of x; where most runs are censored the "
+        assumes="ln t linear in x with normal scatter of one size; values of x are independent; runs that end early end "
+        "for reasons that have nothing to do with t",
+        fails="`aicc` takes seeds as replicates: scatter that all seeds of a value share is not in its error. A curve "
+        "that bends has no single slope: it depends on the range of x; where most runs are censored the "
         "tail rests on the normal law alone; measurements far apart blur t",
     )
 )

@@ -15,7 +15,7 @@ from muster.fitting.estimators.regression import judge_design
 from muster.fitting.frames import levels, natural_log, require_columns
 from muster.fitting.per_group import per_group
 from muster.statistics.censored import interval_plane
-from muster.statistics.linear import Estimate, meta_regression
+from muster.statistics.linear import Estimate, jackknife, meta_regression, wider
 
 Array = NDArray[np.float64]
 
@@ -33,24 +33,54 @@ class IntervalOptions(NoOptions):
     )
 
 
-def estimates(design: Array, low: Array, high: Array, contrast: Array) -> dict[str, Estimate]:
-    """Both variants of contrast · β for ln y between low and high [R] on the design [R, p].
+def shapes_of(design: Array) -> NDArray[np.intp]:
+    """Number [R] of the shape of each run: runs that share all variables are one."""
+    return np.asarray(np.unique(design, axis=0, return_inverse=True)[1]).ravel()
 
-    `interval_censored`: maximum likelihood, NaN where a plane runs through all intervals. `midpoints`: random-effects
-    regression of the bounded intervals' midpoints, each with the error of a uniform variable between its bounds.
+
+def estimates(design: Array, low: Array, high: Array, contrast: Array) -> dict[str, Estimate]:
+    """Both variants of contrast · β for ln y between low and high [R] on the design [R, p]; t(G − p) for G shapes with
+    a bounded run, because seeds of one shape share its deviation from the plane.
+
+    `interval_censored`: maximum likelihood over runs, NaN where a plane runs through all intervals; its error is the
+    jackknife's, which leaves out one shape at a time (Miller 1974). `midpoints`: least squares, or random-effects
+    regression where its interval is wider, through the shapes' mean midpoints of bounded intervals, each with the error
+    of a uniform variable between its bounds.
     """
-    found = no_estimates(VARIANTS)
+    found, shape = no_estimates(VARIANTS), shapes_of(design)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    count, columns = len(np.unique(shape[bounded])), design.shape[1]
+    if count <= columns:
+        return found
     plane = interval_plane(design, low, high)
     if plane is not None:
-        se = float(np.sqrt(contrast @ plane.cov @ contrast))
-        found["interval_censored"] = Estimate(float(contrast @ plane.beta), se, plane.dof, float(plane.beta[0]))
-    bounded = np.isfinite(low) & np.isfinite(high)
-    inside = design[bounded]
-    if len(inside) > design.shape[1] and np.linalg.matrix_rank(inside) == design.shape[1]:
-        middle, error = (low[bounded] + high[bounded]) / 2, (high[bounded] - low[bounded]) / np.sqrt(12)
-        fit = meta_regression(middle, np.square(error), inside)
-        se = float(np.sqrt(contrast @ fit.cov @ contrast))
-        found["midpoints"] = Estimate(float(contrast @ fit.beta), se, fit.dof, float(fit.beta[0]))
+
+        def without(left_out: int) -> float:
+            kept = shape != left_out
+            if np.linalg.matrix_rank(design[kept & bounded]) < columns:
+                return np.nan
+            part = interval_plane(design[kept], low[kept], high[kept])
+            return np.nan if part is None else float(contrast @ part.beta)
+
+        se = jackknife(np.array([without(each) for each in range(int(shape.max()) + 1)]))
+        found["interval_censored"] = Estimate(float(contrast @ plane.beta), se, count - columns, float(plane.beta[0]))
+    frame = pd.DataFrame(
+        {
+            "shape": shape[bounded],
+            "middle": (low[bounded] + high[bounded]) / 2,
+            "square": np.square(high[bounded] - low[bounded]) / 12,
+        }
+    ).groupby("shape")
+    inside = design[[int(np.flatnonzero((shape == each) & bounded)[0]) for each in frame.groups]]
+    if np.linalg.matrix_rank(inside) == columns:
+        middle, known = frame["middle"].mean().to_numpy(), (frame["square"].sum() / frame.size() ** 2).to_numpy()
+        random, plain = (
+            Estimate(
+                float(contrast @ fit.beta), float(np.sqrt(contrast @ fit.cov @ contrast)), fit.dof, float(fit.beta[0])
+            )
+            for fit in (meta_regression(middle, known, inside), meta_regression(middle, np.ones_like(middle), inside))
+        )
+        found["midpoints"] = wider(random, plain)
     return found
 
 
@@ -77,9 +107,15 @@ def interval_exponents(rows: pd.DataFrame, fit: FitConfig, options: IntervalOpti
         raise MusterError("options.variables", f"{', '.join(on)}", "Name each variable once")
     design = np.column_stack([np.ones(len(rows)), *(natural_log(rows, name, "options.variables") for name in on)])
     low, high = (rows[name].to_numpy(float) * LN2 for name in (fit.response, options.upper))
+    told = np.isfinite(low) | np.isfinite(high)
+    design, low, high = design[told], low[told], high[told]
     status, note = judge_design(design, on)
-    open_ended = int((~np.isfinite(high - low)).sum())
-    notes = [note, f"{open_ended} of {len(rows)} runs bounded on one side only" if open_ended else ""]
+    open_ended, untold = int((~np.isfinite(high - low)).sum()), int((~told).sum())
+    notes = [
+        note,
+        f"{open_ended} of {len(rows)} runs bounded on one side only" if open_ended else "",
+        f"{untold} of {len(rows)} runs without any bound" if untold else "",
+    ]
     for name, contrast in contrasts(on).items():
         yield Fitted(
             estimates(design, low, high, contrast) if status == "ok" else {},
@@ -130,9 +166,9 @@ ESTIMATORS.register("interval_exponents")(
         needs=(),
         options=IntervalOptions,
         more=lambda fit: list(contrasts(fit.options.get("variables") or [fit.along])),
-        source="Interval regression: Tobin 1958, Stewart 1983, Olsen 1978; midpoints: Knapp & Hartung 2003",
-        assumes="ln y linear in the logarithms with normal scatter of one size; runs are independent",
-        fails="Where a plane runs through all intervals, wider than the scatter, the likelihood has no maximum; runs "
-        "that share a shape share its deviation from the plane, which makes intervals too short",
+        source="Interval regression: Tobin 1958, Stewart 1983, Olsen 1978; midpoints: Knapp & Hartung 2003; jackknife "
+        "over shapes: Miller 1974",
+        assumes="ln y linear in the logarithms with normal scatter of one size; shapes are independent",
+        fails="Where a plane runs through all intervals, wider than the scatter, the likelihood has no maximum",
     )
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.config.models import FitConfig
@@ -52,6 +53,17 @@ def at_budgets(rows: pd.DataFrame, along: str, size: str, response: str, budgets
     return pd.concat(parts, ignore_index=True)
 
 
+def _lost(
+    rows: pd.DataFrame, used: pd.DataFrame, along: str, budget: float, matrix: pd.DataFrame, size: str
+) -> NDArray[np.bool_]:
+    """Which seeds and sizes [S, K] of a budget's matrix have runs there of which none can be used."""
+    tried = rows[(rows[along] == budget) & ~rows.index.isin(used.index)]
+    seeds = tried["seed"] if "seed" in tried.columns else pd.Series(0, tried.index)
+    pairs = set(zip(seeds, tried[size], strict=True))
+    sizes = matrix.columns.get_level_values(0)
+    return np.array([[(seed, value) in pairs for value in sizes] for seed in matrix.index]).reshape(matrix.shape)
+
+
 def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iterator[Fitted]:
     """Exponent d ln N* / d ln C of the size N* with the lowest loss at compute C, `along` being C.
 
@@ -63,6 +75,7 @@ def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iter
     unit = ["seed", options.size, fit.along]
     used, lost = usable_rows(rows, positive=[fit.response, fit.along, options.size])
     used = used if "seed" in used.columns else used.assign(seed=0)
+    every = used
     if options.best_over:
         used = best_runs(used, unit, fit.response)
     curves = used
@@ -72,7 +85,9 @@ def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iter
     for budget, runs in levels(curves, fit.along):
         matrix = seed_matrix(runs, fit.response, [options.size])
         sizes = matrix.columns.get_level_values(0).to_numpy(float)
-        absent = absent_runs(runs, matrix, [options.size])
+        absent = absent_runs(runs, matrix, [options.size]) & ~_lost(
+            rows, every, fit.along, budget, matrix, options.size
+        )
         sweeps.append(Sweep(budget, np.log2(sizes), np.log(matrix.to_numpy(float)), absent))
     found = find_optima(sweeps, options.window, options.min_side, options.octaves)
     interior = [optimum for optimum in found if optimum.status == "interior"]

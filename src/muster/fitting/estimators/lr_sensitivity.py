@@ -12,7 +12,7 @@ from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS, Fitted, PairOptions
 from muster.fitting.estimators.lr_transfer import MEMBER
-from muster.fitting.frames import count, levels, require_columns, seed_matrix, select
+from muster.fitting.frames import absent_runs, count, levels, require_columns, seed_matrix, select
 from muster.fitting.per_group import per_group
 from muster.statistics.linear import mean_t
 
@@ -42,7 +42,9 @@ def _by_shape(rows: pd.DataFrame, fit: FitConfig, initial: float) -> tuple[pd.Da
     for x, level in levels(rows, fit.along):
         matrix = seed_matrix(level, fit.response, [MEMBER])
         grids.add(tuple(matrix.columns.get_level_values(0).to_numpy(float)))
-        columns[x] = pd.Series(sensitivity(matrix.to_numpy(float), initial), index=matrix.index)
+        # A seed that was not run at all rates has no mean over the grid: missing is not diverged.
+        whole = ~absent_runs(level, matrix, [MEMBER]).any(axis=1)
+        columns[x] = pd.Series(sensitivity(matrix.to_numpy(float), initial), index=matrix.index)[whole]
     return pd.DataFrame(columns), grids
 
 

@@ -13,7 +13,7 @@ from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS, Fitted, PoolOptions
 from muster.fitting.frames import complete_seeds, levels, positive_axis, require_columns
 from muster.fitting.per_group import per_group
-from muster.statistics.linear import SLOPE_VARIANTS, slope_note, slopes
+from muster.statistics.linear import SLOPE_VARIANTS, jackknife, slope_note, slopes
 
 Matrix = NDArray[np.float64]
 
@@ -68,10 +68,7 @@ def jackknife_se(values: NDArray[Any], statistic: Callable[[NDArray[Any]], float
     seeds = len(values)
     if seeds < 2:
         return np.nan
-    partial = np.array([statistic(np.delete(values, seed, axis=0)) for seed in range(seeds)])
-    if not np.isfinite(partial).all():
-        return np.nan
-    return float(np.sqrt((seeds - 1) / seeds * np.square(partial - partial.mean()).sum()))
+    return jackknife([statistic(np.delete(values, seed, axis=0)) for seed in range(seeds)])
 
 
 def choose_statistic(options: PowerLawOptions) -> Callable[[Matrix], float]:

@@ -13,7 +13,7 @@ from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, no_estimates
 from muster.fitting.frames import count, natural_log, require_columns, require_distinct_runs
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
-from muster.statistics.linear import Estimate
+from muster.statistics.linear import Estimate, jackknife
 from muster.statistics.wild_bootstrap import wild_cluster
 
 Array = NDArray[np.float64]
@@ -91,25 +91,36 @@ def coefficients(
 ) -> dict[str, dict[str, Estimate]]:
     """Every variant of each slope: y [n] on design [n, 1 + V], whose first column is 1. n > 1 + V.
 
-    Clustered variants need more clusters than coefficients: their covariance has rank G − 1 at most.
+    `cluster_t` leaves out one cluster at a time (CR3; Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023), t(G − 1):
+    with few clusters the usual sandwich, CR1, is too short. Clustered variants need more clusters than coefficients:
+    their covariance has rank G − 1 at most.
     """
     import statsmodels.api as sm
 
     model = sm.OLS(y, design)
     fits = {"ols_t": model.fit(), "hc3": model.fit(cov_type="HC3", use_t=True)}
     enough = clusters is not None and clusters.max() + 1 > design.shape[1]
-    if enough:
-        fits["cluster_t"] = model.fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+    robust, partial = None, np.empty((0, 0))
+    if clusters is not None and enough:
+        robust = model.fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+        partial = np.array([_without(y, design, clusters != each) for each in range(clusters.max() + 1)])
     found = {}
     for column, name in enumerate(names, start=1):
         each = no_estimates(VARIANTS)
         for variant, fit in fits.items():
-            dof = clusters.max() if clusters is not None and variant == "cluster_t" else fit.df_resid
-            each[variant] = Estimate(fit.params[column], fit.bse[column], dof, fit.params[0])
-        if clusters is not None and enough:
-            each["wild_cluster"] = wild_cluster(y, design, clusters, column, each["cluster_t"])
+            each[variant] = Estimate(fit.params[column], fit.bse[column], fit.df_resid, fit.params[0])
+        if clusters is not None and robust is not None:
+            clustered = Estimate(robust.params[column], robust.bse[column], clusters.max(), robust.params[0])
+            each["cluster_t"] = clustered._replace(se=jackknife(partial[:, column]))
+            each["wild_cluster"] = wild_cluster(y, design, clusters, column, clustered)
         found[name] = each
     return found
+
+
+def _without(y: Array, design: Array, kept: NDArray[np.bool_]) -> Array:
+    """The coefficients without one cluster; NaN where the others do not tell them apart."""
+    beta, _, rank, _ = np.linalg.lstsq(design[kept], y[kept], rcond=None)
+    return np.asarray(beta if rank == design.shape[1] else np.full(design.shape[1], np.nan))
 
 
 ESTIMATORS.register("regression")(
@@ -121,10 +132,9 @@ ESTIMATORS.register("regression")(
         needs=(),
         options=RegressionOptions,
         more=lambda fit: fit.options.get("variables") or [fit.along],
-        source="MacKinnon & White 1985 (HC3); Liang & Zeger 1986 (clusters); Cameron, Gelbach & Miller 2008 and Webb "
+        source="MacKinnon & White 1985 (HC3); Bell & McCaffrey 2002 (clusters left out); Cameron, Gelbach & Miller 2008 and Webb "
         "2014 (wild bootstrap)",
         assumes="ln response linear in the logarithms; rows independent (ols_t: of one variance), or clusters are",
-        fails="Clusters that nobody names make intervals too short; below about 30 clusters cluster_t is too short as "
-        "well, most when they differ in size: read wild_cluster. An offset E > 0 bends the line and flattens exponents",
+        fails="Clusters that nobody names make intervals too short. An offset E > 0 bends the line and flattens exponents",
     )
 )

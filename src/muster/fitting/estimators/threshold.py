@@ -14,7 +14,7 @@ from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, Optima
 from muster.fitting.frames import MEMBER_PREFIX, count, levels, natural_log, positive_axis
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import as_numbers
-from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
+from muster.statistics.linear import SLOPE_VARIANTS, Estimate, enclosing, slope_note, slopes
 from muster.statistics.threshold import Threshold, find_threshold
 
 Array = NDArray[np.float64]
@@ -74,18 +74,20 @@ REASONS = {
 def threshold(rows: pd.DataFrame, fit: FitConfig, options: ThresholdOptions) -> Iterator[Fitted]:
     """The value of `along` at which a run succeeds with probability one half, in the units of `along`.
 
-    Normal errors (delta method) and Fieller's interval. Status `no_se`: success and failure are separated, the interval
+    Fieller's interval, made symmetric so that p and interval agree (`enclosing`). Status `no_se`: success and failure are separated, the interval
     is the gap between them; `not_identified`: no threshold within the runs.
     """
     x, success = successes(rows, fit, options, fit.along)
     found = find_threshold(x, success)
-    location, se, ci = found.location, found.se, found.ci
+    location, ci = found.location, found.ci
     if options.scale == "log":
         location, ci = float(np.exp(location)), (float(np.exp(ci[0])), float(np.exp(ci[1])))
-        se *= location
+    estimate = Estimate(location, np.nan, np.nan, ci=ci)
+    if found.status == "interior":
+        estimate = enclosing(location, ci, np.inf)
     status = {"interior": "ok", "separated": "no_se"}.get(found.status, "not_identified")
     yield Fitted(
-        {"logit": Estimate(location, se, np.inf, ci=ci)},
+        {"logit": estimate},
         status=status,
         note=", ".join(filter(None, [f"{int(success.sum())} of {len(x)} succeed", REASONS.get(found.status)])),
         x=rows[fit.along].to_numpy(float),
