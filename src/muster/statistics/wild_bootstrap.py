@@ -75,8 +75,12 @@ def wild_cluster(y: Array, design: Array, clusters: NDArray[np.intp], column: in
     (`enclosing`), so that a row's p and interval are of one law; an interval without an end leaves none.
     """
     draws = replicate(y, design, clusters, column, webb_weights(REPLICATES, int(clusters.max()) + 1))
-    ends = _end(draws, clustered, -1), _end(draws, clustered, 1)
-    return enclosing(clustered.estimate, ends, clustered.dof)._replace(intercept=clustered.intercept)
+    return enclosing(clustered.estimate, interval_ends(draws, clustered), clustered.dof)._replace(intercept=clustered.intercept)
+
+
+def interval_ends(draws: Replicates, clustered: Estimate) -> tuple[float, float]:
+    """Where p falls to 5 % less two of its Monte-Carlo errors, on both sides of the estimate."""
+    return _end(draws, clustered, -1), _end(draws, clustered, 1)
 
 
 def p_value(draws: Replicates, clustered: Estimate, value: float) -> float:

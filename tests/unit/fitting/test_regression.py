@@ -12,7 +12,7 @@ from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.regression import coefficients
 from muster.fitting.estimators.slope_equality import difference
 from muster.statistics.linear import Estimate, slope_ols
-from muster.statistics.wild_bootstrap import p_value, replicate, webb_weights, wild_cluster
+from muster.statistics.wild_bootstrap import REPLICATES, interval_ends, p_value, replicate, webb_weights, wild_cluster
 
 
 def table(rows=40, clusters=8, noise=0.05, seed=0):
@@ -58,14 +58,17 @@ class TestRegression:
         expected = {
             "ols_t": (model.fit(), 37),
             "hc3": (model.fit(cov_type="HC3", use_t=True), 37),
-            "cluster_t": (model.fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True), 7),
         }
         fits = run(rows, clusters="family", **BOTH).set_index(["parameter", "variant"])
         for variant, (fit, dof) in expected.items():
             row = fits.loc[("tokens", variant)]
             assert (row["estimate"], row["se"], row["dof"]) == pytest.approx((fit.params[2], fit.bse[2], dof))
-        half = stats.t.ppf(0.975, 7) * fits.loc[("tokens", "cluster_t"), "se"]
         row = fits.loc[("tokens", "cluster_t")]
+        y = model.endog
+        partial = [sm.OLS(y[groups != each], design[groups != each]).fit().params[2] for each in range(8)]
+        assert row["se"] == pytest.approx(np.sqrt(7 * np.var(partial)))
+        assert row["dof"] == 7
+        half = stats.t.ppf(0.975, 7) * row["se"]
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((row["estimate"] - half, row["estimate"] + half))
 
     def test_clusters_decide_which_variant_is_primary(self):
@@ -146,6 +149,12 @@ def clustered(seed, clusters=8):
     return design @ [1.0, -0.3, 0.2] + errors, design, group
 
 
+def cr1(y, design, group):
+    """The first slope with the sandwich's error, whose t is bootstrapped."""
+    fit = sm.OLS(y, design).fit(cov_type="cluster", cov_kwds={"groups": group}, use_t=True)
+    return Estimate(fit.params[1], fit.bse[1], group.max())
+
+
 class TestWildBootstrap:
     @pytest.mark.parametrize("value", [-0.3, 0.0, 1.7])
     def test_replicates_equal_refits_of_the_bootstrap_samples(self, value):
@@ -163,18 +172,17 @@ class TestWildBootstrap:
 
     def test_interval_ends_are_where_p_crosses_5_percent(self):
         y, design, group = clustered(2, 12)
-        clustered_t = coefficients(y, design, group, ["a", "b"])["a"]["cluster_t"]
-        found = wild_cluster(y, design, group, 1, clustered_t)
-        draws = replicate(y, design, group, 1, webb_weights(1999, 12))
-        low, high = found.ci
+        sandwich = cr1(y, design, group)
+        found = wild_cluster(y, design, group, 1, sandwich)
+        draws = replicate(y, design, group, 1, webb_weights(REPLICATES, 12))
+        low, high = interval_ends(draws, sandwich)
+        level = 0.05 - 2 * np.sqrt(0.05 * 0.95 / REPLICATES)
         for end, inwards in ((low, 1), (high, -1)):
-            assert (
-                p_value(draws, clustered_t, end - 1e-6 * inwards)
-                < 0.05
-                <= p_value(draws, clustered_t, end + 1e-6 * inwards)
-            )
-        assert found.estimate == clustered_t.estimate
-        assert found.se == pytest.approx((high - low) / 2 / stats.t.ppf(0.975, 11))
+            assert p_value(draws, sandwich, end - 1e-6 * inwards) < level <= p_value(draws, sandwich, end + 1e-6 * inwards)
+        # The row's p and interval are of one law: t reaches the farther end.
+        assert found.estimate == sandwich.estimate
+        assert found.se == pytest.approx(max(found.estimate - low, high - found.estimate) / stats.t.ppf(0.975, 11))
+        assert found.interval()[0] <= low < high <= found.interval()[1]
 
     def test_webb_weights_have_mean_0_and_variance_1(self):
         weights = webb_weights(40000, 5)
@@ -184,7 +192,7 @@ class TestWildBootstrap:
 
     def test_p_is_1_at_the_estimate_and_falls_away_from_it(self):
         y, design, group = clustered(3)
-        estimate = coefficients(y, design, group, ["a", "b"])["a"]["cluster_t"]
+        estimate = cr1(y, design, group)
         draws = replicate(y, design, group, 1, webb_weights(999, 8))
         values = [p_value(draws, estimate, estimate.estimate + step * estimate.se) for step in (0, 1, 3, 30)]
         assert values[0] == 1
@@ -194,7 +202,7 @@ class TestWildBootstrap:
     def test_a_tie_counts_as_reaching_the_observed_t(self):
         # With all weights 1, or all −1, the bootstrap sample is the data again, up to rounding and sign.
         y, design, group = clustered(5)
-        estimate = coefficients(y, design, group, ["a", "b"])["a"]["cluster_t"]
+        estimate = cr1(y, design, group)
         draws = replicate(y, design, group, 1, np.array([np.ones(8), -np.ones(8)]))
         assert {p_value(draws, estimate, value) for value in (-3.0, -0.31, 0.2, 0.7, 5.0)} == {1.0}
 

@@ -136,7 +136,7 @@ def test_where_a_criterion_turns(met, first, last, turned):
     ids=["no success bounds nothing", "slow rates fail", "below a known success"],
 )
 def test_failures_bound_the_rate_from_above_only_where_a_success_lies_below(known, met, first, last):
-    """A bracket (−∞, lowest rate] of cells in which too low rates fail as well moved an exponent from −1.09 to −2.15."""
+    """A bracket (−∞, lowest rate] where too low rates fail as well moved an exponent from −1.09 to −2.15."""
     assert bisection.around(known, [-6.0, -5.0], met, below_first_failure) == first
     assert bisection.around(known, [-6.0, -5.0], met, up_to_last_success) == last
 

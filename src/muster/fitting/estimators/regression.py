@@ -132,9 +132,10 @@ ESTIMATORS.register("regression")(
         needs=(),
         options=RegressionOptions,
         more=lambda fit: fit.options.get("variables") or [fit.along],
-        source="MacKinnon & White 1985 (HC3); Bell & McCaffrey 2002 (clusters left out); Cameron, Gelbach & Miller 2008 and Webb "
-        "2014 (wild bootstrap)",
+        source="MacKinnon & White 1985 (HC3); Bell & McCaffrey 2002 (clusters left out); Cameron, Gelbach & "
+        "Miller 2008 and Webb 2014 (wild bootstrap)",
         assumes="ln response linear in the logarithms; rows independent (ols_t: of one variance), or clusters are",
-        fails="Clusters that nobody names make intervals too short. An offset E > 0 bends the line and flattens exponents",
+        fails="Clusters that nobody names make intervals too short. An offset E > 0 bends the line and flattens "
+        "exponents",
     )
 )

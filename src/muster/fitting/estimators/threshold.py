@@ -74,8 +74,8 @@ REASONS = {
 def threshold(rows: pd.DataFrame, fit: FitConfig, options: ThresholdOptions) -> Iterator[Fitted]:
     """The value of `along` at which a run succeeds with probability one half, in the units of `along`.
 
-    Fieller's interval, made symmetric so that p and interval agree (`enclosing`). Status `no_se`: success and failure are separated, the interval
-    is the gap between them; `not_identified`: no threshold within the runs.
+    Fieller's interval, made symmetric so that p and interval agree (`enclosing`). Status `no_se`: success and failure
+    are separated, the interval is the gap between them; `not_identified`: no threshold within the runs.
     """
     x, success = successes(rows, fit, options, fit.along)
     found = find_threshold(x, success)
