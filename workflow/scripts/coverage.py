@@ -26,6 +26,8 @@ from scipy import stats
 
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS
+from muster.fitting.estimators import lr_transfer
+from muster.fitting.optimum.mixed import NONE
 
 LOW, HIGH = 0.92, 0.07  # least coverage, largest size in a declared domain
 Rng = np.random.Generator
@@ -155,7 +157,7 @@ SWEEPS: dict[str, dict[str, Any]] = {
     "plain": {},
     "few shapes": {"shapes": 3},
     "few seeds": {"seeds": 1},
-    "unequal errors": {"noise": lambda shape: 0.002 * 3.0**shape / 3},
+    "unequal errors": {"noise": lambda shape: 0.004 * 1.5**shape},
     "between-shape scatter": {"scatter": 0.15},
     "leaning valley": {"curve": lambda u: 0.05 * u**2 + 0.004 * u**3},
     "valley beside a cliff": {"curve": lambda u: 0.02 * u**2 + 0.3 * np.exp(2.5 * (u - 1.5)), "scatter": 0.1},
@@ -166,10 +168,10 @@ SWEEPS: dict[str, dict[str, Any]] = {
     "heavy tails": {"heavy": True, "noise": lambda shape: 0.006},
 }
 for _name, _how in SWEEPS.items():
-    situation("lr_transfer", _name, cost=8, **SWEEP)(lambda rng, how=_how: sweeps(rng, **how))
+    situation("lr_transfer", _name, cost=4, **SWEEP)(lambda rng, how=_how: sweeps(rng, **how))
 
 
-@situation("lr_transfer_difference", "between-shape scatter", cost=10, **SWEEP,
+@situation("lr_transfer_difference", "between-shape scatter", cost=8, **SWEEP,
            options={"a": {"arm": "a"}, "b": {"arm": "b"}})  # fmt: skip
 def _difference(rng: Rng) -> tuple[pd.DataFrame, float]:
     arms = [sweeps(rng, scatter=0.1)[0].assign(arm=arm) for arm in "ab"]
@@ -247,7 +249,11 @@ for _name, _how in {
 
 def brackets(rng: Rng, shapes: int, seeds: int, scatter: float, open_share: float) -> tuple[pd.DataFrame, float]:
     depth = np.repeat(2.0 ** np.arange(shapes), seeds)
-    y = -np.log2(depth) + np.repeat(scatter * rng.standard_normal(shapes), seeds) + 0.1 * rng.standard_normal(len(depth))
+    y = (
+        -np.log2(depth)
+        + np.repeat(scatter * rng.standard_normal(shapes), seeds)
+        + 0.1 * rng.standard_normal(len(depth))
+    )
     low = np.floor(y / 0.2) * 0.2
     untold = rng.uniform(size=len(y)) < open_share
     return pd.DataFrame({
@@ -343,12 +349,19 @@ def main() -> None:
     parser.add_argument("--only", help="one estimator")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    # A variant that no line of the table reads takes nine tenths of the time.
+    lr_transfer.slope_mixed = lambda x, y: (NONE, "")
     rows = []
     for case in SITUATIONS:
         if args.only in (None, case.estimator):
             start = time.perf_counter()
             rows.append(measure(case, args.draws))
-            print(*rows[-1].values(), f"{time.perf_counter() - start:.1f} s", "FAILS" if fails(rows[-1]) else "", flush=True)
+            print(
+                *rows[-1].values(),
+                f"{time.perf_counter() - start:.1f} s",
+                "FAILS" if fails(rows[-1]) else "",
+                flush=True,
+            )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
     if args.page:

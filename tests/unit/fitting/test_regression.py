@@ -178,7 +178,9 @@ class TestWildBootstrap:
         low, high = interval_ends(draws, sandwich)
         level = 0.05 - 2 * np.sqrt(0.05 * 0.95 / REPLICATES)
         for end, inwards in ((low, 1), (high, -1)):
-            assert p_value(draws, sandwich, end - 1e-6 * inwards) < level <= p_value(draws, sandwich, end + 1e-6 * inwards)
+            assert (
+                p_value(draws, sandwich, end - 1e-6 * inwards) < level <= p_value(draws, sandwich, end + 1e-6 * inwards)
+            )
         # The row's p and interval are of one law: t reaches the farther end.
         assert found.estimate == sandwich.estimate
         assert found.se == pytest.approx(max(found.estimate - low, high - found.estimate) / stats.t.ppf(0.975, 11))

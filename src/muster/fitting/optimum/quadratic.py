@@ -199,10 +199,12 @@ def fit_polynomial(window: Window, weights: Array, degree: int) -> Quadratic:
 
 
 def _polynomial(offset: Array, y: Array, weights: Array, degree: int) -> Quadratic:
-    import statsmodels.api as sm
-
-    fit = sm.WLS(y, np.vander(offset, degree + 1, increasing=True), weights=weights).fit()
-    return Quadratic(np.asarray(fit.params), np.asarray(fit.normalized_cov_params), float(fit.ssr), int(fit.df_resid))
+    root = np.sqrt(weights)
+    design = np.vander(offset, degree + 1, increasing=True) * root[:, None]
+    inverse = np.linalg.pinv(design, rcond=1e-15)
+    beta = inverse @ (y * root)
+    rss = float(np.square(y * root - design @ beta).sum())
+    return Quadratic(beta, inverse @ inverse.T, rss, len(y) - degree - 1)
 
 
 def cubic_vertex(cubic: Quadratic, scale: float) -> tuple[float, float]:
