@@ -1,0 +1,169 @@
+"""The row that reaches the ledger: `estimate`, `se`, `dof` and interval against numbers computed another way.
+
+An error bar may be right in the helper that makes it and wrong one call later: in octaves, of one side only, over seeds.
+"""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from muster.config.models import FitConfig
+from muster.fitting.base import ESTIMATORS
+from muster.fitting.estimators import closed_form
+from muster.fitting.estimators.lr_transfer import locate, shape_optima, subtract
+from muster.fitting.estimators.lr_transfer import TransferOptions as Options
+from muster.statistics.linear import jackknife, mean_reml_kh, mean_t, slope_ols, slope_reml_kh, wider
+
+WIDTHS = np.array([64, 128, 256, 512, 1024, 2048])
+RATES = np.arange(-12.0, -3.9, 0.5)
+LN2 = np.log(2)
+
+
+def sweep(seed=1, seeds=4, scatter=0.2, shift=0.2, slope=-0.5, noise=0.002, unequal=1.0):
+    """Valleys whose minima scatter by `scatter` between shapes and `shift` between seeds, octaves."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i, width in enumerate(WIDTHS):
+        own = -7 + slope * i + scatter * rng.standard_normal()
+        for k in range(seeds):
+            best = own + shift * rng.standard_normal()
+            y = 0.05 * (RATES - best) ** 2 + noise * unequal**i * rng.standard_normal(len(RATES))
+            rows += [(width, rate, k, np.exp(value)) for rate, value in zip(RATES, y, strict=True)]
+    return pd.DataFrame(rows, columns=["width", "log2_lr", "seed", "loss"]).assign(diverged=False)
+
+
+def config(estimator, along="width", response="loss", **options):
+    return FitConfig(estimator=estimator, response=response, along=along, options=options)
+
+
+def rows_of(table, estimator, **settings):
+    return ESTIMATORS[estimator].function(table, config(estimator, **settings)).fits.set_index("variant")
+
+
+def require_t_interval(row):
+    half = stats.t.ppf(0.975, row["dof"]) * row["se"]
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((row["estimate"] - half, row["estimate"] + half))
+
+
+def test_every_variant_of_a_transfer_exponent_is_in_natural_units_over_shapes():
+    table = sweep()
+    found = ESTIMATORS["lr_transfer"].function(table, config("lr_transfer"))
+    fits, optima = found.fits.set_index("variant"), found.optima
+    log_x, y, se = np.log(optima["x"]), optima["log2_lr_opt"] * LN2, optima["se"] * LN2
+    expected = slope_ols(log_x, y)
+    for variant in ("ols_t", "interval_censored"):
+        assert fits.loc[variant, ["estimate", "se", "dof"]].tolist() == pytest.approx(list(expected[:3]), rel=1e-5)
+    random = wider(slope_reml_kh(log_x, y, se), expected)
+    assert fits.loc["reml_kh", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(random[:3]), rel=1e-9)
+    # Balanced seeds: the restricted likelihood's error is that of the line through the means; full likelihood's is less.
+    assert fits.loc["mixed", "se"] == pytest.approx(expected.se, rel=0.03)
+    assert (fits["dof"] == len(WIDTHS) - 2).all()
+    for _, row in fits.iterrows():
+        require_t_interval(row)
+
+
+def test_known_errors_enter_random_effects_in_natural_units():
+    """With errors in octaves τ² would come out wrong; here `reml_kh` is the wider one."""
+    for seed in range(60):
+        table = sweep(seed, scatter=0.02, shift=0.0, noise=0.002, unequal=1.3)
+        found = ESTIMATORS["lr_transfer"].function(table, config("lr_transfer"))
+        fits, optima = found.fits.set_index("variant"), found.optima
+        log_x, y, se = np.log(optima["x"]), optima["log2_lr_opt"] * LN2, optima["se"] * LN2
+        if np.isnan(y).any():
+            continue
+        random = slope_reml_kh(log_x, y, se)
+        if wider(random, slope_ols(log_x, y)) is random:
+            assert fits.loc["reml_kh", "se"] == pytest.approx(random.se, rel=1e-9)
+            assert fits.loc["reml_kh", "se"] != pytest.approx(slope_reml_kh(log_x, y, se / LN2).se, rel=1e-6)
+            return
+    pytest.fail("no draw in which random effects are wider")
+
+
+def test_a_difference_carries_both_sides_errors():
+    one, other = sweep(3), sweep(4, noise=0.02)
+    a, b = (shape_optima(table, config("lr_transfer"), Options()) for table in (one, other))
+    both = subtract(a, b)
+    np.testing.assert_allclose(both.se, np.hypot(locate(a).se, locate(b).se), rtol=1e-12)
+    table = pd.concat([one.assign(arm="a"), other.assign(arm="b")])
+    fits = rows_of(table, "lr_transfer_difference", a={"arm": "a"}, b={"arm": "b"})
+    expected = slope_ols(np.log(both.x), both.y)
+    assert fits.loc["ols_t", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(expected[:3]), rel=1e-9)
+    random = wider(slope_reml_kh(np.log(both.x), both.y, both.se), expected)
+    assert fits.loc["reml_kh", "se"] == pytest.approx(random.se, rel=1e-9)
+    require_t_interval(fits.loc["ols_t"])
+
+
+def test_a_noise_slope_that_is_not_significant_weighs_nothing():
+    """Noise of one size: a 5 % test weighs the points of about one group in twenty."""
+    unweighted = 0
+    for seed in range(10):
+        (first, *_) = shape_optima(sweep(seed, shift=0.0, noise=0.004), config("lr_transfer"), Options())
+        assert first.window is not None
+        b2, b1, _ = np.polyfit(first.window.offset, first.window.mean, 2)
+        unweighted += first.log2_lr == pytest.approx(first.grid_best - b1 / (2 * b2), rel=1e-10)
+    assert unweighted >= 7
+
+
+def test_isoflop_errors_are_in_natural_units():
+    table = sweep(6).rename(columns={"width": "flops"}).assign(parameters=lambda t: 2.0 ** (t["log2_lr"] + 30))
+    fits = rows_of(table, "isoflop", along="flops")
+    cells = pd.DataFrame(json.loads(fits["diagnostics"].iloc[0])["cells"])
+    log_x, y = np.log(cells["flops"]), cells["log2_parameters"] * LN2
+    expected = slope_ols(log_x, y)
+    assert fits.loc["ols_t", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(expected[:3]), rel=1e-3)
+    random = wider(slope_reml_kh(log_x, y, cells["se_log2_parameters"] * LN2), expected)
+    assert fits.loc["reml_kh", "se"] == pytest.approx(random.se, rel=1e-3)
+    require_t_interval(fits.loc["reml_kh"])
+
+
+def test_the_jackknife_by_hand():
+    # Of a mean it is the standard error of the mean.
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    partial = [np.delete(values, i).mean() for i in range(4)]
+    assert jackknife(partial) == pytest.approx(values.std(ddof=1) / 2)
+    assert np.isnan(jackknife([1.0]))
+    assert np.isnan(jackknife([1.0, np.nan]))
+
+
+def test_power_law_row_over_values_with_the_jackknife_over_seeds():
+    rng = np.random.default_rng(7)
+    table = pd.DataFrame(
+        [(w, s, np.exp(-0.5 * i + 0.3 * rng.standard_normal())) for i, w in enumerate(WIDTHS) for s in range(3)],
+        columns=["width", "seed", "loss"],
+    )
+    fits = rows_of(table, "power_law")
+    logs = np.log(table["loss"]).groupby(table["width"])
+    expected = slope_ols(np.log(WIDTHS), logs.mean())
+    assert fits.loc["ols_t", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(expected[:3]))
+    random = wider(slope_reml_kh(np.log(WIDTHS), logs.mean(), logs.sem()), expected)
+    assert fits.loc["reml_kh", "se"] == pytest.approx(random.se, rel=1e-6)
+    require_t_interval(fits.loc["ols_t"])
+
+
+def test_monte_carlo_errors_of_a_closed_form_are_averaged_over_seeds(monkeypatch):
+    """Shapes of unequal numbers of seeds: an error that is not divided by them would weigh the shapes wrongly."""
+    monkeypatch.setattr(closed_form, "CLOSED_FORMS", {"one": ones})
+    rng = np.random.default_rng(8)
+    for _ in range(100):
+        rows = [
+            (width, seed, np.exp(0.1 * rng.standard_normal()))
+            for width, seeds in zip((16, 32, 64, 128), (1, 9, 1, 9), strict=True)
+            for seed in range(seeds)
+        ]
+        table = pd.DataFrame(rows, columns=["width", "seed", "value"]).assign(se=lambda t: 0.1 * t["value"])
+        fits = rows_of(table, "closed_form", response="value", formula="one")
+        logs = np.log(table["value"]).groupby(table["width"])
+        random = mean_reml_kh(logs.mean(), 0.1 / np.sqrt(logs.size()))
+        if wider(random, mean_t(logs.mean())) is random:
+            assert fits.loc["reml_kh", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(random[:3]), rel=1e-6)
+            require_t_interval(fits.loc["reml_kh"])
+            return
+    pytest.fail("no draw in which random effects are wider")
+
+
+def ones(table):
+    """A formula that says 1 everywhere."""
+    return np.ones(len(table))
