@@ -1,14 +1,14 @@
 """Simulate what the estimators promise: coverage of nominal 95 % intervals and size of nominal 5 % tests, by situation.
 
 Each situation draws tables whose truth is known, gives them to a registered estimator as a study would, and reads the
-final row (`estimate`, `se`, `dof`, `ci_low`, `ci_high`, `status`) of its primary variant. The rows go to a JSON and to
-docs/coverage.md. A situation is a function (rng) → (table, truth), registered with the fit that it is read with:
+final row (`estimate`, `se`, `dof`, `ci_low`, `ci_high`, `status`) of its primary variant. The rows go to a JSON, and
+the page is made from them. A situation is a function (rng) → (table, truth), registered with the fit that reads it:
 
-    python workflow/scripts/coverage.py --json coverage.json --page docs/coverage.md [--draws 400] [--only lr_transfer]
+    python workflow/scripts/coverage.py --json docs/coverage.json --page docs/coverage.md [--draws N] [--only NAME …]
 
-coverage: share of intervals that hold the truth, of those that were given. size: share in which the row's t test rejects
-the truth at 5 %; it differs from 1 − coverage only where p and interval are of different laws. measured: share of draws
-with a standard error; outside an estimator's domain it has none, and the ledger says `no measurement`.
+coverage: share of intervals that hold the truth, of those that were given. size: share in which the row's t test
+rejects the truth at 5 %; it differs from 1 − coverage only where p and interval are of different laws. measured: share
+of draws with a standard error; outside an estimator's domain it has none, and the ledger says `no measurement`.
 """
 
 import argparse
@@ -102,8 +102,8 @@ def page(rows: list[dict[str, Any]]) -> str:
     head = [
         "# What the intervals cover",
         "",
-        "Built by `workflow/scripts/coverage.py`; do not edit. Nominal coverage is .95, nominal size .05. `measured` is",
-        "the share of draws in which the estimator gives a standard error at all; without one the ledger says",
+        "Built by `workflow/scripts/coverage.py`; do not edit. Nominal coverage is .95, nominal size .05. `measured`",
+        "is the share of draws in which the estimator gives a standard error at all; without one the ledger says",
         "`no measurement`. Bold: below .92 or above .07 by more than two Monte-Carlo errors.",
         "",
         "| estimator | variant | situation | draws | measured | coverage | size |",
@@ -111,9 +111,9 @@ def page(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         shown = ["–" if row[key] is None else f"{row[key]:.3f}" for key in ("measured", "coverage", "size")]
-        shown = [shown[0], *(f"**{each}**" if fails(row) else each for each in shown[1:])]
-        head.append(" | ".join(["|", row["estimator"], row["variant"], row["situation"], str(row["draws"]), *shown, "|"])
-                    .replace("| | ", "| ", 1).replace(" | |", " |"))  # fmt: skip
+        shown[1:] = [f"**{each}**" if fails(row) else each for each in shown[1:]]
+        cells = [row["estimator"], row["variant"], row["situation"], str(row["draws"]), *shown]
+        head.append(f"| {' | '.join(cells)} |")
     return "\n".join(head) + "\n"
 
 
@@ -255,10 +255,11 @@ def brackets(rng: Rng, shapes: int, seeds: int, scatter: float, open_share: floa
         + 0.1 * rng.standard_normal(len(depth))
     )
     low = np.floor(y / 0.2) * 0.2
-    untold = rng.uniform(size=len(y)) < open_share
-    return pd.DataFrame({
-        "depth": depth, "seed": np.tile(np.arange(seeds), shapes), "low": np.where(untold, -np.inf, low),
-        "high": np.where(untold, np.where(rng.uniform(size=len(y)) < 0.5, np.inf, low + 0.2), low + 0.2)}), -1.0  # fmt: skip
+    untold, above = rng.uniform(size=len(y)) < open_share, rng.uniform(size=len(y)) < 0.5
+    table = pd.DataFrame({"depth": depth, "seed": np.tile(np.arange(seeds), shapes), "low": low, "high": low + 0.2})
+    table.loc[untold & above, "high"] = np.inf
+    table.loc[untold & ~above, "low"] = -np.inf
+    return table, -1.0
 
 
 for _name, _how in {
@@ -346,14 +347,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the rows go")
     parser.add_argument("--page", type=Path, help="where the page goes")
     parser.add_argument("--draws", type=int, default=800, help="draws of a cheap situation; dear ones take fewer")
-    parser.add_argument("--only", help="one estimator")
+    parser.add_argument("--only", nargs="*", help="these estimators; rows of others stay as they are in the JSON")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     # A variant that no line of the table reads takes nine tenths of the time.
     lr_transfer.slope_mixed = lambda x, y: (NONE, "")
     rows = []
     for case in SITUATIONS:
-        if args.only in (None, case.estimator):
+        if not args.only or case.estimator in args.only:
             start = time.perf_counter()
             rows.append(measure(case, args.draws))
             print(
@@ -362,6 +363,10 @@ def main() -> None:
                 "FAILS" if fails(rows[-1]) else "",
                 flush=True,
             )
+    if args.only and args.json and args.json.exists():
+        rows += [row for row in json.loads(args.json.read_text()) if row["estimator"] not in args.only]
+    order = {case.estimator: place for place, case in reversed(list(enumerate(SITUATIONS)))}
+    rows.sort(key=lambda row: order[row["estimator"]])
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
     if args.page:

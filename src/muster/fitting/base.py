@@ -1,4 +1,10 @@
-"""What every estimator shares: the registry, the columns of its results, and how a row is made."""
+"""What every estimator shares: the registry, the columns of its results, and how a row is made.
+
+A row's p is derived from `estimate`, `se` and `dof` by t, and by nothing else. Its interval is estimate ± t(dof) · se
+wherever it carries a standard error: an estimator whose interval is of another law (bootstrap, Fieller) reports the
+symmetric interval that reaches its farther end (`muster.statistics.linear.enclosing`). A row without a standard error
+decides nothing; the interval it may still carry (`Estimate.ci`) shows what the data leave open.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -75,7 +75,8 @@ def wild_cluster(y: Array, design: Array, clusters: NDArray[np.intp], column: in
     (`enclosing`), so that a row's p and interval are of one law; an interval without an end leaves none.
     """
     draws = replicate(y, design, clusters, column, webb_weights(REPLICATES, int(clusters.max()) + 1))
-    return enclosing(clustered.estimate, interval_ends(draws, clustered), clustered.dof)._replace(intercept=clustered.intercept)
+    found = enclosing(clustered.estimate, interval_ends(draws, clustered), clustered.dof)
+    return found._replace(intercept=clustered.intercept)
 
 
 def interval_ends(draws: Replicates, clustered: Estimate) -> tuple[float, float]:

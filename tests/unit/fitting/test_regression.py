@@ -9,7 +9,6 @@ from scipy import stats
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
-from muster.fitting.estimators.regression import coefficients
 from muster.fitting.estimators.slope_equality import difference
 from muster.statistics.linear import Estimate, slope_ols
 from muster.statistics.wild_bootstrap import REPLICATES, interval_ends, p_value, replicate, webb_weights, wild_cluster

@@ -1,6 +1,6 @@
 """The row that reaches the ledger: `estimate`, `se`, `dof` and interval against numbers computed another way.
 
-An error bar may be right in the helper that makes it and wrong one call later: in octaves, of one side only, over seeds.
+An error bar may be right in the helper that makes it and wrong one call later: in octaves, of one side, over seeds.
 """
 
 import json
@@ -13,8 +13,8 @@ from scipy import stats
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators import closed_form
-from muster.fitting.estimators.lr_transfer import locate, shape_optima, subtract
 from muster.fitting.estimators.lr_transfer import TransferOptions as Options
+from muster.fitting.estimators.lr_transfer import locate, shape_optima, subtract
 from muster.statistics.linear import jackknife, mean_reml_kh, mean_t, slope_ols, slope_reml_kh, wider
 
 WIDTHS = np.array([64, 128, 256, 512, 1024, 2048])
@@ -58,7 +58,7 @@ def test_every_variant_of_a_transfer_exponent_is_in_natural_units_over_shapes():
         assert fits.loc[variant, ["estimate", "se", "dof"]].tolist() == pytest.approx(list(expected[:3]), rel=1e-5)
     random = wider(slope_reml_kh(log_x, y, se), expected)
     assert fits.loc["reml_kh", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(random[:3]), rel=1e-9)
-    # Balanced seeds: the restricted likelihood's error is that of the line through the means; full likelihood's is less.
+    # Balanced seeds: the restricted likelihood's error is that of the line through the means, full likelihood's less.
     assert fits.loc["mixed", "se"] == pytest.approx(expected.se, rel=0.03)
     assert (fits["dof"] == len(WIDTHS) - 2).all()
     for _, row in fits.iterrows():

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError

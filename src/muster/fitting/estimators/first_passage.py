@@ -156,8 +156,8 @@ ESTIMATORS.register("first_passage")(
         parameters=PARAMETERS,
         options=FirstPassageOptions,
         source="Censored normal regression: Tobin 1958, Olsen 1978; AICc: Hurvich & Tsai 1989",
-        assumes="ln t linear in x with normal scatter of one size; values of x are independent; runs that end early end "
-        "for reasons that have nothing to do with t",
+        assumes="ln t linear in x with normal scatter of one size; values of x are independent; runs that end early "
+        "end for reasons that have nothing to do with t",
         fails="`aicc` takes seeds as replicates: scatter that all seeds of a value share is not in its error. A "
         "curve that bends has no single slope: it depends on the range of x; where most runs are censored the "
         "tail rests on the normal law alone; measurements far apart blur t",
