@@ -266,7 +266,7 @@ def _figure(name: str, shown: Mapping[str, str] | None) -> str:
 
 def _prediction(row: Mapping[Any, Any]) -> str:
     """The claimed region as a reader would write it: `0 ± 0.1`, `≤ 0`, `≥ 0.5`."""
-    signs = {"less": "≤", "ordering": "≤", "regret": "≤", "vector": "≤", "greater": "≥"}
+    signs = {"less": "≤", "ordering": "≤", "regret": "≤", "vector": "≤", "reproduced": "≤", "greater": "≥"}
     predicted, margin = f"{row['predicted']:.4g}", f"{row['margin']:.4g}"
     if row["test"] not in signs:
         return f"{predicted} ± {margin}"

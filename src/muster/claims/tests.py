@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from muster.claims import reproduced
 from muster.registry import Registry
 
 ALPHA = 0.05
@@ -47,6 +48,9 @@ def below(predicted: float, margin: float) -> tuple[float, float]:
 def above(predicted: float, margin: float) -> tuple[float, float]:
     """The value lies above the prediction, up to the margin: a one-sided t test."""
     return predicted - margin, math.inf
+
+
+CLAIM_TESTS.register(reproduced.NAME)(reproduced.reproduced)
 
 
 def region(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -111,6 +115,8 @@ def explain(row: Mapping[str, Any]) -> str:
         return "not judged at smoke scale"
     if math.isnan(_number(row["p_value"])):
         return "no estimate with a standard error"
+    if row["test"] == reproduced.NAME:
+        return reproduced.reason(decided, row)
     low, high = region(row)
     if row["test"] in REFUTES_ONLY:
         seen = f"Wald statistic {_number(row['estimate']):.4g}"

@@ -88,6 +88,15 @@ def mistakes(plan: StudyPlan, at_hand: AtHand) -> Iterator[FieldError]:
         yield from check.selection(at_hand.tables, figure.select, ("figures", name, "select"))
 
 
+def asked(plan: StudyPlan, at_hand: AtHand) -> Iterator[str]:
+    """What the tables leave open about a fit, which is no mistake: its field, and the question."""
+    for name, fit in plan.study.fits.items():
+        table = at_hand.tables.get(fit.table)
+        rows = pd.DataFrame() if table is None else select(table, fit.select)
+        if len(rows) and (question := ESTIMATORS[fit.estimator].ask(rows, fit)):
+            yield f"fits.{name}: {question}"
+
+
 class _Check:
     def __init__(self, plan: StudyPlan, at_hand: AtHand):
         self.plan, self.at_hand = plan, at_hand

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from muster.cli.at_hand import AtHand, mistakes, tables_at_hand
+from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand
 from muster.cli.check import check_study
 from muster.cli.scope import configuration
 from muster.config.load import chosen_studies, in_file, load_studies, shadowed, study_paths
@@ -43,6 +43,7 @@ def _what_is_wrong(args: Namespace, config: Config | None, study: StudyConfig, p
     """All that is wrong with a study at its scales, or None, after a line that says what was checked."""
     wrong: list[MusterError] = []
     origins: list[str] = []
+    questions: list[str] = []
     scales = [scale for scale in study.scales if args.scale in (None, scale)]
     for scale in scales:
         try:
@@ -50,12 +51,15 @@ def _what_is_wrong(args: Namespace, config: Config | None, study: StudyConfig, p
             check_study(plan, path)
             if config is not None and (found := _against_tables(plan, config, args, path)):
                 origins.append(found.origin)
+                questions += asked(plan, found)
         except MusterError as error:
             wrong += error.mistakes
     if wrong:
         return as_one(wrong)
     against = f", checked against {', '.join(dict.fromkeys(origins))}" if origins else ""
     print(f"{path}: {len(study.claims)} claims, scales {', '.join(scales) or 'none'}: ok{against}")
+    for question in dict.fromkeys(questions):
+        print(f"  {question}")
     return None
 
 

@@ -18,7 +18,9 @@ from pydantic import (
 
 Scale = Literal["smoke", "laptop", "paper"]
 Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
-Test = Literal["equivalence", "greater", "less", "interval", "ordering", "closed_form", "regret", "vector"]
+Test = Literal[
+    "equivalence", "greater", "less", "interval", "ordering", "closed_form", "regret", "vector", "reproduced"
+]
 Scalar = str | int | float | bool
 Asserts = Literal["exact", "exponent", "limit", "fit", "comparison", "empirical"]
 Stance = Literal["holds", "fails", "own", "control", "identity"]

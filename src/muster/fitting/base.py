@@ -95,7 +95,8 @@ class Estimator:
     variants: names of all reported variants; the first decides claims unless the fit names another `primary`.
     parameters: names of the numbers it returns; the first is the one that claims and figures mean unless they name one.
     more: names of those that follow from a fit's options. check: raises a MusterError for options whose types alone do
-    not tell that they are wrong.
+    not tell that they are wrong. ask: what a table leaves open about a fit of it, which the study should say; empty for
+    nothing.
     min_points: distinct values of `along` that it needs. needs: columns that the table must have. source, assumes,
     fails: where the method comes from, what must hold for its interval, and how it goes wrong when that does not.
     """
@@ -113,6 +114,7 @@ class Estimator:
     make_optima: bool = False
     more: Callable[[FitConfig], list[str]] = lambda fit: []
     check: Callable[[Any], None] = lambda options: None
+    ask: Callable[[pd.DataFrame, FitConfig], str] = lambda rows, fit: ""
     required_options: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

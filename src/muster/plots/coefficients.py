@@ -38,7 +38,7 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
         data.fits[(data.fits["fit"] == spec.fit) & data.fits["primary"].astype(bool)] if len(data.fits) else data.fits
     )
     published = _published(data, spec)
-    tests = {f"wald_{name}" for name in published} | {"extrapolation_error"}
+    tests = {f"{test}_{name}" for name in published for test in ("wald", "reproduced")} | {"extrapolation_error"}
     known = [] if rows.empty else list(dict.fromkeys(rows.loc[~rows["parameter"].isin(tests), "parameter"]))
     names = [name for name in known if name in options.parameters or not options.parameters]
     names = [name for name in names if rows.loc[rows["parameter"] == name, "estimate"].map(math.isfinite).any()]
@@ -72,11 +72,12 @@ def _published(data: PlotData, spec: FigureConfig) -> dict[str, dict[str, float]
     import numpy as np
 
     from muster.fitting.laws.base import LAWS
+    from muster.fitting.laws.printed import values as printed_values
 
     if spec.fit is None:
         return {}
     fit = data.study.fits[spec.fit]
-    vectors: dict[str, dict[str, float]] = {k: dict(v) for k, v in fit.options.get("published", {}).items()}
+    vectors = {name: printed_values(vector) for name, vector in fit.options.get("published", {}).items()}
     if fit.estimator in LAWS:
         law = LAWS[fit.estimator]
         for values in vectors.values():

@@ -12,6 +12,7 @@ from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.laws.estimate import law_estimator
+from muster.fitting.laws.joint import JOINT
 from muster.fitting.laws.table import design_problem, usable_rows
 from tests.unit.fitting.test_laws_solve import TRUTH, joint_table, offset_table
 
@@ -20,6 +21,13 @@ def joint_runs(rows=60, noise=0.01, **columns):
     x, y = joint_table(rows=rows, noise=noise)
     table = {"parameters": x[0], "tokens": x[1], "loss": y, "run": [f"r{i}" for i in range(rows)], "diverged": False}
     return pd.DataFrame({**table, **columns})
+
+
+def judged(fit_row, test, predicted, margin=0.0):
+    """A ledger row as far as the tests read it."""
+    row = {"test": test, "predicted": predicted, "margin": margin, "p_holm": math.nan, "scale": "laptop"}
+    row |= {name: fit_row[name] for name in ("estimate", "se", "dof", "ci_low", "ci_high", "n_cells")}
+    return row | {"p_value": p_value(row)}
 
 
 def offset_runs(**arguments):
@@ -81,14 +89,14 @@ class TestRows:
 
     def test_clusters_set_the_degrees_of_freedom(self):
         row = one(joint_runs(family=np.repeat(np.arange(12), 5)), "alpha", clusters="family")
-        assert row["dof"] == 11
+        assert row["dof"] == 12 - 5
 
     def test_profile_of_squares_lies_around_the_estimate(self):
         row = one(joint_runs(noise=0.003), "alpha", interval="profile", delta="squares")
         assert row["ci_low"] < row["estimate"] < row["ci_high"]
         assert json.loads(row["diagnostics"])["delta"] is None
-        half = (row["ci_high"] - row["ci_low"]) / 2
-        assert row["se"] == pytest.approx(half / 2.004, rel=1e-3)  # t(55)
+        longer = max(row["ci_high"] - row["estimate"], row["estimate"] - row["ci_low"])
+        assert row["se"] == pytest.approx(longer / 2.004, rel=1e-4)  # t(55)
 
     def test_a_given_delta_is_used(self):
         assert json.loads(one(joint_runs(), "e", delta=0.003)["diagnostics"])["delta"] == 0.003
@@ -165,20 +173,52 @@ class TestStatuses:
         assert design_problem(np.stack([n, 1e9 * n**2]), ["n", "d"], 5)[0] == "collinear"
         assert design_problem(np.stack([n, n[::-1] * (1 + 0.1 * (n > 4))]), ["n", "d"], 5) is None
 
-    def test_an_offset_whose_profile_is_flat_is_not_identified(self):
-        fits = estimate(offset_runs(e=0.0), estimator="power_offset", along="width").set_index("parameter")
-        row = fits.loc["e"]
-        assert row["status"] == "not_identified"
-        assert row["ci_low"] == 0
-        assert math.isnan(row["se"])
-        assert math.isfinite(row["ci_high"])
+    @pytest.mark.parametrize("interval", ["profile", "bootstrap"])
+    def test_an_offset_that_may_be_zero_has_a_one_sided_interval_and_the_exponent_its_own(self, interval):
+        table = offset_runs(e=0.0, noise=0.02)
+        fits = estimate(table, estimator="power_offset", along="width", interval=interval).set_index("parameter")
+        assert (fits["status"] == "ok").all()
+        assert fits.loc["e", "ci_low"] == 0
+        assert fits.loc["e", "note"] == "e may be 0: its interval is one-sided"
+        row = judged(fits.loc["e"], "greater", 1e-6)
+        assert row["p_value"] > 0.05
+        high = fits.loc["e", "ci_high"]
+        assert verdict(judged(fits.loc["e"], "less", 2 * high)) == "supported"
+        assert verdict(judged(fits.loc["e"], "less", 0.5 * high)) == "inconclusive"
+        assert fits.loc["alpha", "ci_low"] < 0.5 < fits.loc["alpha", "ci_high"]
 
-    def test_a_bound_that_is_hit_leaves_nothing_identified(self):
+    def test_an_offset_that_the_rows_want_below_zero_leaves_nothing_identified(self):
         table = offset_runs().assign(loss=lambda t: 20 * t["width"] ** -0.5 - 0.1)
         fits = estimate(table, estimator="power_offset", along="width")
         assert (fits["status"] == "not_identified").all()
-        assert fits["note"].str.contains("e ended at a bound").all()
+        assert fits["note"].str.contains("e ended at zero, and the rows ask for less").all()
         assert fits["se"].isna().all()
+
+    @pytest.mark.parametrize("clusters", [3, 5])
+    def test_no_more_clusters_than_parameters_leave_no_interval(self, clusters):
+        fits = estimate(joint_runs(family=np.arange(60) % clusters), clusters="family")
+        assert (fits["status"] == "not_identified").all()
+        assert fits["note"].str.startswith(f"{clusters} clusters for 5 parameters: no interval can be had").all()
+        assert fits[["se", "ci_low", "ci_high"]].isna().all(axis=None)
+        assert fits["estimate"].notna().all()
+
+    def test_rows_that_share_a_size_are_asked_about(self):
+        table = joint_runs()
+        table["parameters"] = np.repeat(np.geomspace(1e7, 1e10, 12), 5)
+        x = table[["parameters", "tokens"]].to_numpy(float).T
+        rng = np.random.default_rng(5)
+        own = JOINT.predict(np.array([TRUTH[name] for name in JOINT.parameters]), x)
+        table["loss"] = own * np.exp(0.003 * rng.standard_normal(60))
+        asked = "60 rows share 12 values of parameters: name their `clusters`, or say `clusters: false`"
+        assert one(table, "alpha")["status"] == "ok"
+        assert one(table, "alpha")["note"].startswith(asked)
+        assert one(table, "alpha", clusters=False)["note"] == ""
+        table["loss"] = own * np.exp(0.003 * rng.standard_normal(60) + np.repeat(0.01 * rng.standard_normal(12), 5))
+        unnamed = one(table, "alpha")
+        assert unnamed["status"] == "no_se"
+        assert unnamed["note"].startswith("residuals of one value of parameters agree (p = ")
+        assert asked in unnamed["note"]
+        assert one(table, "alpha", clusters="parameters")["status"] == "ok"
 
     def test_nothing_usable_is_too_few(self):
         assert (estimate(joint_runs().assign(loss=np.nan))["status"] == "too_few").all()
@@ -217,6 +257,7 @@ class TestErrors:
             ({"clusters": "family"}, "options.clusters: the table has no column 'family'"),
             ({"hold_out": {"column": "flops", "above": 1}}, "options.hold_out.column: the table has no column 'flops'"),
             ({"hold_out": {"column": "tokens"}}, "options.hold_out: Value error, give either `above` or `quantile`"),
+            ({"published": {"x": {"alpha": "0,34"}}}, "options.published: Value error, '0,34' is no number, nor exp("),
             ({"published": {"x": {"gamma": 1.0}}}, "options.published: unknown parameter 'gamma'"),
             ({"replicate": 5}, "options.replicate"),
         ],
@@ -229,6 +270,54 @@ class TestErrors:
     def test_an_unknown_law(self):
         with pytest.raises(MusterError, match="unknown name 'no_law'"):
             law_estimator("no_law", source="", assumes="", fails="")
+
+
+class TestReproduced:
+    """A published vector becomes a row `reproduced_<name>`, which the claim test `reproduced` decides."""
+
+    DIGITS = 4
+
+    def row(self, values, **options):
+        found = one(joint_runs(), "reproduced_paper", published={"paper": values}, **options)
+        return judged(found, "reproduced", 0.0, 1e-6), found
+
+    def printed(self, digits=DIGITS, **options):
+        fits = estimate(joint_runs(), **options).set_index("parameter")["estimate"]
+        return {name: f"{fits[name]:.{digits}f}" for name in JOINT.parameters}
+
+    def test_the_digits_of_the_minimum_are_reproduced(self):
+        row, found = self.row(self.printed())
+        assert (found["status"], found["estimate"], found["se"]) == ("ok", 0.0, 0.0)
+        assert verdict(row) == "supported"
+        assert explain(row) == "the minimum rounds to the published digits"
+
+    def test_one_digit_off_is_not(self):
+        values = self.printed()
+        values["beta"] = f"{float(values['beta']) + 1e-3:.{self.DIGITS}f}"
+        row, found = self.row(values)
+        assert found["estimate"] > 1e-6
+        assert verdict(row) == "refuted"
+        assert explain(row).startswith("a lower objective exists: the best with the published digits exceeds")
+        assert found["note"].startswith("beta is 19.3 halves")  # 1e-3 in halves of 1e-4, less what was rounded away
+
+    def test_what_a_wide_region_does_not_reject_is_not_reproduced_by_that(self):
+        values = dict(zip(JOINT.parameters, ("0.34", "0.30", "1.8", "300.0", "900.0"), strict=True))
+        vector = one(joint_runs(noise=0.2), "wald_paper", published={"paper": values})
+        found = one(joint_runs(noise=0.2), "reproduced_paper", published={"paper": values})
+        assert "not rejected" in vector["note"]
+        assert verdict(judged(found, "reproduced", 0.0, 1e-6)) == "refuted"
+
+    def test_zeros_at_the_end_are_digits(self):
+        values = self.printed(2)
+        assert self.row(values)[1]["estimate"] == 0
+        longer = {name: value + "0" for name, value in values.items()}
+        assert self.row(longer)[1]["estimate"] > 0
+
+    def test_the_objective_is_that_of_the_recipe(self):
+        options = {"delta": "squares", "residual": "linear"}
+        values = self.printed(**options)
+        assert self.row(values, **options)[1]["estimate"] == 0
+        assert self.row(values)[1]["estimate"] > 0
 
 
 class TestVector:

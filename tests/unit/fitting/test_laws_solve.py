@@ -186,6 +186,15 @@ def test_an_offset_below_zero_hits_its_bound():
     found = fit_law(POWER_OFFSET, x, 20 * x[0] ** -0.5 - 0.1)
     assert found.certificate.bound_hit == ("e",)
     assert found.natural["e"] == 0
+    assert found.certificate.vanished == ("e",)
+    assert found.certificate.converged
+
+
+def test_a_coefficient_that_vanishes_takes_its_exponent_with_it():
+    x, _ = joint_table(rows=40)
+    found = fit_law(JOINT, x, np.exp(np.log(1.8 + 300 * x[0] ** -0.34) + 1e-3 * np.log(x[1])))
+    assert found.certificate.bound_hit
+    assert found.certificate.vanished == ()
     assert not found.certificate.converged
 
 

@@ -1,22 +1,24 @@
 """From a law to an estimator: rows in, one row per parameter out, with intervals, diagnostics and certificate."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Estimator, Fitted, parse_options
-from muster.fitting.frames import count, require_columns
+from muster.fitting.frames import count, groups, require_columns
 from muster.fitting.laws.base import LAWS, Array, Law
-from muster.fitting.laws.interval import bootstrap, influence, lower_edge, profile
+from muster.fitting.laws.clusters import alike, question, too_few_clusters, unit_dof
+from muster.fitting.laws.interval import bootstrap, ends, influence, lower_edge, pressed, profile, row_estimate, widened
 from muster.fitting.laws.linear_scale import linear_scale
 from muster.fitting.laws.options import LawOptions, check_options
-from muster.fitting.laws.predict import held_out, predict_interval, spread
-from muster.fitting.laws.published import hold_against
-from muster.fitting.laws.solve import LawFit, fit_law, robust_delta, robust_sd
+from muster.fitting.laws.predict import extrapolation_error, held_out, spread
+from muster.fitting.laws.printed import values as printed_values
+from muster.fitting.laws.published import Reproduction, hold_against, reproduce
+from muster.fitting.laws.solve import ZERO, LawFit, fit_law, robust_delta, robust_sd
 from muster.fitting.laws.table import design_problem, usable_rows
 from muster.fitting.per_group import per_group
 from muster.statistics.linear import Estimate
@@ -24,20 +26,22 @@ from muster.statistics.linear import Estimate
 VARIANTS = ("fit",)
 # Refits without each row in turn are made up to this many rows: their number and their price both grow with it.
 _INFLUENCE_ROWS = 1000
+_BEYOND = -2.33  # standard errors below zero that chance alone brings once in a hundred fits
 _FAILED = 0.05  # share of replicates whose loss would move a 95 % interval too far
 
 
 class Rows(NamedTuple):
-    """Rows of a fit as arrays: x [V, R], y [R], labels of clusters or None, and the table they come from."""
+    """Rows of a fit as arrays: x [V, R], y [R], labels of clusters or None, the table they come from, x's columns."""
 
     x: Array
     y: Array
     clusters: np.ndarray | None
     rows: pd.DataFrame
+    columns: list[str]
 
 
 def _more(fit: FitConfig) -> list[str]:
-    tested = [f"wald_{name}" for name in fit.options.get("published", {})]
+    tested = [f"{test}_{name}" for test in ("wald", "reproduced") for name in fit.options.get("published", {})]
     return [*tested, *(["extrapolation_error"] if fit.options.get("hold_out") else [])]
 
 
@@ -53,6 +57,12 @@ def law_estimator(
     def function(rows: pd.DataFrame, fit: FitConfig, chosen: LawOptions) -> Iterator[Fitted]:
         return _fit(law, rows, fit, chosen)
 
+    def ask(table: pd.DataFrame, fit: FitConfig) -> str:
+        if parse_options(options, fit).clusters is not None:
+            return ""
+        used = (law_rows(law, rows, fit)[0] for _, rows in groups(table, fit.by))
+        return next(filter(None, (question(rows.x, rows.columns) for rows in used)), "")
+
     return per_group(
         law.formula,
         function,
@@ -65,6 +75,7 @@ def law_estimator(
         needs=(),
         options=options,
         more=_more,
+        ask=ask,
     )
 
 
@@ -123,9 +134,16 @@ def _split(rows: pd.DataFrame, response: str, options: LawOptions) -> tuple[pd.D
     return inside, rows[held]
 
 
-def _data(rows: pd.DataFrame, columns: list[str], response: str, clusters: str | None) -> Rows:
+def _data(rows: pd.DataFrame, columns: list[str], response: str, clusters: str | Literal[False] | None) -> Rows:
     labels = pd.factorize(rows[clusters])[0] if clusters else None
-    return Rows(rows[columns].to_numpy(float).T, rows[response].to_numpy(float), labels, rows)
+    return Rows(rows[columns].to_numpy(float).T, rows[response].to_numpy(float), labels, rows, columns)
+
+
+class Doubt(NamedTuple):
+    """A status that says that a fit has no error to be judged by, and why."""
+
+    status: str
+    note: str
 
 
 class _Row(NamedTuple):
@@ -149,39 +167,51 @@ def _fit_one(law: Law, data: Rows, rest: Rows, every: Rows | None, options: LawO
     fit = replace(found, law=law, residuals=np.log(data.y) - law.log_value(found.theta[None], data.x)[0][0])
     theta = bootstrap(found, goal.x, goal.y, goal.clusters, options.replicates)
     usable = theta[np.isfinite(theta).all(axis=1)]
-    status, note = _status(fit, 1 - len(usable) / len(theta))
+    dof = unit_dof(fit, data.clusters)
+    failed = 1 - len(usable) / len(theta)
+    doubt = _doubt(fit, data, failed, options)
+    beyond = [name for name in fit.certificate.vanished if pressed(found, goal.x, name, goal.clusters) < _BEYOND]
+    status, note = _status(fit, doubt, beyond)
+    asked = question(data.x, data.columns) if options.clusters is None and not doubt else ""
     diagnostics = _diagnostics(fit, data, theta) | {"influence": _influence(found, goal)}
     if every is not None:
         diagnostics["all_rows"] = fit_law(
             solved, every.x, np.exp(every.y) if linear else every.y, delta=delta, fixed=options.fixed
         ).natural
     cov = np.cov(usable.T) if len(usable) > 1 else np.full((theta.shape[1],) * 2, np.nan)
-    dof = fit.dof if data.clusters is None else len(np.unique(data.clusters)) - 1
-    tests = {name: hold_against(found, goal.x, goal.y, cov, values, dof) for name, values in options.published.items()}
-    diagnostics["published"] = {name: test.record for name, test in tests.items()}
+    tests = {
+        name: hold_against(found, goal.x, goal.y, cov, printed_values(vector), dof)
+        for name, vector in options.published.items()
+    }
+    reproductions = {name: reproduce(found, goal.x, goal.y, vector) for name, vector in options.published.items()}
+    diagnostics["published"] = {
+        name: {**test.record, "reproduction": reproductions[name]._asdict()} for name, test in tests.items()
+    }
     if len(rest.y):
-        diagnostics["held_out"] = held_out(fit, theta, data.x, rest.x, rest.y)
+        diagnostics["held_out"] = held_out(fit, theta, data.x, rest.x, rest.y, dof=dof)
     record = fit.certificate.record()
     rows = []
-    for name, value in _numbers(law, fit, usable).items():
-        estimate, open_end = _interval(found, goal, name, *value, dof, options)
-        own = (status, note)
+    for name, value in _numbers(law, fit, widened(fit, usable, dof) if dof > 0 else usable[:0]).items():
+        estimate, edge = _interval(found, goal, name, *value, dof, options)
+        own = (status, note or asked)
         if status == "ok" and name in options.fixed:
             own = ("no_se", "fixed, not estimated")
-        elif status == "ok" and open_end:
-            own = ("not_identified", f"{name} not identified: {open_end}")
+        elif status == "ok" and edge:
+            own = (edge[0], f"{name} {edge[1]}")
         rows.append(_Row(name, estimate, *own, diagnostics, record))
     for name, test in tests.items():
         # The statistic is a number without error of its own: its interval is itself.
         estimate = Estimate(test.statistic, 0.0, test.dof, ci=(test.statistic, test.statistic))
         finding = f"p = {test.p:.2g} by F({test.dof}, {dof}), {test.record['finding']}"
         known = status if np.isfinite(test.statistic) or status != "ok" else "no_se"
+        if known == "ok" and any(gone in options.published[name] for gone in fit.certificate.vanished):
+            known = "not_identified"  # the covariance at a bound is not that of a normal estimate
         rows.append(
             _Row(f"wald_{name}", estimate, known, ", ".join(filter(None, [finding, note])), diagnostics, record)
         )
+    rows += [_reproduced(name, found, each, diagnostics, record) for name, each in reproductions.items()]
     if len(rest.y):
-        estimate = _extrapolation(fit, theta, data.x, rest)
-        rows.append(_Row("extrapolation_error", estimate, status, note, diagnostics, record))
+        rows.append(_extrapolation(fit, theta, data, rest, doubt, options, diagnostics, record))
     return rows
 
 
@@ -191,13 +221,24 @@ def _delta(law: Law, data: Rows, options: LawOptions) -> float | None:
     return None if options.delta == "squares" else float(options.delta)
 
 
-def _status(fit: LawFit, failed: float) -> tuple[str, str]:
-    """What the certificate, and the share of bootstrap replicates that failed, let one say of the whole fit."""
+def _doubt(fit: LawFit, data: Rows, failed: float, options: LawOptions) -> Doubt | None:
+    """Why nothing is known of how far other rows would move this fit; None when something is."""
+    if few := too_few_clusters(fit, data.clusters):
+        return Doubt("not_identified", few)
+    if failed > _FAILED:
+        return Doubt("no_se", f"{failed:.0%} of the bootstrap replicates did not converge")
+    if options.clusters is None and (agree := alike(fit.residuals, data.x, data.columns)):
+        return Doubt("no_se", f"{agree}, {question(data.x, data.columns)}")
+    return None
+
+
+def _status(fit: LawFit, doubt: Doubt | None, beyond: Sequence[str] = ()) -> tuple[str, str]:
+    """What the certificate and the doubts about errors let one say of the parameters."""
     seen = fit.certificate
-    if seen.converged and failed <= _FAILED:
-        return "ok", ""
+    if beyond:
+        return "not_identified", f"{', '.join(beyond)} ended at zero, and the rows ask for less: the law is not theirs"
     if seen.converged:
-        return "no_se", f"{failed:.0%} of the bootstrap replicates did not converge"
+        return doubt or ("ok", "")
     if seen.bound_hit:
         return "not_identified", f"{', '.join(seen.bound_hit)} ended at a bound"
     if not np.isfinite(seen.condition_number):
@@ -232,16 +273,34 @@ def _influence(fit: LawFit, data: Rows) -> dict[str, Any]:
     return found
 
 
-def _extrapolation(fit: LawFit, theta: Array, x: Array, rest: Rows) -> Estimate:
-    """Mean relative error of the held-out rows. Its standard error is their scatter's, or, of a single row, the
-    standard error of prediction."""
-    errors = np.abs(fit.law.predict(fit.law.to_natural(fit.theta[None])[0], rest.x) / rest.y - 1)
-    if len(errors) > 1:
-        return Estimate(float(errors.mean()), float(errors.std(ddof=1) / np.sqrt(len(errors))), len(errors) - 1)
-    sds = spread(fit, x)
-    prediction = predict_interval(fit, theta, rest.x, sds.between, sds.seed)
-    half = float(np.log(prediction.high / prediction.low)[0]) / 2
-    return Estimate(float(errors[0]), half / Estimate(0.0, 1.0, fit.dof).interval()[1], fit.dof)
+def _reproduced(
+    name: str, fit: LawFit, found: Reproduction, diagnostics: Mapping[str, Any], record: Mapping[str, Any]
+) -> _Row:
+    """The excess of a published vector as a number without error: a recipe on given rows has only one minimum."""
+    estimate = Estimate(found.excess, 0.0, max(fit.dof, 1), ci=(found.excess, found.excess))
+    away = f"{found.parameter} is {found.digits:.3g} halves of its last digit from the fit"
+    status = "ok" if fit.certificate.predicts and found.solved else "not_converged"
+    return _Row(f"reproduced_{name}", estimate, status, away, diagnostics, record)
+
+
+def _extrapolation(
+    fit: LawFit,
+    theta: Array,
+    data: Rows,
+    rest: Rows,
+    doubt: Doubt | None,
+    options: LawOptions,
+    diagnostics: Mapping[str, Any],
+    record: Mapping[str, Any],
+) -> _Row:
+    """The mean relative error of the held-out rows. It needs the minimum, not that its parameters are identified."""
+    dof = unit_dof(fit, data.clusters)
+    estimate = extrapolation_error(fit, theta, data.x, rest.x, rest.y, rest.clusters, dof)
+    missed = np.log(rest.y) - fit.law.log_value(fit.theta[None], rest.x)[0][0]
+    if not doubt and options.clusters is None and (agree := alike(missed, rest.x, rest.columns)):
+        doubt = Doubt("no_se", f"held out, {agree}, {question(rest.x, rest.columns)}")
+    status, note = (doubt or ("ok", "")) if fit.certificate.predicts else _status(fit, doubt)
+    return _Row("extrapolation_error", estimate, status, note, diagnostics, record)
 
 
 def _numbers(law: Law, fit: LawFit, usable: Array) -> dict[str, tuple[float, Array]]:
@@ -256,29 +315,31 @@ def _numbers(law: Law, fit: LawFit, usable: Array) -> dict[str, tuple[float, Arr
 
 def _interval(
     fit: LawFit, data: Rows, name: str, value: float, replicates: Array, dof: int, options: LawOptions
-) -> tuple[Estimate, str]:
-    """Estimate with its 95 % interval, and in which sense an end is open ("" when none is).
+) -> tuple[Estimate, tuple[str, str] | None]:
+    """Estimate with its 95 % interval, and status and words for an end that the data leave open (None when none is).
 
-    Bootstrap: percentiles and standard deviation of the replicates; an end is open when more than 2.5 % of them lie at
-    the law's bound. Profile: the standard error is that of the t interval of the same length. Derived parameters have
-    the bootstrap's.
+    Bootstrap: percentiles of the widened replicates [B]. Profile: its ends; derived parameters have the bootstrap's.
+    An interval that reaches down to zero, where the parameter's range ends, is one-sided and stands; one that reaches
+    another bound of the law is no interval.
     """
     if len(replicates) < 2:
-        return Estimate(value, np.nan, np.nan), ""
+        return Estimate(value, np.nan, np.nan), None
     at = fit.law.parameters.index(name) if name in fit.law.parameters else None
+    limits = fit.law.bounds.get(name, (-np.inf, np.inf))
     if options.interval == "profile" and at is not None and name not in options.fixed:
         low, high = profile(fit, data.x, data.y, name)
-        se = Estimate(0.0, 1.0, dof).interval()[1]
-        shown = Estimate(value, (high - low) / (2 * se), dof, ci=(low, high))
-        if not np.isfinite(shown.se) and np.isnan(low):
-            return Estimate(value, np.nan, np.nan), ""
-        if low <= (edge := lower_edge(fit.law, name)):
-            return shown, f"the profile is flat down to {name} = {edge:g}"
-        return shown, f"the profile is flat up to {name} = inf" if np.isinf(high) else ""
-    low, high = np.percentile(replicates, [2.5, 97.5])
-    estimate = Estimate(value, float(replicates.std(ddof=1)), dof, ci=(float(low), float(high)))
-    limits = fit.law.bounds.get(name, (-np.inf, np.inf))
+        limits = lower_edge(fit.law, name), np.inf
+        if np.isnan(low):
+            return Estimate(value, np.nan, np.nan), None
+    else:
+        low, high = ends(replicates)
+    estimate = row_estimate(value, low, high, dof, limits[0])
     # The bounds of coordinates on a log scale come back with a rounding error.
-    if low <= limits[0] + 1e-9 * abs(limits[0]) or high >= limits[1] - 1e-9 * abs(limits[1]):
-        return estimate, f"more than 2.5 % of the bootstrap replicates end at the bound of {name}"
-    return estimate, ""
+    below, above = low * (1 - 1e-9 * np.sign(low)) <= limits[0], high * (1 + 1e-9 * np.sign(high)) >= limits[1]
+    if above:
+        return estimate, ("not_identified", f"not identified: its interval has no end below {limits[1]:g}")
+    if not below or not np.isfinite(limits[0]):
+        return estimate, None
+    if limits[0] <= ZERO:
+        return estimate, ("ok", "may be 0: its interval is one-sided")
+    return estimate, ("not_identified", f"not identified: its interval has no end above {limits[0]:g}")

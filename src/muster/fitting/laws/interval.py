@@ -7,10 +7,12 @@ from numpy.typing import ArrayLike
 
 from muster.fitting.laws.base import Array, Law
 from muster.fitting.laws.solve import GRADIENT_TOLERANCE, LawFit, bounds, solve
+from muster.statistics.linear import Estimate
 
 # Where a profile is first looked at, in standard errors from the minimum; then how often each bracket is cut in eight.
 _LADDER = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 9.0, 14.0, 25.0, 50.0, 100.0)
 _CUTS = 3
+MONTE_CARLO = 1.645  # standard errors of a bootstrap end by which it is moved outwards: one-sided 95 %
 
 
 def resample_weights(rows: int, clusters: ArrayLike | None, replicates: int, seed: int) -> Array:
@@ -50,6 +52,43 @@ def bootstrap(
     return np.clip(fit.theta + np.sqrt(units / max(units - lost, 1)) * (theta - fit.theta), box.low, box.high)
 
 
+def ends(replicates: Array) -> tuple[float, float]:
+    """2.5 and 97.5 % points of replicates [B], each moved outwards by 1.645 of its Monte-Carlo standard errors.
+
+    The ranks of a sample quantile have the standard error √(p(1 − p)/B) (Woodruff 1952): with another seed, an end of
+    infinitely many replicates lies outside these in one case of twenty, so that no margin is decided by the seed.
+    """
+    tail = 0.025
+    tail = max(tail - MONTE_CARLO * np.sqrt(tail * (1 - tail) / len(replicates)), 0.0)
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def widened(fit: LawFit, replicates: Array, dof: int) -> Array:
+    """Replicates θ [B, P] with their deviations from the fit multiplied by t/z at 97.5 %: their percentiles then allow
+    for a spread that was estimated from few units, as a t interval does (Hesterberg 2015, § 5.3). dof: as `unit_dof`.
+    """
+    from scipy import stats
+
+    box = bounds(fit.law, fit.held)
+    factor = float(stats.t.ppf(0.975, dof) / stats.norm.ppf(0.975))
+    return np.clip(fit.theta + factor * (replicates - fit.theta), box.low, box.high)
+
+
+def row_estimate(value: float, low: float, high: float, dof: int, edge: float = -np.inf) -> Estimate:
+    """A number with interval [low, high], and the standard error whose t tests say no more than that interval does.
+
+    A row of the ledger is tested by t from estimate, se and dof alone: se is the longer side over t's 97.5 % quantile,
+    so that no bound inside the interval is ever rejected at 2.5 %. low at `edge`, the least value that there is: the
+    interval is one-sided, and nothing shows that the value is larger than the edge, not at 5 % either.
+    """
+    one, two = Estimate(0.0, 1.0, dof).interval(0.9)[1], Estimate(0.0, 1.0, dof).interval()[1]
+    se = max(value - low, high - value) / two
+    if low <= edge:
+        se = max(se, (value - edge) / one * (1 + 1e-9))
+    return Estimate(value, se, dof, ci=(low, high))
+
+
 def influence(fit: LawFit, x: Array, y: Array) -> Array:
     """Leave-one-row-out refits θ [R, P]."""
     return refit(fit, x, y, 1 - np.eye(len(y)))
@@ -82,14 +121,30 @@ def sandwich(fit: LawFit, x: Array, clusters: ArrayLike | None = None) -> Array:
     return cov
 
 
+def pressed(fit: LawFit, x: Array, parameter: str, clusters: ArrayLike | None = None) -> float:
+    """How far beyond its bound a Gauss–Newton step would carry a parameter that ended there, in standard errors.
+
+    Negative: outwards. Around −1 where the truth lies at the bound; far below, the law is not that of these rows.
+    """
+    at, free = fit.law.parameters.index(parameter), fit.free
+    jacobian = fit.law.log_value(fit.theta[None], x)[1][0][:, free]
+    inside = np.abs(fit.residuals) <= fit.width
+    length = np.linalg.norm(jacobian, axis=0)
+    scaled = jacobian / length
+    scores = scaled.T @ np.clip(fit.residuals, -fit.width, fit.width)
+    step = np.linalg.lstsq(scaled[inside].T @ scaled[inside], scores, rcond=None)[0] / length
+    error = float(np.sqrt(sandwich(fit, x, clusters)[at, at]))
+    return float(step[int(free[:at].sum())] / error) if error > 0 else 0.0
+
+
 def wald(
     fit: LawFit, cov: Array, published: Mapping[str, float], residual_dof: int | None = None
 ) -> tuple[float, int, float]:
     """Wald statistic W of published natural values of some or all parameters, its degrees of freedom q, and p.
 
     p is that of W/q under F(q, residual_dof), which allows for an estimated covariance; residual_dof is R − P unless
-    given (clusters less one). cov [P, P] is the covariance of θ: the distance is measured where estimates are nearly
-    normal (ln A rather than A). (NaN, q, NaN) when it is singular.
+    given (clusters less parameters). cov [P, P] is the covariance of θ: the distance is measured where estimates are
+    nearly normal (ln A rather than A). (NaN, q, NaN) when it is singular.
     """
     from scipy import stats
 

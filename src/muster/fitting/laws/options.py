@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from muster.config.models import Section
 from muster.errors import MusterError
 from muster.fitting.base import NoOptions
 from muster.fitting.laws.base import Law
+from muster.fitting.laws.printed import read_printed
 
 
 class HoldOut(Section):
@@ -39,7 +40,11 @@ class LawOptions(NoOptions):
         "log", description="What is minimized: ln y − ln f, or y − f (δ then has the unit of the response)"
     )
     fixed: dict[str, float] = Field(default_factory=dict, description="Parameter → value that is not estimated")
-    clusters: str | None = Field(None, description="Column whose values are resampled as a whole (families of runs)")
+    clusters: str | Literal[False] | None = Field(
+        None,
+        description="Column whose values are resampled as a whole (families of runs, checkpoints of one run); false: "
+        "rows are independent, also where they share a size",
+    )
     thorough: bool = Field(True, description="Also look around the best minimum of the starts for a better one")
     replicates: int = Field(1000, ge=100, description="Bootstrap replicates")
     interval: Literal["bootstrap", "profile"] = Field(
@@ -47,13 +52,23 @@ class LawOptions(NoOptions):
         description="The 95 % interval that is reported: percentiles of the bootstrap, or the profile of the objective "
         "(independent rows, equally noisy)",
     )
-    published: dict[str, dict[str, float]] = Field(
-        default_factory=dict, description="Name → values of parameters: each vector is tested together"
+    published: dict[str, dict[str, float | str]] = Field(
+        default_factory=dict,
+        description="Name → values of parameters: each vector is tested together. In quotes a value keeps its digits: "
+        "'0.3480', or 'exp(7.6427)' where the logarithm was printed",
     )
     drop_largest_losses: int = Field(
         0, ge=0, description="Rows with the largest responses that are left out; the diagnostics show the fit with them"
     )
     hold_out: HoldOut | None = Field(None, description="Rows that are predicted, not fitted")
+
+    @field_validator("published")
+    @classmethod
+    def _readable(cls, published: dict[str, dict[str, float | str]]) -> dict[str, dict[str, float | str]]:
+        for values in published.values():
+            for value in values.values():
+                read_printed(value)
+        return published
 
 
 def check_options(law: Law, options: LawOptions) -> None:

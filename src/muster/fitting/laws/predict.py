@@ -6,6 +6,7 @@ import numpy as np
 
 from muster.fitting.laws.base import Array
 from muster.fitting.laws.solve import LawFit
+from muster.statistics.linear import Estimate
 
 
 class Spread(NamedTuple):
@@ -42,12 +43,19 @@ def spread(fit: LawFit, x: Array) -> Spread:
 
 
 def predict_interval(
-    fit: LawFit, replicates: Array, x_new: Array, between_sd: float, seed_sd: float, level: float = 0.95
+    fit: LawFit,
+    replicates: Array,
+    x_new: Array,
+    between_sd: float,
+    seed_sd: float,
+    level: float = 0.95,
+    dof: int | None = None,
 ) -> Prediction:
     """Interval for one new run at each column of x_new [V, M], from bootstrap replicates θ [B, P].
 
     On the log scale the variances of the parameters (over replicates), between runs and between seeds add up, with
-    t(R − P) quantiles. Replicates that did not converge (NaN) are left out.
+    t quantiles of R − P degrees of freedom unless `dof` is given (clusters less parameters). Replicates that did not
+    converge (NaN) are left out.
     """
     from scipy import stats
 
@@ -56,12 +64,20 @@ def predict_interval(
     parameter = (
         fit.law.log_value(usable, x_new)[0].std(axis=0, ddof=1) if len(usable) > 1 else np.full(len(centre), np.inf)
     )
-    half = stats.t.ppf(0.5 + level / 2, max(fit.dof, 1)) * np.sqrt(parameter**2 + between_sd**2 + seed_sd**2)
+    half = stats.t.ppf(0.5 + level / 2, max(fit.dof if dof is None else dof, 1)) * np.sqrt(
+        parameter**2 + between_sd**2 + seed_sd**2
+    )
     return Prediction(np.exp(centre), np.exp(centre - half), np.exp(centre + half))
 
 
 def held_out(
-    fit: LawFit, replicates: Array, x: Array, x_new: Array, y_new: Array, level: float = 0.95
+    fit: LawFit,
+    replicates: Array,
+    x: Array,
+    x_new: Array,
+    y_new: Array,
+    level: float = 0.95,
+    dof: int | None = None,
 ) -> dict[str, float]:
     """How a fit to x predicts the runs x_new [V, M], y_new [M] that it has not seen.
 
@@ -69,7 +85,7 @@ def held_out(
     inside their interval of the given level.
     """
     sds = spread(fit, x)
-    prediction = predict_interval(fit, replicates, x_new, sds.between, sds.seed, level)
+    prediction = predict_interval(fit, replicates, x_new, sds.between, sds.seed, level, dof)
     relative = prediction.centre / y_new - 1
     inside = (prediction.low <= y_new) & (y_new <= prediction.high)
     return {
@@ -81,3 +97,33 @@ def held_out(
         "between_sd": sds.between,
         "seed_sd": sds.seed,
     }
+
+
+def extrapolation_error(
+    fit: LawFit, replicates: Array, x: Array, x_new: Array, y_new: Array, clusters: np.ndarray | None, dof: int
+) -> Estimate:
+    """Mean over held-out rows x_new [V, M], y_new [M] of |predicted − seen| / seen, and how far others would move it.
+
+    Two errors add up. Held-out runs differ: the cluster-robust variance of a mean, with K − 1 degrees of freedom for K
+    clusters (labels [M]; every row is its own without them), or that of one new run when there is only one cluster. All
+    of them are predicted by the same parameters: the variance of the mean over bootstrap replicates θ [B, P], with
+    `dof` degrees of freedom. Those of the sum are Satterthwaite's (1946).
+    """
+    errors = np.abs(fit.law.predict(fit.law.to_natural(fit.theta[None])[0], x_new) / y_new - 1)
+    mean = float(errors.mean())
+    labels = np.arange(len(errors)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    count = int(labels.max()) + 1
+    usable = replicates[np.isfinite(replicates).all(axis=1)]
+    if len(usable) < 2 or dof < 1:
+        return Estimate(mean, np.nan, np.nan)
+    again = np.abs(np.exp(fit.law.log_value(usable, x_new)[0]) / y_new - 1).mean(axis=1)
+    shared = float(again.var(ddof=1))
+    if count > 1:
+        own = float((np.bincount(labels, errors - mean) ** 2).sum()) * count / (count - 1) / len(errors) ** 2
+        own_dof = count - 1
+    else:
+        sds = spread(fit, x)
+        own, own_dof = sds.between**2 + sds.seed**2, dof
+    total = own + shared
+    both = total**2 / (own**2 / own_dof + shared**2 / dof) if total > 0 else float(dof)
+    return Estimate(mean, float(np.sqrt(total)), both)

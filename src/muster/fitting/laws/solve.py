@@ -1,7 +1,7 @@
 """Fit a law from all its starts and certify the minimum."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ AGREEMENT = 1e-6
 STARTS_AGREEING = 3
 HUBER_EFFICIENCY = 1.345  # in standard deviations: 95 % efficient under normal errors (Holland & Welsch 1977)
 _EXACT = 1e-9  # residuals of this size have no spread that a loss could adapt to
+ZERO = 1e-8  # a lower bound that stands for zero, for coordinates that are logarithms
+_UNFELT = 1e-6  # change of ln f per unit of a coordinate, below which no data tell of it
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Certificate:
 
     scaled_gradient: the largest |cosine| between the score of the residuals and a column of the Jacobian.
     starts_agreeing: starts whose objective ends within 1e-6 (relative) of the best. bound_hit: parameters that ended
-    at a bound. condition_number: of the Jacobian, its columns scaled to unit length. converged: gradient below 1e-6,
-    three starts agree, no bound hit, finite condition number.
+    at a bound. condition_number: of the Jacobian, its columns scaled to unit length. vanished: those of `bound_hit`
+    that ended at zero and leave all others as identified as they would be without them, as an offset E = 0 does.
+    converged: gradient below 1e-6, three starts agree, no bound hit but by what vanished, finite condition number.
     """
 
     scaled_gradient: float
@@ -32,6 +35,12 @@ class Certificate:
     bound_hit: tuple[str, ...]
     condition_number: float
     converged: bool
+    vanished: tuple[str, ...] = ()
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the minimum was found: all that a prediction needs, which its parameters' identification is not."""
+        return self.scaled_gradient < GRADIENT_TOLERANCE and self.starts_agreeing >= STARTS_AGREEING
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,10 +158,21 @@ def fit_law(
     floor = len(y) * _EXACT**2
     reached = (found.objective <= objective * (1 + AGREEMENT) + floor) & (found.gradient < GRADIENT_TOLERANCE)
     agreeing, condition = int(reached.sum()), condition_number(jacobian[0][:, box.free])
-    converged = gradient < GRADIENT_TOLERANCE and agreeing >= STARTS_AGREEING and not hit and np.isfinite(condition)
-    certificate = Certificate(gradient, len(found.theta), agreeing, hit, condition, bool(converged))
+    vanished = _vanished(law, hit, jacobian[0], box.free)
+    certificate = Certificate(gradient, len(found.theta), agreeing, hit, condition, False, vanished)
+    converged = certificate.predicts and hit == vanished and np.isfinite(condition)
+    certificate = replace(certificate, converged=bool(converged))
     natural = dict(zip(law.parameters, map(float, law.to_natural(theta[None])[0]), strict=True))
     return LawFit(law, theta, natural, objective, certificate, np.log(y) - value[0], delta, box.free)
+
+
+def _vanished(law: Law, hit: Sequence[str], jacobian: Array, free: np.ndarray) -> tuple[str, ...]:
+    """Parameters at a bound of zero, if ln f still feels every other free coordinate; else none: where a coefficient
+    vanishes, its exponent goes with it."""
+    gone = tuple(name for name in hit if law.bounds[name][0] <= ZERO)
+    others = np.array([name not in gone for name in law.parameters]) & free
+    felt = np.sqrt((jacobian[:, others] ** 2).mean(axis=0)) > _UNFELT
+    return gone if felt.all() else ()
 
 
 def explore(
