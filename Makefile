@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report publish track test bare cluster drill lint bench readme lock clean sanitize
+.PHONY: help reproduce smoke report publish track test bare cluster drill mutants lint bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -85,6 +85,17 @@ sanitize: $(VENV)/.dev ## the native kernels under the address and undefined-beh
 
 drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills
+
+# cosmic-ray and what it needs, beside the environment: only this target has a use for it.
+$(VENV)-mutants/.ready: | $(VENV)/.python
+	$(PYTHON) -m venv $(VENV)-mutants
+	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
+	touch $@
+
+COUNT ?= 200
+MINUTES ?= 60
+mutants: $(VENV)/.dev $(VENV)-mutants/.ready ## slips at random, and whether a test notices: COUNT=200 MINUTES=60 ONLY=fitting/laws SEED=0
+	$(VENV)-mutants/bin/python -m tests.mutants --python "$$PWD/$(BIN)/python" --count $(COUNT) --minutes $(MINUTES) --seed $(or $(SEED),0) --only "$(ONLY)"
 
 # JAX, which the benchmarks compare with and nothing else needs, beside the environment.
 $(VENV)-jax/.ready: | $(VENV)/.python

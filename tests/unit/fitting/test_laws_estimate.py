@@ -6,13 +6,16 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from muster.claims.tests import explain, p_value, verdict
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.laws.estimate import law_estimator
+from muster.fitting.laws.interval import bootstrap
 from muster.fitting.laws.joint import JOINT
+from muster.fitting.laws.solve import fit_law
 from muster.fitting.laws.table import design_problem, usable_rows
 from tests.unit.fitting.test_laws_solve import TRUTH, joint_table, offset_table
 
@@ -60,6 +63,24 @@ class TestRows:
         certificate = json.loads(fits["certificate"][0])
         assert certificate["converged"]
         assert certificate["starts_agreeing"] == certificate["starts"] > 16  # 16 cold ones, and those around the best
+
+    @pytest.mark.parametrize("clusters", [None, "family"])
+    def test_the_row_is_the_widened_bootstrap_with_its_own_dof(self, clusters):
+        """The whole way by hand: refits to resampled units, t for z, ends by the Monte-Carlo error, se of the longer
+        side, in the row and not only in the helpers."""
+        table = joint_runs(family=np.repeat(np.arange(12), 5))
+        found = one(table, "alpha", clusters=clusters, delta=0.013, replicates=400)
+        x, y = table[["parameters", "tokens"]].to_numpy(float).T, table["loss"].to_numpy(float)
+        fit = fit_law(JOINT, x, y, delta=0.013)
+        theta = bootstrap(fit, x, y, None if clusters is None else table["family"], replicates=400)[:, 0]
+        dof = 55 if clusters is None else 7
+        wide = fit.theta[0] + stats.t.ppf(0.975, dof) / 1.959964 * (theta[np.isfinite(theta)] - fit.theta[0])
+        tail = 0.025 - 1.645 * np.sqrt(0.025 * 0.975 / np.isfinite(theta).sum())
+        low, high = np.quantile(wide, [tail, 1 - tail])
+        assert (found["ci_low"], found["ci_high"]) == pytest.approx((low, high), rel=1e-5)
+        assert found["dof"] == dof
+        longer = max(high - found["estimate"], found["estimate"] - low)
+        assert found["se"] == pytest.approx(longer / stats.t.ppf(0.975, dof), rel=1e-5)
 
     def test_derived_rows_follow_from_the_parameters(self):
         fits = estimate(joint_runs()).set_index("parameter")["estimate"]

@@ -371,3 +371,12 @@ def test_a_registry_knows_the_module_of_entries_that_do_not() -> None:
     registry.register("number")(3)
     assert registry.module("lazy") == "no.such.module"
     assert registry.module("number") == __name__
+
+
+def test_the_code_of_every_probe_counts_not_only_of_the_first() -> None:
+    def of(*probes: str) -> str:
+        return cell_fingerprint("train", train_cell(probes=list(probes)))
+
+    first, both = of("feature_change"), of("feature_change", "ntk")
+    assert len({first, both, of("feature_change", "alignment")}) == 3
+    assert of("ntk", "feature_change") == both

@@ -373,3 +373,22 @@ def test_taking_a_cell_counts_as_use(store: Store, tmp_path: Path) -> None:
     os.utime(kept.path / MANIFEST, (0, 0))
     store.take(made(), tmp_path / "target", lambda line: None)
     assert kept.used > 1e9
+
+
+def test_a_data_set_that_was_remade_with_the_same_settings_is_another_identity(tmp_path: Path) -> None:
+    def of(manifest: str) -> str:
+        (tmp_path / "manifest.json").write_text(manifest)
+        return address(identity(CELL, "0123456789ab", tmp_path))
+
+    first = of('{"settings": {"train": 9}, "files": {"x.npy": "aa"}}')
+    assert of('{"settings": {"train": 9}, "files": {"x.npy": "bb"}}') != first
+    assert of('{"settings": {"train": 9}, "files": {"x.npy": "aa"}}') == first
+    assert address(identity(CELL, "0123456789ab", None)) != first
+
+
+@pytest.mark.parametrize("changed", ["code", "seed", "width"])
+def test_another_cell_or_other_code_is_another_identity(changed: str) -> None:
+    code = "ba9876543210" if changed == "code" else "0123456789ab"
+    settings = {"width": 4, "seed": 0} | ({} if changed == "code" else {changed: 5})
+    other = identity(name_cell("matrix_product", MatrixProductCell.model_validate(settings)), code, None)
+    assert address(other) != address(identity(CELL, "0123456789ab", None))

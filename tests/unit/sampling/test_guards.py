@@ -1,0 +1,51 @@
+"""What a sampling cell writes: standard errors against the scatter over repeated cells, counts by hand."""
+
+import numpy as np
+import pytest
+
+from muster.experiments import EXPERIMENTS, Context
+from muster.sampling.graph_network import ring, second_eigenvalue
+from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
+
+REPEATS = 60
+CELLS = {
+    "matrix_product": {"width": 6, "depth": 4, "draws": 40},
+    "relu_chain": {"width": 8, "depth": 3, "draws": 200},
+    "graph_network": {"width": 32, "depth": 2, "draws": 60, "nodes": 8, "reach": 1},
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_standard_errors_are_the_scatter_over_repeated_cells(name):
+    """√ of the mean squared error over 60 seeds, within four of its own standard errors (√(1/118) each, and skew)."""
+    experiment = EXPERIMENTS[name]
+    parts = [
+        experiment.run(experiment.cell(seed=seed, **CELLS[name]), Context(progress=lambda line: None)).probes
+        for seed in range(REPEATS)
+    ]
+    values = np.stack([part["value"].to_numpy(float) for part in parts])
+    errors = np.stack([part["se"].to_numpy(float) for part in parts])
+    known = np.isfinite(errors).all(axis=0) & (values.std(axis=0) > 1e-12)
+    assert known.any()
+    ratio = np.sqrt((errors**2).mean(axis=0)) / values.std(axis=0, ddof=1)
+    assert np.exp(np.log(ratio[known]).mean()) == pytest.approx(1, abs=0.2)
+    assert (ratio[known] > 0.5).all()
+    assert (ratio[known] < 2).all()
+
+
+def test_the_second_eigenvalue_of_a_bipartite_ring_is_negative_and_counts():
+    """A ring of 6 nodes without loops: eigenvalues cos(2πk/6) = 1, ½, ½, −½, −½, −1, so that features oscillate."""
+    six = np.roll(np.eye(6), 1, axis=1)
+    assert second_eigenvalue((six + six.T) / 2) == pytest.approx(1)
+    with_loops = ring(6, 1)  # (1 + 2 cos(2πk/6))/3 = 1, ⅔, ⅔, 0, 0, −⅓
+    assert second_eigenvalue(with_loops) == pytest.approx(2 / 3)
+    assert second_eigenvalue(with_loops @ with_loops - np.eye(6)) == pytest.approx(1)  # 1 − 1, ⁴⁄₉ − 1 …, −1, −1, −⁸⁄₉
+
+
+@pytest.mark.parametrize("counting", ["non_embedding", "total"])
+def test_flops_are_those_of_all_parameters_however_they_are_counted(counting):
+    cell = KaplanCountingCell(counting=counting, regime="kaplan", seed=0)
+    runs = draw_runs(cell, np.random.default_rng(0))
+    np.testing.assert_allclose(runs["flops"], 6 * runs["parameters"] * runs["tokens"], rtol=1e-5)
+    counted = runs["parameters" if counting == "total" else "parameters_no_embedding"]
+    np.testing.assert_allclose(runs["compute"], 6 * counted * runs["tokens"], rtol=1e-5)
