@@ -233,6 +233,10 @@ class TestStatuses:
         asked = "60 rows share 12 values of parameters: name their `clusters`, or say `clusters: false`"
         assert one(table, "alpha")["status"] == "ok"
         assert one(table, "alpha")["note"].startswith(asked)
+        fit = FitConfig(estimator="joint_law", response="loss", along="parameters")
+        assert ESTIMATORS["joint_law"].ask(table, fit).startswith(asked)
+        assert not ESTIMATORS["joint_law"].ask(table, fit.model_copy(update={"options": {"clusters": False}}))
+        assert not ESTIMATORS["joint_law"].ask(joint_runs(), fit)
         assert one(table, "alpha", clusters=False)["note"] == ""
         table["loss"] = own * np.exp(0.003 * rng.standard_normal(60) + np.repeat(0.01 * rng.standard_normal(12), 5))
         unnamed = one(table, "alpha")
