@@ -1,11 +1,13 @@
 """Stacked engine against loops of plain torch models and against compiled JAX: the same sweep on one core.
 
-    taskset -c 0 python benchmarks/engine.py [--widths 32 64 ...] [--batches 64 128] [--repeats 5]
+    taskset -c 0 python benchmarks/engine.py [--families mlp resmlp] [--widths 32 64 ...] [--batches 64 128]
 
-Every case trains a sweep of learning rates of a bias-free ReLU network with 3 hidden layers, 40 inputs and 10 classes.
+Every case trains a sweep of learning rates of a bias-free ReLU network with 40 inputs and 10 classes: an MLP with 3
+hidden layers, or a residual network of width 64 with 16 blocks of one layer.
 Ours and the baselines take turns; a ratio is the median over the turns of baseline_seconds / ours_seconds. Seconds are
 CPU seconds of all threads, per member and step: what else runs on the machine disturbs the caches, not the clock. JAX
-runs where its environment is (`jax_client.py`), as the faster of its two forms. Writes benchmarks/results/engine.json.
+runs where its environment is (`jax_client.py`), as the faster of its two forms. Writes benchmarks/results/engine.json,
+where cases that were not measured this time stay as they were.
 """
 
 import argparse
@@ -32,6 +34,7 @@ from muster.training.cell import TrainCell
 from muster.training.engine import Data, Stack, stack_sizes
 
 MEMBERS, INPUTS, OUTPUTS, HIDDEN = 12, 40, 10, 3
+BLOCKS, RESIDUAL_WIDTH = 16, 64
 ON_TORCH = "muster with MUSTER_NATIVE=0"
 RESULTS = Path(__file__).parent / "results" / "engine.json"
 
@@ -65,11 +68,27 @@ def ours(cell: TrainCell, values: Data, steps: int, by_torch: bool = False) -> C
     return train
 
 
-def sweep(width: int, batch: int, optimizer: str) -> TrainCell:
+def sweep(family: str, width: int, batch: int, optimizer: str) -> TrainCell:
     return TrainCell(
-        width=width, depth=HIDDEN, seed=0, log2_lr=[-12 + i / 2 for i in range(MEMBERS)], batch_size=batch,
+        family=family, width=width, depth=HIDDEN if family == "mlp" else BLOCKS, seed=0,
+        log2_lr=[-12 + i / 2 for i in range(MEMBERS)], batch_size=batch,
         steps=10**6, optimizer=optimizer, rule="constant", schedule="constant", divergence_ratio=1e9,
     )  # fmt: skip
+
+
+class Residual(nn.Module):
+    """h + W φ(h) / √L in every block; the readout sees φ(h)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.readout = nn.Linear(INPUTS, width, bias=False), nn.Linear(width, OUTPUTS, bias=False)
+        self.blocks = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(BLOCKS))
+
+    def forward(self, x):
+        h = self.first(x)
+        for block in self.blocks:
+            h = h + block(nn.functional.relu(h)) * BLOCKS**-0.5
+        return self.readout(nn.functional.relu(h))
 
 
 def plain_model(width: int) -> nn.Module:
@@ -97,9 +116,9 @@ def loop(
     return train
 
 
-def torch_loop(width: int, batch: int, steps: int, optimizer: str, fused: bool) -> Callable[[], None]:
+def torch_loop(family: str, width: int, batch: int, steps: int, optimizer: str, fused: bool) -> Callable[[], None]:
     kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-    models = [plain_model(width) for _ in range(MEMBERS)]
+    models = [plain_model(width) if family == "mlp" else Residual(width) for _ in range(MEMBERS)]
     options = {"fused": True} if fused else {}
     return loop(models, [kinds[optimizer](m.parameters(), lr=2**-10, **options) for m in models], batch, steps)
 
@@ -174,9 +193,46 @@ class Turns:
         return rows
 
 
+def write(path: Path, rows: list[dict]) -> None:
+    """Put rows in the place of those that were measured before."""
+    measured = {row["case"] for row in rows}
+    before = json.loads(path.read_text()) if path.exists() else []
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps([row for row in before if row["case"] not in measured] + rows, indent=1) + "\n")
+
+
+def measure(family: str, width: int, batch: int, optimizer: str, jax: Jax | None, repeats: int) -> list[dict]:
+    """The rows of one case."""
+    steps = max(3, min(60, 8192 // width))
+    usual = f"torch.optim.{optimizer.capitalize()}"
+    contenders = {
+        "ours": ours(sweep(family, width, batch, optimizer), data(batch), steps),
+        usual: torch_loop(family, width, batch, steps, optimizer, fused=False),
+        f"{usual}(fused=True)": torch_loop(family, width, batch, steps, optimizer, fused=True),
+    }
+    if optimizer == "adam" and family == "mlp":
+        contenders["mup.MuAdam"] = mup_loop(width, batch, steps)
+    contenders[ON_TORCH] = ours(sweep(family, width, batch, optimizer), data(batch), steps, by_torch=True)
+    depth = {"hidden": HIDDEN} if family == "mlp" else {"blocks": BLOCKS}
+    if jax:
+        jax.prepare(
+            family=family, width=width, batch=batch, members=MEMBERS, inputs=INPUTS, outputs=OUTPUTS, steps=steps,
+            **depth,
+        )  # fmt: skip
+    turns = Turns(contenders, jax if optimizer == "adam" else None, repeats, MEMBERS * steps)
+    squares = HIDDEN - 1 if family == "mlp" else BLOCKS
+    parameters = INPUTS * width + squares * width**2 + width * OUTPUTS
+    share = (6.0 * parameters - 2.0 * INPUTS * width) * batch / turns.seconds("ours") / gemm_rate(width, batch)
+    case = f"{optimizer} batch={batch} width={width}"
+    if family != "mlp":
+        case = f"{family} blocks={BLOCKS} {case}"
+    return turns.rows(case, usual, "loop of torch.nn models", share)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256, 512, 1024])
+    parser.add_argument("--families", nargs="+", default=["mlp", "resmlp"], choices=["mlp", "resmlp"])
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256, 512, 1024], help="of the MLP")
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--optimizers", nargs="+", default=["adam"], choices=["adam", "sgd"])
     parser.add_argument("--repeats", type=int, default=5)
@@ -184,34 +240,10 @@ def main() -> None:
     torch.set_num_threads(1)
     jax = Jax(python) if (python := interpreter()) else None
     rows = []
-    for optimizer in arguments.optimizers:
-        for batch in arguments.batches:
-            for width in arguments.widths:
-                steps = max(3, min(60, 8192 // width))
-                contenders = {
-                    "ours": ours(sweep(width, batch, optimizer), data(batch), steps),
-                    f"torch.optim.{optimizer.capitalize()}": torch_loop(width, batch, steps, optimizer, fused=False),
-                    f"torch.optim.{optimizer.capitalize()}(fused=True)": torch_loop(
-                        width, batch, steps, optimizer, fused=True
-                    ),
-                }
-                if optimizer == "adam":
-                    contenders["mup.MuAdam"] = mup_loop(width, batch, steps)
-                contenders[ON_TORCH] = ours(sweep(width, batch, optimizer), data(batch), steps, by_torch=True)
-                if jax:
-                    jax.prepare(
-                        family="mlp", width=width, batch=batch, members=MEMBERS, inputs=INPUTS, outputs=OUTPUTS,
-                        hidden=HIDDEN, steps=steps,
-                    )  # fmt: skip
-                turns = Turns(contenders, jax if optimizer == "adam" else None, arguments.repeats, MEMBERS * steps)
-                parameters = INPUTS * width + (HIDDEN - 1) * width**2 + width * OUTPUTS
-                share = (
-                    (6.0 * parameters - 2.0 * INPUTS * width) * batch / turns.seconds("ours") / gemm_rate(width, batch)
-                )
-                usual = f"torch.optim.{optimizer.capitalize()}"
-                rows += turns.rows(f"{optimizer} batch={batch} width={width}", usual, "loop of torch.nn models", share)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    for family, optimizer, batch in itertools.product(arguments.families, arguments.optimizers, arguments.batches):
+        for width in arguments.widths if family == "mlp" else [RESIDUAL_WIDTH]:
+            rows += measure(family, width, batch, optimizer, jax, arguments.repeats)
+    write(RESULTS, rows)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,27 @@ def mlp(width: int, batch: int, members: int, inputs: int, outputs: int, hidden:
     return weights, output, (x, y)
 
 
+def resmlp(width: int, batch: int, members: int, inputs: int, outputs: int, blocks: int):
+    """As `mlp`, for the residual network of engine.py."""
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return jnp.asarray(rng.standard_normal((members, *shape), np.float32) / np.sqrt(shape[-2]))
+
+    weights = {"first": normal(inputs, width), "readout": normal(width, outputs)}
+    weights["blocks"] = [normal(width, width) for _ in range(blocks)]
+    x = jnp.asarray(rng.standard_normal((64, batch, inputs), np.float32))
+    y = jnp.asarray(rng.integers(0, outputs, (64, batch)))
+
+    def output(w, h):
+        h = h @ w["first"]
+        for matrix in w["blocks"]:
+            h = h + jax.nn.relu(h) @ matrix / np.sqrt(blocks)
+        return jax.nn.relu(h) @ w["readout"]
+
+    return weights, output, (x, y)
+
+
 def transformer(width: int, batch: int, members: int, context: int, vocabulary: int, blocks: int, head_width: int):
     """As `mlp`, for the decoder of transformer.py."""
     rng = np.random.default_rng(0)
@@ -87,7 +108,7 @@ def transformer(width: int, batch: int, members: int, context: int, vocabulary: 
 
 def contenders(case: dict) -> list[Callable[[], float]]:
     """Two functions, compiled and run once: CPU seconds a member and step, stacked and one member after another."""
-    build, decay = {"mlp": (mlp, 0.0), "transformer": (transformer, 0.01)}[case.pop("family")]
+    build, decay = {"mlp": (mlp, 0.0), "resmlp": (resmlp, 0.0), "transformer": (transformer, 0.01)}[case.pop("family")]
     steps, members = case.pop("steps"), case["members"]
     weights, output, (x, y) = build(**case)
     rates = jnp.asarray(2.0 ** (-12 + np.arange(members) / 2), jnp.float32)

@@ -1,15 +1,14 @@
 """Stacked transformer against loops of nanoGPT-style torch models and against compiled JAX: one sweep on one core.
 
-    taskset -c 0 python benchmarks/transformer.py [--widths 32 64 ...] [--context 64] [--batches 1 2 8] [--repeats 5]
+    taskset -c 0 python benchmarks/transformer.py [--widths 32 64 ...] [--contexts 64 32] [--batches 1 2 8]
 
 Every case trains a sweep of learning rates of a decoder-only transformer: two blocks, learned positions, heads of width
 32, layer normalization with trainable gains, GELU, an own readout of 256 bytes. Turns, ratios, seconds and JAX as in
-engine.py. Writes benchmarks/results/transformer.json.
+engine.py. Writes benchmarks/results/transformer.json, where cases that were not measured this time stay as they were.
 """
 
 import argparse
 import itertools
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine import ON_TORCH, Turns, gemm_rate, ours
+from engine import ON_TORCH, Turns, gemm_rate, ours, write
 from jax_client import Jax, interpreter
 from muster.training.cell import TrainCell
 from muster.training.engine import Data
@@ -107,14 +106,14 @@ def torch_loop(width: int, batch: int, context: int, steps: int, fused: bool) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256])
-    parser.add_argument("--context", type=int, default=64)
+    parser.add_argument("--contexts", type=int, nargs="+", default=[64, 32])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 8], help="sequences")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     jax = Jax(python) if (python := interpreter()) else None
-    context, rows = arguments.context, []
-    for batch, width in itertools.product(arguments.batches, arguments.widths):
+    rows = []
+    for context, batch, width in itertools.product(arguments.contexts, arguments.batches, arguments.widths):
         steps = max(2, min(20, 1024 // width))
         contenders = {
             "ours": ours(sweep(width, batch, context), data(batch, context), steps),
@@ -134,8 +133,7 @@ def main() -> None:
         share = flops / turns.seconds("ours") / gemm_rate(width, batch * context)
         case = f"transformer batch={batch} context={context} width={width}"
         rows += turns.rows(case, "torch.optim.AdamW", "loop of nanoGPT-style torch.nn models", share)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    write(RESULTS, rows)
 
 
 if __name__ == "__main__":
