@@ -93,7 +93,7 @@ def run_cell(args: Namespace) -> None:
         )
     folder = args.results / "runs" / planned.key
     checkpoints = args.results / "checkpoints" / planned.key
-    code = cell_fingerprint(planned.experiment, planned.cell)
+    code = cell_fingerprint(planned.experiment, planned.cell, planned.dtype)
     check_planned(args, f"{planned.key}: the code that decides its result", code)
     sources = shared_folder(args.results) / "sources"
     context = Context(

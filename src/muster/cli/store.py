@@ -53,7 +53,7 @@ def _gc(args: Namespace, found: Store) -> int:
     plan = make_plan(load_config(args.config), args.config)
     if broken := [error for name, error in plan.left_out.items() if "." not in name]:  # stray files want no cells
         raise as_one(broken)
-    kept = {(cell.key, cell_fingerprint(cell.experiment, cell.cell)) for cell in plan.cells.values()}
+    kept = {(cell.key, cell_fingerprint(cell.experiment, cell.cell, cell.dtype)) for cell in plan.cells.values()}
     unused = list(found.unused(kept, args.days))
     leftovers = found.leftovers()
     total = sum(entry.size for entry in unused)

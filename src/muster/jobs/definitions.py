@@ -3,7 +3,7 @@
 A definition is a name that stands at the top level of a module, with every statement that makes it. Its text is its
 syntax tree without what changes no number: comments, docstrings, annotations of functions, names of modules. A module
 may be renamed, moved or reformatted, and a definition may move to another module: its hash stays. Source that is not
-Python belongs to every definition of the modules beside it, byte for byte.
+Python belongs to every definition of the modules beside it, token for token.
 
 Found, not listed: names in a definition are followed through imports, also those inside functions and those that
 packages pass on. A name that hides another one is followed, too: to cover too much costs time, too little costs truth.
@@ -18,10 +18,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from muster.jobs.tokens import tokens
+
 PACKAGE = "muster"
 WHOLE = "*"  # in place of a name: every statement of the module
 LINE = "@"  # and, with a number, the statement on that line, which need not make a name
-NOT_PYTHON = (".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx")
+NOT_PYTHON = (".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
 REGISTERS = ("register", "declare")
 VALIDATORS = ("field_validator", "model_validator")
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -67,7 +69,8 @@ def other_sources(folder: Path) -> str:
     """Hash of the source in a folder that is not Python, with that in folders of it that are no packages; `""` if there
     is none.
     """
-    hashes = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.suffix in NOT_PYTHON]
+    texts = [p.read_text(encoding="utf-8") for p in sorted(folder.iterdir()) if p.suffix in NOT_PYTHON]
+    hashes = [text_hash(*tokens(text)) for text in texts]
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not (path / "__init__.py").exists()]
     hashes += [found for path in inner if (found := other_sources(path))]
     return text_hash(*hashes) if hashes else ""

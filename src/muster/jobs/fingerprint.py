@@ -104,12 +104,12 @@ def dataset_fingerprint(name: str) -> str:
     return _reached(_definitions(STAGES["data"]), lambda kind: [name] if kind == "data set" else None)
 
 
-def cell_fingerprint(experiment: str, cell: Job) -> str:
+def cell_fingerprint(experiment: str, cell: Job, dtype: str = "float32") -> str:
     """Fingerprint of what decides a cell's tables beside its settings and data: the code of its experiment and of every
-    name that its settings choose, and the files outside this package that the experiment runs.
+    name that its settings choose, number format included, and the files outside this package that it runs.
     """
     data = EXPERIMENTS[experiment].dataset(cell)
-    code = _cell_fingerprint(experiment, data[0] if data else None, _chosen(cell))
+    code = _cell_fingerprint(experiment, data[0] if data else None, (*_chosen(cell), ("dtype", (dtype,))))
     files = EXPERIMENTS[experiment].files(cell).hashes
     return text_hash(code, *(f"{name} {digest}" for name, digest in sorted(files.items())))[:12] if files else code
 

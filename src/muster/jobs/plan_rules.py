@@ -189,7 +189,7 @@ def source_folders(plan: Plan) -> list[Path]:
 
 def code_of(cell: PlannedCell) -> str:
     """The fingerprint of the code that decides a cell's result."""
-    return cell_fingerprint(cell.experiment, cell.cell)
+    return cell_fingerprint(cell.experiment, cell.cell, cell.dtype)
 
 
 def deleted_cells(plan: Plan) -> frozenset[str]:

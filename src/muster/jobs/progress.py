@@ -57,7 +57,7 @@ def _look(cell: PlannedCell, results: str, started: set[str], running: bool) -> 
         made, seconds = str(record["code"]), float(record["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return Found(cell, "stale", "its provenance.json is missing or damaged", log=log)
-    code = cell_fingerprint(cell.experiment, cell.cell)
+    code = cell_fingerprint(cell.experiment, cell.cell, cell.dtype)
     if made != code:
         return Found(cell, "stale", f"made by other code ({made}, now {code})", seconds, finished, log)
     return Found(cell, "done", "", seconds, finished, log, record)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from muster.errors import MusterError
 from muster.files import write_atomically
+from muster.native.dtypes import KERNELS, Kernels
 
-SOURCES = Path(__file__).parent / "kernels"
 COMPILERS = ("c++", "g++", "clang++")
 CPU = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
 # No flag here may change IEEE arithmetic: products are fused where the source says so, NaN and infinity count.
@@ -42,38 +42,39 @@ def cache_folder() -> Path:
         raise MusterError("native kernels", "this user has no home folder", f"Set {CACHE_VARIABLE}") from None
 
 
-def build(flags: tuple[str, ...] = (CPU,)) -> Path:
-    """The compiled library, made now if it is not there yet.
+def build(flags: tuple[str, ...] = (CPU,), dtype: str = "float32") -> Path:
+    """The compiled library of a number format, made now if it is not there yet.
 
     Of several processes that ask at once one compiles and the others wait; without file locks each compiles its own,
-    and the last to finish renames it into place. Raises MusterError where there is no compiler, or where it fails.
+    and the last to finish renames it into place. Raises MusterError where there is no compiler, where it fails,
+    or where the CPU has no products in this format.
     """
+    kernels = KERNELS[dtype]()
     chosen = compiler()
     if chosen is None:
         asked = os.environ.get("CXX")
         found = f"no compiler named {asked!r}" if asked else "no C++ compiler"
         raise MusterError("native kernels", found, "Install g++ or clang++, or set CXX")
     command = [chosen, *FLAGS, *flags]
-    path = cache_folder() / f"{_key(command)}.so"
+    macros = _run([*command, "-dM", "-E", "-x", "c++", os.devnull])
+    if kernels.needs and not any(f"#define {name} " in macros for name in kernels.needs):
+        raise MusterError("native kernels", f"this CPU has no products in {dtype}", "torch does them in its own way")
+    path = cache_folder() / f"{_key(command, macros, kernels)}.so"
     if path.exists():
         return path
     with _lock(path):
         if not path.exists():
-            write_atomically(path, lambda temporary: _compile(command, temporary))
+            write_atomically(path, lambda temporary: _run([*command, "-w", str(kernels.source), "-o", str(temporary)]))
     return path
 
 
-def _key(command: list[str]) -> str:
+def _key(command: list[str], macros: str, kernels: Kernels) -> str:
     """From sources, flags and the compiler's predefined macros, which name its version and the CPU's instructions."""
     hasher = hashlib.sha256(" ".join(command).encode())
-    hasher.update(_run([*command, "-dM", "-E", "-x", "c++", os.devnull]).encode())
-    for source in sorted(SOURCES.iterdir()):
+    hasher.update(macros.encode())
+    for source in (path for folder in kernels.folders for path in sorted(folder.iterdir()) if path.is_file()):
         hasher.update(source.name.encode() + b"\0" + source.read_bytes())
     return hasher.hexdigest()[:24]
-
-
-def _compile(command: list[str], target: Path) -> None:
-    _run([*command, "-w", str(SOURCES / "network.cpp"), "-o", str(target)])
 
 
 def _run(command: list[str]) -> str:

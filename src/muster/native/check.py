@@ -1,6 +1,6 @@
 """The kernels against torch on small networks that use all they know: run once by every process that loads them.
 
-python -m muster.native.check LIBRARY     the same for a library that was built with other flags
+python -m muster.native.check LIBRARY [DTYPE]     the same for a library that was built with other flags
 """
 
 import sys
@@ -12,19 +12,23 @@ import torch
 from torch import Tensor
 
 from muster.native import reference
+from muster.native.dtypes import KERNELS
 from muster.native.graph import ACTIVATIONS, Graph
 from muster.native.library import RULES, Library, open_library
 from muster.native.network import Network
 from muster.native.program import Loss
+from muster.native.reference import Multiply
 
-TOLERANCE = 1e-5  # relative to each tensor's largest entry
 Shapes = dict[str, tuple[int, ...]]
 Case = tuple[Graph, Shapes, Tensor, Tensor, Loss]
 
 
-def largest_error(library: Library) -> float:
-    """Largest deviation of losses, gradients and one step of each rule, relative to the tensor's largest entry."""
-    return max(max(_gradient_error(library, case), _step_error(library, case)) for case in cases())
+def largest_error(library: Library, multiply: Multiply = reference.multiply) -> float:
+    """Largest deviation of losses, gradients and one step of each rule, relative to the tensor's largest entry.
+
+    multiply: what the library's product of activations and weights means.
+    """
+    return max(max(_gradient_error(library, case, multiply), _step_error(library, case, multiply)) for case in cases())
 
 
 def cases() -> Iterator[Case]:
@@ -126,19 +130,21 @@ def _relative(found: Tensor, expected: Tensor) -> float:
     return float(error) if torch.isfinite(error) else float("inf")
 
 
-def by_autograd(case: Case, weights: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def by_autograd(
+    case: Case, weights: Mapping[str, Tensor], multiply: Multiply = reference.multiply
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and gradients of the first member in double precision."""
     graph, _, x, y, loss = case
     leaves = {name: w[0].double().requires_grad_() for name, w in weights.items()}
     with torch.enable_grad():
         values = x if graph.sequences else x.double()
-        value = reference.mean_loss(reference.output(graph, leaves, values), y, loss)
+        value = reference.mean_loss(reference.output(graph, leaves, values, multiply), y, loss)
     return value.detach(), dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
 
 
-def _gradient_error(library: Library, case: Case) -> float:
+def _gradient_error(library: Library, case: Case, multiply: Multiply) -> float:
     weights = start(case[1])
-    expected, by_graph = by_autograd(case, weights)
+    expected, by_graph = by_autograd(case, weights, multiply)
     found, _ = network(library, case, weights, "gradient", 0)
     gradients = {name: torch.empty_like(w) for name, w in weights.items()}
     losses = found.gradients(gradients, case[2], case[3])[0], found.evaluate(case[2], case[3])[0]
@@ -146,7 +152,7 @@ def _gradient_error(library: Library, case: Case) -> float:
     return max(*errors, *(_relative(loss, expected) for loss in losses))
 
 
-def _step_error(library: Library, case: Case) -> float:
+def _step_error(library: Library, case: Case, multiply: Multiply) -> float:
     """One step of each rule from a state of ½ everywhere."""
     numbers = {
         "rate": 1e-3, "root": 1.5, "epsilon": 1e-2, "couple": 0.1, "keep": 0.9, "beta1": 0.8, "gain1": 0.2,
@@ -156,7 +162,7 @@ def _step_error(library: Library, case: Case) -> float:
     for rule in set(RULES) - {"gradient"}:
         weights = start(case[1])
         before = {name: w[0].double() for name, w in weights.items()}
-        _, gradients = by_autograd(case, weights)
+        _, gradients = by_autograd(case, weights, multiply)
         found, states = network(library, case, weights, rule, {"sgd": 0, "momentum": 1, "adam": 2}[rule])
         for state in states:
             for s in state.values():
@@ -179,6 +185,7 @@ def _stepped(rule: str, w: Tensor, g: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    found = largest_error(open_library(Path(sys.argv[1])))
+    kernels = KERNELS[(sys.argv[2:] or ["float32"])[0]]()
+    found = largest_error(open_library(Path(sys.argv[1])), kernels.multiply)
     print(f"largest error {found:.1e}")
-    sys.exit(not found <= TOLERANCE)
+    sys.exit(not found <= kernels.tolerance)

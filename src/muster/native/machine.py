@@ -6,6 +6,7 @@ from functools import cache
 
 from muster.errors import MusterError
 from muster.native import build
+from muster.native.dtypes import KERNELS
 from muster.native.library import Library, open_library
 
 VARIABLE = "MUSTER_NATIVE"
@@ -20,18 +21,19 @@ class Status:
 
 
 @cache
-def status() -> Status:
-    """Compile, load and check the kernels, once a process."""
+def status(dtype: str = "float32") -> Status:
+    """Compile, load and check the kernels of a number format, once a process."""
     if os.environ.get(VARIABLE) == "0":
         return Status(None, f"turned off by {VARIABLE}=0")
     try:
-        library = open_library(build.build())
+        library = open_library(build.build(dtype=dtype))
     except MusterError as error:
         return Status(None, f"{error.found}. {error.remedy}")
     from muster.native import check  # imports torch
 
-    off = check.largest_error(library)
-    if not off <= check.TOLERANCE:
+    kernels = KERNELS[dtype]()
+    off = check.largest_error(library, kernels.multiply)
+    if not off <= kernels.tolerance:
         return Status(
             None, f"{library.path} is off by {off:.1e} in the check against torch; {VARIABLE}=0 silences this"
         )
@@ -39,9 +41,10 @@ def status() -> Status:
 
 
 @cache
-def load() -> Library | None:
-    """The kernels, or None with one line that says why torch has to do; silent where the user turned them off."""
-    found = status()
+def load(dtype: str = "float32") -> Library | None:
+    """The kernels of a number format that has some, or None with one line that says why torch has to do; silent where
+    the user turned them off."""
+    found = status(dtype)
     if found.library is None and os.environ.get(VARIABLE) != "0":
         print(f"native kernels are not used: {found.reason}", flush=True)
     return found.library

@@ -4,7 +4,7 @@ Shapes: N tokens (B · T of sequences), weights of one member.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn import functional
 from muster.native.graph import Graph, Op
 from muster.native.program import ROTARY_BASE, Loss
 
+Multiply = Callable[[Tensor, Tensor, float], Tensor]  # of activations [N, I], weights [I, O] and a scale
 _EPSILON = 1e-5  # of normalizations
 _ACTIVATIONS = {
     "identity": lambda z: z,
@@ -23,12 +24,18 @@ _ACTIVATIONS = {
 }
 
 
-def output(graph: Graph, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def multiply(h: Tensor, w: Tensor, scale: float) -> Tensor:
+    """scale · h w."""
+    return h @ w * scale
+
+
+def output(graph: Graph, w: Mapping[str, Tensor], x: Tensor, multiply: Multiply = multiply) -> Tensor:
     """Output [N, K] from examples [B, I], or tokens [B, T]."""
     values = {0: x}
     context = x.shape[1]
     for op in graph.ops:
-        z = _BY_KIND[op.kind](op, w, values[op.source], context)
+        h = values[op.source]
+        z = _dense(op, w, h, multiply) if op.kind == "dense" else _BY_KIND[op.kind](op, w, h, context)
         if op.add is not None:
             z = z + values[op.add]
         values[op.target] = _ACTIVATIONS[graph.nodes[op.target].activation](z)
@@ -45,9 +52,9 @@ def mean_loss(f_NxK: Tensor, y: Tensor, loss: Loss) -> Tensor:
     return functional.cross_entropy(f_NxK, y.flatten()) + penalty
 
 
-def _dense(op: Op, w: Mapping[str, Tensor], h: Tensor, context: int) -> Tensor:
+def _dense(op: Op, w: Mapping[str, Tensor], h: Tensor, multiply: Multiply) -> Tensor:
     matrix = w[str(op.weight)]
-    z = h @ (matrix.T if op.turned else matrix) * op.scale
+    z = multiply(h, matrix.T if op.turned else matrix, op.scale)
     return z + w[op.bias] * op.bias_scale if op.bias else z
 
 
@@ -99,7 +106,6 @@ def _gate(op: Op, w: Mapping[str, Tensor], z: Tensor, context: int) -> Tensor:
 
 
 _BY_KIND = {
-    "dense": _dense,
     "normalize": _normalize,
     "activate": lambda op, w, h, context: h,
     "embed": _embed,

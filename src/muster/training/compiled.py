@@ -3,6 +3,7 @@
 from typing import Any
 
 from muster import native
+from muster.native.dtypes import KERNELS
 from muster.native.network import Network
 from muster.native.program import Loss
 
@@ -15,10 +16,14 @@ def network(stack: Any) -> Network | None:
     """
     cell, data = stack.cell, stack.data
     describe = getattr(stack.model, "native", None)
-    if not stack.members or describe is None or stack.context.dtype != "float32" or stack.device.type != "cpu":
+    if not stack.members or describe is None or stack.context.dtype not in KERNELS or stack.device.type != "cpu":
         return None
     graph = describe(stack.multiplier)
-    if graph is None or graph.sequences != (not data.x.is_floating_point()) or (library := native.load()) is None:
+    if (
+        graph is None
+        or graph.sequences != (not data.x.is_floating_point())
+        or (library := native.load(stack.context.dtype)) is None
+    ):
         return None
     fused = stack.optimizer.fused() if cell.clip is None else None
     rule, state = fused or ("gradient", [])

@@ -29,5 +29,8 @@ def resolve(device: str) -> torch.device:
 
 
 def autocast(device: torch.device, dtype: str) -> torch.autocast:
-    """Mixed precision for `dtype: bfloat16`; weights, optimizer and losses stay in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+    """Mixed precision for `dtype: bfloat16`; weights, optimizer and losses stay in float32.
+
+    Without its cache of weights, which would outlive the recording of a step.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=False)

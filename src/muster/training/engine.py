@@ -28,7 +28,7 @@ from muster.optimizers.base import Hyper, Optimizer
 from muster.parameterizations.depth import shape_ratios
 from muster.parameterizations.scaling import scalings
 from muster.settings import chosen_values
-from muster.training import checkpoint, compiled, schedules
+from muster.training import checkpoint, compiled, recorded, schedules
 from muster.training.clipping import clip_gradients
 from muster.training.device import DTYPES, autocast, resolve
 from muster.training.losses import LOSSES
@@ -208,12 +208,21 @@ class Stack:
         if self.members:
             self.optimizer.bind()
         self.native = compiled.network(self)
+        self.recorded: recorded.Recorded | None = None
+        record, fused = recorded.recorder(self.device), self.optimizer.fused()
+        if record is not None and fused is not None and self.members:
+            self.recorded = recorded.Recorded(self, *fused, record)
         self.workspace = None
         if self.native is None and self.context.dtype != "bfloat16" and self.members:
             self.workspace = self.model.workspace(self.weights, self.multiplier, self.batches.batch_size)
 
     def stacked(self, x_BxI: Tensor) -> Tensor:
         return x_BxI.expand(len(self.members), *x_BxI.shape)
+
+    @property
+    def _several(self) -> "compiled.Network | recorded.Recorded | None":
+        """What takes several steps in one call; None where each is one."""
+        return self.native if self.native is not None and self.native.fused else self.recorded
 
     def compute_gradients(self, x_BxI: Tensor, y_B: Tensor) -> Tensor:
         """Fill `self.gradients`; return the loss of each member on the batch."""
@@ -313,10 +322,11 @@ class Stack:
         )
 
     def take_steps(self, count: int) -> Tensor:
-        """That many optimizer steps, more than one only natively; the losses before each, [E, count]."""
+        """That many optimizer steps, more than one only where they are compiled or recorded; the losses before each,
+        [E, count]."""
         factors = self.schedule[self.step : self.step + count]
-        if self.native is not None and self.native.fused:
-            return self.native.train(self.optimizer.updates(factors), *self.batches.block(self.step, count))
+        if (several := self._several) is not None:
+            return several.train(self.optimizer.updates(factors), *self.batches.block(self.step, count))
         loss_E = self.compute_gradients(*self.batches[self.step])
         if self.cell.clip is not None:
             clip_gradients(self.gradients, self.cell.clip)
@@ -324,9 +334,10 @@ class Stack:
         return loss_E.unsqueeze(1)
 
     def advance(self, most: int = 1) -> None:
-        """One optimizer step, natively up to `most` as long as nothing is due between, and whatever is due then."""
+        """One optimizer step, up to `most` where they come in one call and nothing is due between, and whatever is due
+        then."""
         cell = self.cell
-        count = min(most, self.next_due() - self.step) if self.native is not None and self.native.fused else 1
+        count = min(most, self.next_due() - self.step) if self._several is not None else 1
         for loss_E in self.take_steps(count).unbind(1):
             self.window += loss_E
         self.step += count

@@ -3,6 +3,7 @@
 Each edit is made in a copy of the source and looked at by a fresh interpreter.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from muster.plan.plan import Plan, load_plan
 from muster.registry import Registry
 from muster.sampling.relu_chain import ReluChainCell
 from muster.training.cell import TrainCell
+from muster.training.device import DTYPES
 
 ROOT = Path(__file__).parents[3]
 Edit = Callable[[Path], None]
@@ -39,7 +41,7 @@ studies = [load_study(Path(path)) for path in given["studies"]]
 stamps = {study.study: [stage_fingerprint(stage, study) for stage in ("fit", "plot")] for study in studies}
 if studies:
     stamps[""] = [stage_fingerprint(stage) for stage in ("collect", "judge")]
-found = [(cell_fingerprint(cell.experiment, cell.cell), cell.key) for cell in cells]
+found = [(cell_fingerprint(cell.experiment, cell.cell, cell.dtype), cell.key) for cell in cells]
 json.dump({"cells": found, "stamps": stamps}, sys.stdout)
 """
 STUDIES = ("relu-kurtosis", "mup-width-transfer", "chinchilla-replication")
@@ -127,11 +129,26 @@ def rename(module: str, other: str) -> Edit:
     return edit
 
 
+def reformat(package: Path) -> None:
+    """Every source in C++ with other lines, spaces and comments."""
+    for path in (package / "native").rglob("*"):
+        if path.suffix in (".h", ".cpp"):
+            lines = path.read_text().splitlines()
+            code = [line.replace("(", "( ").replace(";", " ;") if not line.startswith("#") else line for line in lines]
+            path.write_text("// another comment\n\n" + "\n".join(code) + "\n/* the end */\n")
+
+
 FREE = {
     "a comment": [
         replace("training/engine.py", "CHECK_EVERY = 16", "# a comment\nCHECK_EVERY = 16"),
         append("parameterizations/tables.py", "\n# another\n"),
         append("plots/style.py", "\n# another\n"),
+    ],
+    "the format of C++": [reformat],
+    "the kernels of another number format": [
+        replace("native/bfloat16/product.h", "k + 1 < n", "k + 2 < n"),
+        replace("native/bfloat16/rounding.py", "dz @ w.T", "2.0 * dz @ w.T"),
+        replace("native/bfloat16/__init__.py", "1e-3", "1e-2"),
     ],
     "a docstring": [
         replace("training/engine.py", '"""Initial weights', '"""First weights'),
@@ -274,6 +291,24 @@ def test_an_edit_makes_exactly_those_stale_that_use_it(copies: Copies, what: str
     assert found.stale == {key for key, planned in copies.plan.cells.items() if use(planned)}
     assert bool(found.stale) != (what == "what nobody calls")
     assert found.renamed == set()
+
+
+@pytest.mark.parametrize(
+    ("edit", "formats"),
+    [
+        (replace("native/bfloat16/product.h", "k + 1 < n", "k + 2 < n"), {"bfloat16"}),
+        (replace("native/bfloat16/rounding.py", "dz @ w.T", "2.0 * dz @ w.T"), {"bfloat16"}),
+        (replace("native/float32.py", "1e-5", "1e-4"), {"float32"}),
+        (replace("native/kernels/updates.h", "g - m, u.gain1", "m - g, u.gain1"), {"float32", "float64", "bfloat16"}),
+    ],
+)
+def test_kernels_of_a_number_format_are_code_of_its_own_cells(copies: Copies, edit: Edit, formats: set[str]) -> None:
+    trained = [cells[0] for cells in copies.alike if cells[0].experiment == "train"][:3]
+    by_format = {name: [name_cell("train", each.cell, name) for each in trained] for name in DTYPES}
+    few = copy.copy(copies)
+    few.alike = [[cell] for cells in by_format.values() for cell in cells]
+    few.before = few.look(ROOT / "src", [])
+    assert few.after(edit).stale == {cell.key for name in formats for cell in by_format[name]}
 
 
 def test_another_default_renames_the_cells_that_leave_it_open_and_makes_no_other_stale(copies: Copies) -> None:

@@ -279,7 +279,7 @@ def test_what_a_job_may_take_over(
         return made.run(cell, context)
 
     monkeypatch.setitem(EXPERIMENTS._entries, "matrix_product", dataclasses.replace(made, run=watched))
-    monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell: code)
+    monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell, dtype: code)
     code = json.loads((project / "results" / "runs" / CELL.key / "provenance.json").read_text())["code"]
     assert main(["sample", "--cell", CELL.text, "--reuse", reuse]) == 0
     said = capsys.readouterr().out

@@ -1,5 +1,6 @@
 """How the kernels come to a machine: compiled once, found again, done without where that is not possible."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from muster import native
 from muster.cli import main
 from muster.errors import MusterError
 from muster.native import build, check, library, machine
+from muster.native.dtypes import KERNELS, SHARED
 
 # A compiler that answers questions as the real one does, and takes a library that was made before for its own work.
 COMPILER = """#!/bin/sh
@@ -77,9 +79,10 @@ def test_the_name_follows_sources_flags_and_processor(stand_in, monkeypatch, tmp
     assert build.build() == first
     assert build.build((build.CPU, "-DOTHER")) != first
     sources = tmp_path / "kernels"
-    shutil.copytree(build.SOURCES, sources)
+    shutil.copytree(SHARED, sources)
     (sources / "updates.h").write_text((sources / "updates.h").read_text() + "\n")
-    monkeypatch.setattr(build, "SOURCES", sources)
+    edited = dataclasses.replace(KERNELS["float32"](), source=sources / "network.cpp", folders=(sources,))
+    monkeypatch.setitem(KERNELS._entries, "float32", lambda: edited)
     assert build.build() != first
     script = Path(os.environ["CXX"])
     script.write_text(script.read_text().replace('exec "', 'echo "#define __NEW__ 1"; exec "'))
@@ -107,13 +110,13 @@ def test_turned_off_is_silent(monkeypatch, capsys, fresh):
 
 
 def test_a_compiler_that_errs_is_found_out(monkeypatch, capsys, fresh):
-    monkeypatch.setattr(check, "largest_error", lambda found: 3e-4)
+    monkeypatch.setattr(check, "largest_error", lambda found, multiply: 3e-4)
     assert native.load() is None
     assert "is off by 3.0e-04 in the check against torch" in capsys.readouterr().out
 
 
 def test_a_number_that_is_none_is_no_small_error(monkeypatch, fresh):
-    monkeypatch.setattr(check, "largest_error", lambda found: float("nan"))
+    monkeypatch.setattr(check, "largest_error", lambda found, multiply: float("nan"))
     assert native.load() is None
 
 

@@ -1,6 +1,11 @@
 // Steps of one member of a network that is described as a list of operations: see docs/engine.md.
 #include "layers.h"
 
+// What multiplies activations with weights; another dtype's source brings its own.
+#ifndef LAYER_PRODUCT
+#define LAYER_PRODUCT product
+#endif
+
 namespace {
 
 // A tensor of activations. value, slope, gradient: where they begin in the scratch memory; −1 where there is none, and the
@@ -110,11 +115,11 @@ struct Member {
     auto run = [&](auto act) {
       const Forward<decltype(act)> result{at(out.value),    at(out.slope),        O * PANEL, (float)op.scale,
                                           weight(op.bias), (float)op.bias_scale, add};
-      product<true>(O, tokens, whole(I), Left{w, O}, h, I * PANEL, result);
+      LAYER_PRODUCT<true>(O, tokens, whole(I), Left{w, O}, h, I * PANEL, result);
     };
     if (!op.turned) return with_activation(out.activation, run);
     const Forward<Identity> result{at(out.value), nullptr, O * PANEL, (float)op.scale, nullptr, 0, add};
-    product<false>(O, tokens, whole(I), Left{w, I}, h, I * PANEL, result);
+    LAYER_PRODUCT<false>(O, tokens, whole(I), Left{w, I}, h, I * PANEL, result);
   }
 
   void dense_back(const Op &op, const Node &in, const Node &out) const {
@@ -124,10 +129,10 @@ struct Member {
     if (op.propagate) {
       auto run = [&](auto act) {
         const Backward<decltype(act)> result{at(in.gradient), kept(in), I * PANEL, scale, (bool)op.accumulate};
-        product<false>(I, tokens, whole(O), Left{w, O}, dz, O * PANEL, result);
+        LAYER_PRODUCT<false>(I, tokens, whole(O), Left{w, O}, dz, O * PANEL, result);
       };
       if (op.turned)
-        product<true>(I, tokens, whole(O), Left{w, I}, dz, O * PANEL,
+        LAYER_PRODUCT<true>(I, tokens, whole(O), Left{w, I}, dz, O * PANEL,
                       Backward<Identity>{at(in.gradient), nullptr, I * PANEL, scale, (bool)op.accumulate});
       else
         with_slope(in.activation, run);
@@ -142,13 +147,13 @@ struct Member {
       turn(h, I, t);
       Tensor gathered{};
       gathered.g = at(plan.parameter[op.weight].deferred);
-      product<false>(O, I, Depth{batch.panels, PANEL, batch.counts, O * PANEL}, Left{dz, PANEL}, t, panel,
+      LAYER_PRODUCT<false>(O, I, Depth{batch.panels, PANEL, batch.counts, O * PANEL}, Left{dz, PANEL}, t, panel,
                      Step<Gradient>{gathered, {}, I, scale});
       return;
     }
     turn(dz, O, t);
     with_rule(rule, [&](auto r) {
-      product<false>(I, O, Depth{batch.panels, PANEL, batch.counts, I * PANEL}, Left{h, PANEL}, t, panel,
+      LAYER_PRODUCT<false>(I, O, Depth{batch.panels, PANEL, batch.counts, I * PANEL}, Left{h, PANEL}, t, panel,
                      Step<decltype(r)>{tensor[op.weight], update[op.weight], O, scale});
     });
   }
