@@ -65,6 +65,7 @@ lint: $(VENV)/.dev ## format, lint, types and layers (`snakemake --lint` is amon
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/clang-format --dry-run --Werror src/muster/native/*/*.h src/muster/native/*/*.cpp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -79,9 +80,12 @@ bare: ## the tests of a machine without a network and Debian's data sets
 
 SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 sanitize: $(VENV)/.dev ## the native kernels under the address and undefined-behaviour sanitizers
-	library=$$($(BIN)/python -c 'import sys; from muster.native import build; print(build.build((build.CPU, *sys.argv[1:])))' $(SANITIZERS)); \
-	for name in asan ubsan stdc++; do preload="$${preload:-} $$($${CXX:-c++} -print-file-name=lib$$name.so)"; done; \
-	LD_PRELOAD="$$preload" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(BIN)/python -m muster.native.check "$$library"
+	@for dtype in float32 bfloat16; do \
+	  library=$$($(BIN)/python -c 'import sys; from muster.native import build; print(build.build((build.CPU, *sys.argv[2:]), sys.argv[1]))' \
+	    $$dtype $(SANITIZERS)) || { test $$dtype = bfloat16 && continue; exit 1; }; \
+	  preload=; for name in asan ubsan stdc++; do preload="$$preload $$($${CXX:-c++} -print-file-name=lib$$name.so)"; done; \
+	  LD_PRELOAD="$$preload" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(BIN)/python -m muster.native.check "$$library" $$dtype; \
+	done
 
 drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills

@@ -46,15 +46,18 @@ def data(batch: int) -> Data:
     return Data(x, y, (x[:8], y[:8]), (x[:8], y[:8]), OUTPUTS)
 
 
-def ours(cell: TrainCell, values: Data, steps: int, by_torch: bool = False) -> Callable[[], None]:
+def ours(
+    cell: TrainCell, values: Data, steps: int, by_torch: bool = False, dtype: str = "float32"
+) -> Callable[[], None]:
     """Train all members of a cell with the engine, without evaluation and probes; by_torch: as MUSTER_NATIVE=0 does."""
     sizes = [math.prod(spec.shape) for spec in SHAPES[cell.family].tensors(cell, values.x.shape[1], values.outputs)]
     cuts = stack_sizes(sum(sizes), max(sizes), len(cell.log2_lr), torch.device("cpu"))
-    stacks = [Stack(cell, members, values, Context()) for members in cuts]
+    stacks = [Stack(cell, members, values, Context(dtype=dtype)) for members in cuts]
     for stack in stacks:
         if by_torch:
             stack.native = None
-            stack.workspace = stack.model.workspace(stack.weights, stack.multiplier, stack.batches.batch_size)
+            if dtype != "bfloat16":
+                stack.workspace = stack.model.workspace(stack.weights, stack.multiplier, stack.batches.batch_size)
         with torch.no_grad():
             stack.start()
 
@@ -175,8 +178,9 @@ class Turns:
     def seconds(self, name: str) -> float:
         return statistics.median(self.times[name])
 
-    def rows(self, case: str, usual: str, about: str, share: float) -> list[dict]:
-        """One row a baseline; `usual` is the one that needs no name. about: what loops of torch models are."""
+    def rows(self, case: str, usual: str, about: str, share: float | None) -> list[dict]:
+        """One row a baseline; `usual` is the one that needs no name. about: what loops of torch models are.
+        share: of the rate of matrix products, where it is known."""
         rows = []
         for name in list(self.times)[1:]:
             ratio = statistics.median(b / a for a, b in zip(self.times["ours"], self.times[name], strict=True))
@@ -186,10 +190,11 @@ class Turns:
                 "baseline_seconds": self.seconds(name),
                 "ratio": ratio,
                 "baseline": f"{about}, {name}" if "." in name and not name.startswith("jax") else name,
-                "gemm_share": share,
-            }
+            } | ({} if share is None else {"gemm_share": share})
             rows.append(row)
-            print(f"{row['case']:<72} {ratio:6.2f} x   {share:4.0%} of the GEMM rate", flush=True)
+            print(
+                f"{row['case']:<72} {ratio:6.2f} x" + (f"   {share:4.0%} of the GEMM rate" if share else ""), flush=True
+            )
         return rows
 
 

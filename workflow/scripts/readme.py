@@ -60,19 +60,24 @@ def rows_of(claims: list[dict[str, str]]) -> str:
 
 
 def speed(file: str, kind: str, usual: str) -> str:
-    """Ratio of each baseline's time to ours, per batch and width, of cases of that kind; `usual`: the baseline of those
-    that name none."""
+    """Ratio of each baseline's time to ours, by what the cases of that kind name (batch, context, width); `usual`: the
+    baseline of those that name none."""
     path = ROOT / f"benchmarks/results/{file}.json"
-    cases: dict[tuple[int, int], dict[str, float]] = {}
+    cases: dict[tuple[int, ...], dict[str, float]] = {}
+    named: tuple[str, ...] = ()
     for row in json.loads(path.read_text()) if path.exists() else []:
         if not row["case"].startswith(kind):
             continue
-        batch, width = (int(re.findall(rf"{name}=(\d+)", row["case"])[0]) for name in ("batch", "width"))
-        cases.setdefault((batch, width), {})[row["case"].partition(" vs ")[2] or usual] = row["ratio"]
+        case, _, baseline = row["case"].partition(" vs ")
+        named, sizes = zip(*re.findall(r"(\w+)=(\d+)", case), strict=True)
+        cases.setdefault(tuple(map(int, sizes)), {})[baseline or usual] = row["ratio"]
     names = list(next(iter(cases.values()))) if cases else []
-    rows = [[str(b), str(w), *(f"{ratios[n]:.1f} ×" for n in names)] for (b, w), ratios in sorted(cases.items())]
+    rows = [
+        [*map(str, sizes), *(f"{ratios[n]:.1f} ×" if n in ratios else "–" for n in names)]
+        for sizes, ratios in sorted(cases.items())
+    ]
     against = [f"against `{n}`" if n.startswith(("jax", "muster")) else f"against a loop with `{n}`" for n in names]
-    return table(["batch", "width", *against], rows) if rows else UNMEASURED
+    return table([*named, *against], rows) if rows else UNMEASURED
 
 
 def engine() -> str:

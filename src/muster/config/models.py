@@ -212,7 +212,7 @@ class Config(Section):
         default_factory=list, description="Studies left out of `all` and of groups; one named by itself is run"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda when present, else cpu")
-    dtype: Literal["float32", "float64", "bfloat16"] = Field("float32", description="bfloat16 means autocast")
+    dtype: Literal["float32", "float64", "bfloat16"] = Field("float32", description="bfloat16: factors of products")
     mode: Literal["full", "replay"] = Field("full", description="replay: fits and figures from frozen tables only")
     seeds: int | None = Field(None, ge=1, description="Overrides every study's number of seeds")
     results: str = Field(

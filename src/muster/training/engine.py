@@ -186,6 +186,7 @@ class Stack:
         self.window_steps = 0
         self.records = Records()
         self.initial_loss = torch.zeros(0)
+        self.alike: dict[str, Tensor] = {}  # losses of the start by split, shared with the cell's other stacks
         self.bind()
 
     def initial(self, members: list[int]) -> dict[str, Tensor]:
@@ -257,9 +258,17 @@ class Stack:
             total += self.loss(f.to(self.dtype), y[part])[0].cpu().double() * len(x[part])
         return (total / len(x)).expand(len(self.members))
 
+    def _losses(self, split: str) -> Tensor:
+        """Of each member, [E]; all members of a cell start alike, so the start is evaluated once."""
+        if self.step:
+            return self.evaluate(getattr(self.data, split))
+        if split not in self.alike:
+            self.alike[split] = self.evaluate(getattr(self.data, split))[:1]
+        return self.alike[split].expand(len(self.members))
+
     def record_curves(self) -> Tensor:
         """Evaluate both splits and write a row a member; return the training loss."""
-        train, heldout = self.evaluate(self.data.train), self.evaluate(self.data.heldout)
+        train, heldout = self._losses("train"), self._losses("heldout")
         for e, a, b in zip(self.members, train.tolist(), heldout.tolist(), strict=True):
             self.records.curves.append((e, self.step, a, b))
         return train
@@ -387,12 +396,23 @@ def stack_sizes(parameters: int, largest: int, members: int, device: torch.devic
 
 
 @torch.no_grad()
-def train_stack(cell: "TrainCell", members: list[int], data: Data, context: Context, owner: str) -> Records:
-    """Train one stack from its checkpoint, or from the start, to the end."""
+def train_stack(
+    cell: "TrainCell",
+    members: list[int],
+    data: Data,
+    context: Context,
+    owner: str,
+    alike: dict[str, Tensor] | None = None,
+) -> Records:
+    """Train one stack from its checkpoint, or from the start, to the end.
+
+    alike: the losses of the start, where another stack of the cell has measured them; else they are put there.
+    """
     path: Path | None = None
     if context.checkpoint_dir is not None:
         path = context.checkpoint_dir / f"stack{members[0]}.pt"
     stack = Stack(cell, members, data, context)
+    stack.alike = stack.alike if alike is None else alike
     saved = checkpoint.load(path, owner) if path else None
     if saved is not None and "finished" in saved:
         return Records(**saved["finished"])
@@ -437,7 +457,8 @@ def train(cell: "TrainCell", context: Context) -> Outcome:
         f"width {cell.width}, depth {cell.depth}, {cell.parameterization}, {cell.optimizer}, seed {cell.seed}: "
         f"{len(cell.log2_lr)} members in {len(stacks)} stacks, {parameters:,} parameters, {cell.steps} steps, {device}"
     )
-    records = [train_stack(cell, members, data, context, owner) for members in stacks]
+    alike: dict[str, Tensor] = {}
+    records = [train_stack(cell, members, data, context, owner, alike) for members in stacks]
     return tables(cell, records, parameters, data.positions)
 
 

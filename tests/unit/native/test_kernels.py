@@ -1,8 +1,10 @@
 """The compiled kernels against float64 autograd, against torch.optim, and bit for bit against themselves."""
 
 import platform
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -393,6 +395,47 @@ def test_evaluation_equals_torch_and_starts_once(c, data, monkeypatch):
     )
     assert len(fresh.evaluate(data.heldout).unique()) == 1
     assert asked == [1]
+
+
+def test_stacks_of_a_cell_share_the_evaluation_of_their_start(tmp_path, monkeypatch):
+    options = {"train": 200, "heldout": 100}
+    write_dataset("digits", options, tmp_path)
+    context = Context(data_dir=tmp_path, progress=lambda line: None)
+    c = cell(data="digits", data_options=options, steps=4)
+    together = train(c, context)
+    monkeypatch.setattr(engine, "most_members", lambda *sizes: 1)
+    starts = []
+    evaluate = Stack.evaluate
+
+    def counted(self, split):
+        if not self.step:
+            starts.append(list(self.members))
+        return evaluate(self, split)
+
+    monkeypatch.setattr(Stack, "evaluate", counted)
+    alone = train(c, context)
+    assert starts == [[0], [0]]  # both splits, by the first of three stacks
+    curves = [found.curves.sort_values(["log2_lr", "step"], ignore_index=True) for found in (alone, together)]
+    pd.testing.assert_frame_equal(*curves)
+
+
+def test_denormals_do_not_slow_it():
+    """Moments of dead units: without the flush a step takes many times as long."""
+
+    def seconds(moment: float) -> float:
+        stack = Stack(cell(width=128, log2_lr=[-9.0], steps=10**4), [0], toy_data(), F32)
+        taken = []
+        for _ in range(5):
+            for name, state in stack.optimizer.state.items():
+                state.fill_(moment if name.endswith("w2") else 0.0)
+            stack.weights["w1"].zero_()  # no gradient reaches the second matrix: its moments only decay
+            begun = time.process_time()
+            with torch.no_grad():
+                stack.take_steps(16)
+            taken.append(time.process_time() - begun)
+        return min(taken)
+
+    assert seconds(1e-39) < 3 * seconds(1e-3)
 
 
 def test_tokens_and_classes_without_a_row_are_refused():

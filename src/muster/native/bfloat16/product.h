@@ -12,7 +12,7 @@
 namespace bfloat16 {
 
 typedef uint16_t Number;
-enum { ROWS = 16, PAIRS = 16, DEPTH = 2 * PAIRS };               // of the matrix unit's tiles: rows, pairs of k, numbers of k
+enum { ROWS = 16, PAIRS = 16, DEPTH = 2 * PAIRS };              // of the matrix unit's tiles: rows, pairs of k, numbers of k
 enum { BLOCK = ROWS * 2 * DEPTH, TWO = 2 * PAIRS * 2 * ROWS };  // numbers of a block of A, and of 32 × 32 of B
 
 // Memory of a thread that grows to the largest product.
@@ -64,7 +64,8 @@ static void pack_columns(Left left, long length, long i, long M, Number *to) {
   for (long k = 0, block = 0; k < length; k += DEPTH, block++) {
     for (long p = 0; p < PAIRS; p++) {
       const float *low = left.data + (k + 2 * p) * left.step + i;
-      const V first = k + 2 * p < length ? load(low, n) : (V){}, second = k + 2 * p + 1 < length ? load(low + left.step, n) : (V){};
+      const V first = k + 2 * p < length ? load(low, n) : (V){},
+              second = k + 2 * p + 1 < length ? load(low + left.step, n) : (V){};
       _mm512_store_si512(pair + p * ROWS, pairs((__m512)first, (__m512)second));
     }
     transpose_block(pair, ROWS, (float *)(to + block / 2 * BLOCK + block % 2 * DEPTH));

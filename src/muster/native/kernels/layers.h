@@ -214,7 +214,8 @@ static void attend_back(const Head &head, const float *weights, const float *d_o
     }
   }
   for (long c = 0; c < head.panels; c++) {  // keys of panel c are seen by queries from panel c on
-    const Depth later{head.panels - c, PANEL, head.counts + c, head.step}, out{head.panels - c, PANEL, head.counts + c, head.out_step};
+    const Depth later{head.panels - c, PANEL, head.counts + c, head.step},
+        out{head.panels - c, PANEL, head.counts + c, head.out_step};
     product<false>(head.size, PANEL, out, Left{d_out + c * head.out_step, PANEL}, turned + c * row + c * block, 0,
                    plain_back(dv + c * head.step, 0, 1.f));
     product<false>(head.size, PANEL, later, Left{head.q + c * head.step, PANEL}, d_turned + c * row + c * block, 0,

@@ -113,7 +113,7 @@ struct Member {
     const long tokens = batch.panels * PANEL, I = in.features, O = out.features;
     const float *w = weight(op.weight), *h = value(in), *add = op.add < 0 ? nullptr : value(plan.node[op.add]);
     auto run = [&](auto act) {
-      const Forward<decltype(act)> result{at(out.value),    at(out.slope),        O * PANEL, (float)op.scale,
+      const Forward<decltype(act)> result{at(out.value),   at(out.slope),        O * PANEL, (float)op.scale,
                                           weight(op.bias), (float)op.bias_scale, add};
       LAYER_PRODUCT<true>(O, tokens, whole(I), Left{w, O}, h, I * PANEL, result);
     };
@@ -133,7 +133,7 @@ struct Member {
       };
       if (op.turned)
         LAYER_PRODUCT<true>(I, tokens, whole(O), Left{w, I}, dz, O * PANEL,
-                      Backward<Identity>{at(in.gradient), nullptr, I * PANEL, scale, (bool)op.accumulate});
+                            Backward<Identity>{at(in.gradient), nullptr, I * PANEL, scale, (bool)op.accumulate});
       else
         with_slope(in.activation, run);
     }
@@ -148,13 +148,13 @@ struct Member {
       Tensor gathered{};
       gathered.g = at(plan.parameter[op.weight].deferred);
       LAYER_PRODUCT<false>(O, I, Depth{batch.panels, PANEL, batch.counts, O * PANEL}, Left{dz, PANEL}, t, panel,
-                     Step<Gradient>{gathered, {}, I, scale});
+                           Step<Gradient>{gathered, {}, I, scale});
       return;
     }
     turn(dz, O, t);
     with_rule(rule, [&](auto r) {
       LAYER_PRODUCT<false>(I, O, Depth{batch.panels, PANEL, batch.counts, I * PANEL}, Left{h, PANEL}, t, panel,
-                     Step<decltype(r)>{tensor[op.weight], update[op.weight], O, scale});
+                           Step<decltype(r)>{tensor[op.weight], update[op.weight], O, scale});
     });
   }
 
@@ -326,14 +326,15 @@ struct Member {
       for (long a = 0; a < op.heads; a++) {
         const long place = (b * panels * in.features + a * size) * PANEL, to = (b * panels * W + a * size) * PANEL;
         const float *q = value(in) + place;
-        const Head head{q,    q + W * PANEL, q + 2 * W * PANEL,       in.features * PANEL, W * PANEL,
+        const Head head{q,    q + W * PANEL, q + 2 * W * PANEL,         in.features * PANEL, W * PANEL,
                         size, panels,        batch.counts + b * panels, (float)op.scale};
         call(head, at(op.saved) + (b * op.heads + a) * panels * panels * PANEL * PANEL, place, to);
       }
   }
 
   void attention(const Op &op, const Node &in, const Node &out) const {
-    each_attention(op, in, out, [&](const Head &head, float *weights, long, long to) { attend(head, weights, at(out.value) + to); });
+    each_attention(op, in, out,
+                   [&](const Head &head, float *weights, long, long to) { attend(head, weights, at(out.value) + to); });
   }
 
   void attention_back(const Op &op, const Node &in, const Node &out) const {

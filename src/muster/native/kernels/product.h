@@ -58,7 +58,8 @@ static INLINE void tile(const float *a, long step, long ahead, const float *b, c
 
 // A tile into memory, where a long epilogue is a loop over it: one copy of its code, and of this, for all of them.
 template <int R, int NV, bool TRANSPOSED>
-static __attribute__((noinline)) void keep(const float *a, long step, long ahead, const float *b, const Depth &depth, float *to) {
+static __attribute__((noinline)) void keep(const float *a, long step, long ahead, const float *b, const Depth &depth,
+                                           float *to) {
   V c[R][NV];
   tile<R, NV, TRANSPOSED>(a, step, ahead, b, depth, c);
   for (int r = 0; r < R; r++)
