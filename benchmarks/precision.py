@@ -35,7 +35,7 @@ def ledger(study: str, settings: list[str]) -> dict[str, dict[str, str]]:
             return {row["claim"]: row for row in csv.DictReader(file)}
 
 
-def speed(repeats: int = 5) -> None:
+def speed(repeats: int = 3) -> None:
     """Seconds a member and step in both formats by turns; ratio: how many times faster the kernels in
     bfloat16 are."""
     import torch
@@ -44,7 +44,6 @@ def speed(repeats: int = 5) -> None:
     import transformer
 
     torch.set_num_threads(1)
-    rows = []
     cases = [(f"mlp batch=64 width={w}", engine.sweep("mlp", w, 64, "adam"), engine.data(64), max(3, 4096 // w))
              for w in (32, 64, 128, 256, 512, 1024)]  # fmt: skip
     cases += [(f"transformer batch=8 context=64 width={w}", transformer.sweep(w, 8, 64), transformer.data(8, 64), 3)
@@ -56,8 +55,7 @@ def speed(repeats: int = 5) -> None:
         }
         contenders["bfloat16 by torch's autocast"] = engine.ours(cell, data, steps, by_torch=True, dtype="bfloat16")
         turns = engine.Turns(contenders, None, repeats, len(cell.log2_lr) * steps)
-        rows += turns.rows(case, "float32", "", None)
-    engine.write(SPEED, rows)
+        engine.write(SPEED, turns.rows(case, "float32", "", None))
 
 
 def main() -> None:

@@ -39,13 +39,12 @@ def adam(w: Tensors, state: Sequence[Tensors], g: Tensors, numbers: Numbers) -> 
     torch._foreach_mul_(below, numbers["root"])
     torch._foreach_add_(below, numbers["epsilon"])
     torch._foreach_mul_(w, numbers["keep"])
-    _move(w, torch._foreach_div(m, below), numbers)
+    _move(w, list(torch._foreach_div(m, below)), numbers)
 
 
 def _coupled(w: Tensors, g: Tensors, numbers: Numbers) -> Tensors:
     """g + couple · w."""
-    found: Tensors = torch._foreach_add(g, torch._foreach_mul(w, numbers["couple"]))
-    return found
+    return list(torch._foreach_add(g, torch._foreach_mul(w, numbers["couple"])))
 
 
 def _move(w: Tensors, direction: Tensors, numbers: Numbers) -> None:
