@@ -110,7 +110,12 @@ def test_a_study_is_published_when_it_is_complete_and_changes_its_own_rows(proje
 def test_make_publish_hands_on_the_names_of_studies() -> None:
     said = call(ROOT, "make", "--no-print-directory", "--dry-run", "publish", "STUDY=relu-kurtosis rmt-products")
     assert said.splitlines()[-1].endswith("muster publish relu-kurtosis rmt-products")
-    assert call(ROOT, "make", "--no-print-directory", "--dry-run", "publish").splitlines()[-1].strip().endswith("muster publish")
+    assert (
+        call(ROOT, "make", "--no-print-directory", "--dry-run", "publish")
+        .splitlines()[-1]
+        .strip()
+        .endswith("muster publish")
+    )
 
 
 def test_what_the_repository_shows_is_where_its_texts_point() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from muster.claims.components import row_of
 from muster.claims.tests import explain, p_value, verdict
 from muster.config.models import ClaimConfig, StudyConfig
 from muster.errors import MusterError
@@ -145,7 +146,7 @@ def _find(claim: ClaimConfig, fits: pd.DataFrame | None) -> tuple[dict[str, Any]
     if row["status"] != "ok":
         note = f": {row['note']}" if row["note"] else ""
         return row, f"status {row['status']}{note}"
-    return row, ""
+    return row_of(claim, row), ""
 
 
 def _adjust(rows: Sequence[dict[str, Any]]) -> None:
