@@ -1,4 +1,5 @@
 """Recompute a claims.csv from itself alone, by docs/verdicts.md and without muster: python recompute_ledger.py FILE"""
+
 # fmt: off
 import csv
 import math

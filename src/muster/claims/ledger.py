@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from muster.claims.components import row_of
 from muster.claims.conditions import conditions_of, primary_row
 from muster.claims.families import (
     CONTROL,
@@ -173,8 +174,9 @@ def _find(claim: ClaimConfig, fits: pd.DataFrame | None) -> tuple[dict[str, Any]
     if row is None:
         known = "; ".join(fits[(fits["fit"] == claim.fit) & fits["primary"]]["group"].unique()) or "none"
         return {}, f"fit {claim.fit} has no group {group_key(claim.where)} (it has: {known})"
-    status = _status(row)
-    return row, f"{status.what}{f': {status.note}' if status.note else ''}" if status else ""
+    if status := _status(row):
+        return row, f"{status.what}{f': {status.note}' if status.note else ''}"
+    return row_of(claim, row), ""
 
 
 def _status(fit: Mapping[str, Any]) -> Condition | None:

@@ -368,10 +368,21 @@ class TestMonotone:
         assert by_variant.loc["mean_step", "estimate"] == pytest.approx(-0.5 / 3, abs=1e-3)
         assert "worst step 128 to 256, 2 of 3 steps fall" in by_variant.loc["worst_step", "note"]
 
-    def test_one_seed_cannot_decide_a_step(self):
+    def test_one_seed_has_the_larger_error_of_basin_and_trend(self):
         table = sweep(level=lambda width, name: -0.001 * width, seeds=1)
         by_variant = run(table, config("monotone", options={"best_over": "log2_lr"})).fits.set_index("variant")
-        assert by_variant["status"].to_dict() == {"worst_step": "no_se", "mean_step": "no_se", "slope_t": "ok"}
+        assert by_variant["status"].to_dict() == {"worst_step": "ok", "mean_step": "no_se", "slope_t": "ok"}
+        fixed = table[table["log2_lr"] == -6]
+        assert primary(run(fixed, config("monotone")))["status"] == "no_se"
+        # Five values, off a quadratic in ln x by a known pattern: its residual is the error, t(W − 3).
+        widths = (64, 128, 256, 512, 1024)
+        off = 0.01 * np.array([1, -4, 6, -4, 1]) / 6  # orthogonal to quadratics over equal steps
+        level = dict(zip(widths, off, strict=True))
+        bumpy = sweep({"sp": 0.0}, widths=widths, level=lambda width, name: level[width], seeds=1)
+        row = primary(run(bumpy[bumpy["log2_lr"] == -6], config("monotone")))
+        scatter = np.sqrt(np.square(off).sum() / 2)
+        assert (row["dof"], row["status"]) == (2, "ok")
+        assert json.loads(row["diagnostics"])["components"][0]["se"] == pytest.approx(np.sqrt(2) * scatter, rel=1e-4)
 
     def test_one_width(self):
         assert (
@@ -390,14 +401,21 @@ class TestRegret:
         assert far["worst"] == pytest.approx(0.08 * 1.5**2, abs=0.003)
         assert far["mean"] == pytest.approx(0.08 * (0.25 + 1 + 2.25) / 3, abs=0.002)
 
-    def test_errors_come_from_seeds(self):
-        row = primary(run(sweep({"sp": -0.25}, seeds=4, noise=0.002), config("regret")))
-        assert (row["dof"], row["status"]) == (3, "ok")
-        assert 0 < row["se"] < 0.02
+    def test_errors_come_from_both_optima(self):
+        """√regret = √β₂ |u − v|: with equal curvatures its error is √β₂ √(se_u² + se_v²), beside the curvature's."""
+        result = run(sweep({"sp": -0.25}, seeds=4, noise=0.002), config("regret"))
+        row, optima = primary(result), result.optima
+        components = json.loads(row["diagnostics"])["components"]
+        assert [each["at"] for each in components] == [128, 256, 512]
+        assert (row["dof"], row["status"]) == (8, "ok")  # four windows of five rates
+        expected = np.sqrt(0.08) * np.hypot(optima["se"].iloc[0], optima["se"].iloc[1])
+        assert components[0]["se"] == pytest.approx(expected, rel=0.15)
+        assert row["se"] > 0
 
-    def test_one_seed_has_no_error(self):
-        row = primary(run(sweep(seeds=1), config("regret")))
-        assert (row["status"], np.isnan(row["se"])) == ("no_se", True)
+    def test_one_seed_has_an_error(self):
+        row = primary(run(sweep({"sp": -0.25}, seeds=1, noise=0.002), config("regret")))
+        assert row["status"] == "ok"
+        assert row["ci_low"] < row["estimate"] < row["ci_high"]
 
     def test_transferred_rate_that_diverges(self):
         table = sweep({"sp": -0.5})
@@ -438,7 +456,8 @@ def test_every_estimator_describes_itself(name):
 
 
 OF_SWEEPS_AND_PROBES = (
-    "closed_form", "lr_transfer", "lr_transfer_difference", "mean", "monotone", "ordering", "power_law", "regret",
+    "closed_form", "limit_rate", "lr_transfer", "lr_transfer_difference", "mean", "monotone", "ordering", "power_law",
+    "regret",
 )  # fmt: skip
 
 

@@ -1,0 +1,261 @@
+"""Regime checks on synthetic tables: what passes, what fails, on which side of the bound, and what cannot be said."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured
+from muster.claims.regime.same_basin import cubic_vertex
+from muster.config.models import ClaimConfig, FitConfig, StudyConfig
+from muster.errors import MusterError
+from muster.fitting.study import fit_study
+from tests.unit.fitting.test_estimators import sweep
+
+WIDTHS = (64, 96, 128, 192, 256, 384, 512)
+
+
+def measured(tables, fit=None, more_fits=None, **claim):
+    """A claim with its study fitted on the tables."""
+    fit = {"estimator": "lr_transfer", "response": "final_train_loss", **(fit or {})}
+    fields = {"claim": "c", "statement": "s", "source": "s", "provenance": "paper", "fit": "f", "test": "equivalence"}
+    fields |= {"predicted": 0.0, "margin": 0.1, **claim}
+    study = StudyConfig(
+        study="s", title="t", paper="p", slug="s", experiment="train", scales={"smoke": {"grid": [{"seed": 0}]}},
+        fits={"f": fit, **(more_fits or {})}, claims=[fields],
+    )  # fmt: skip
+    tables = {"runs": tables} if isinstance(tables, pd.DataFrame) else tables
+    optima, fits = fit_study(study, tables)
+    judged = ClaimConfig(**fields)
+    from muster.fitting.base import group_key
+
+    own = fits[(fits["fit"] == "f") & fits["primary"] & (fits["group"] == group_key(judged.where))]
+    return Measured(study, judged, FitConfig(**fit), own.iloc[0].to_dict(), tables, fits, optima)
+
+
+def check(name, given, **options) -> Checked:
+    entry = REGIME_CHECKS[name]
+    return entry.function(given, entry.options.model_validate(options))
+
+
+def curved(moves, widths=WIDTHS, noise=0.0, cubic=lambda width: 0.0):
+    """A sweep whose optimum lies at −6.5 + moves(width) octaves."""
+    rng = np.random.default_rng(1)
+    rates = np.arange(-12.0, -0.9, 0.5)
+    rows = []
+    for width in widths:
+        u = rates + 6.5 - moves(width)
+        loss = np.exp(0.02 * u**2 + cubic(width) * u**3 + noise * rng.standard_normal(len(u)))
+        rows += [
+            {"width": width, "seed": 0, "log2_lr": rate, "final_train_loss": value, "diverged": False, "steps": 100}
+            for rate, value in zip(rates, loss, strict=True)
+        ]
+    return pd.DataFrame(rows)
+
+
+def test_every_check_describes_itself():
+    for name in REGIME_CHECKS:
+        entry = REGIME_CHECKS[name]
+        assert all([entry.summary, entry.source, entry.fails, entry.function.__doc__]), name
+        assert all(option.description for option in entry.options.model_fields.values()), name
+
+
+class TestSteady:
+    def test_a_power_law_is_steady(self):
+        found = check("steady", measured(curved(lambda n: -0.3 * np.log2(n), noise=1e-4), predicted=-0.3))
+        assert found.passed
+        assert found.value == pytest.approx(0.0, abs=0.01)
+
+    def test_an_approach_to_a_limit_is_not_and_says_where_it_leads(self):
+        """ln lr* = ln(1 − 5/√n): the exponent .2 falls; by halves its value at infinite width is nearly 0."""
+        found = check("steady", measured(curved(lambda n: np.log2(1 - 5 / np.sqrt(n)), noise=1e-4)))
+        assert not found.passed
+        assert found.towards
+        assert "local exponents" in found.note
+
+    def test_an_exponent_that_moves_away(self):
+        found = check("steady", measured(curved(lambda n: 0.02 * np.log2(n / 64) ** 3)))
+        assert (found.passed, found.towards) == (False, False)
+        assert found.value > found.high
+
+    def test_a_bend_alone_fails_by_its_p(self):
+        found = check("steady", measured(curved(lambda n: 0.01 * np.log2(n / 181) ** 2, noise=1e-6)))
+        assert (found.low, found.high, found.passed) == (0.05, 1.0, False)
+
+    def test_only_the_claimed_group_counts(self):
+        own, other = (
+            curved(move, noise=1e-4).assign(rule=name)
+            for name, move in (("flat", lambda n: 0.0), ("bent", lambda n: 0.1 * np.log2(n / 64) ** 2))
+        )
+        both = pd.concat([own, other])
+        fit = {"by": ["rule"]}
+        assert check("steady", measured(both, fit, where={"rule": "flat"})).passed
+        assert not check("steady", measured(both, fit, where={"rule": "bent"})).passed
+
+    def test_selection_of_the_fit_counts(self):
+        both = pd.concat([curved(lambda n: 0.0, noise=1e-4).assign(depth=2), curved(lambda n: 1.0).assign(depth=8)])
+        assert check("steady", measured(both, {"select": {"depth": 2}})).passed
+
+    def test_a_power_law_of_a_response(self):
+        rows = [{"width": n, "seed": s, "y": n**-0.5 * (1 + 0.01 * s)} for n in WIDTHS for s in (0, 1)]
+        given = measured(pd.DataFrame(rows), {"estimator": "power_law", "response": "y"}, predicted=-0.5)
+        assert check("steady", given).passed
+
+    def test_too_few(self):
+        found = check("steady", measured(curved(lambda n: 0.0, widths=WIDTHS[:4])))
+        assert (found.passed, math.isnan(found.value)) == (False, True)
+
+    def test_a_claim_without_a_margin_is_asked(self):
+        given = measured(curved(lambda n: 0.0), test="less", margin=0.0)
+        with pytest.raises(MusterError, match="most"):
+            check("steady", given)
+        assert check("steady", given, most=0.1).passed
+
+    def horizons(self):
+        return pd.concat([curved(lambda n: 0.0), curved(lambda n: 0.3 * np.log2(n)).assign(steps=25)])
+
+    def test_two_horizons_as_groups(self):
+        given = measured(self.horizons(), {"by": ["steps"]}, where={"steps": 100})
+        found = check("steady", given, axis="steps")
+        assert found.value == pytest.approx(-0.3, abs=1e-6)
+        assert (found.passed, found.towards) == (False, True)
+        assert math.isnan(check("steady", given, axis="steps", factor=2).value)
+
+    def test_two_horizons_as_fits(self):
+        other = {"estimator": "lr_transfer", "response": "final_train_loss", "select": {"steps": 25}}
+        given = measured(self.horizons(), {"select": {"steps": 100}}, {"short": other})
+        assert check("steady", given, axis="steps", against="short").value == pytest.approx(-0.3, abs=1e-6)
+        with pytest.raises(MusterError, match="no fit 'long'"):
+            check("steady", given, axis="steps", against="long")
+        with pytest.raises(MusterError, match="against"):
+            check("steady", given, axis="steps")
+
+
+class TestCapacity:
+    @pytest.mark.parametrize(("fall", "passed"), [(0.04, True), (0.06, False)])
+    def test_change_of_the_best_loss(self, fall, passed):
+        table = sweep({"mup": 0.0}, level=lambda n, name: -np.log(1 + fall) * (n > 64))
+        found = check("not_capacity_limited", measured(table), max_change=0.05)
+        assert (found.value, found.passed) == (pytest.approx(fall), passed)
+        assert REGIME_CHECKS["not_capacity_limited"].blocks == "refuted"
+
+    def test_without_optima_the_best_rate(self):
+        table = sweep({"mup": 0.0}, start=-6.0, level=lambda n, name: -0.1 * (n > 64))
+        given = measured(table, {"estimator": "monotone", "options": {"best_over": "log2_lr"}})
+        assert check("not_capacity_limited", given, max_change=0.05).value == pytest.approx(math.expm1(0.1))
+
+
+def test_ratio():
+    given = measured(curved(lambda n: 0.0).assign(depth=8))
+    found = check("ratio", given, a="depth", b="width", most=1 / 8)
+    assert (found.value, found.passed) == (1 / 8, True)
+    assert not check("ratio", given, a="depth", b="width", most=0.12).passed
+    with pytest.raises(MusterError, match=r"b: the table has no column 'heads'"):
+        check("ratio", given, a="depth", b="heads", most=1)
+
+
+class TestTrained:
+    def given(self, late=0.5):
+        curves = [
+            {"width": n, "seed": 0, "log2_lr": rate, "step": step, "train_loss": loss * (1 + (rate + 6.5) ** 2)}
+            for n in WIDTHS
+            for rate in (-7.5, -6.5)
+            for step, loss in ((0, 2.0), (75, 0.5), (100, late))
+        ]
+        return measured({"runs": curved(lambda n: 0.0), "curves": pd.DataFrame(curves)})
+
+    def test_share_and_rest(self):
+        """At the best rate, −6.5: a quarter of the first loss, and flat; the worse rate does not count."""
+        found = check("trained", self.given(), below=0.3)
+        assert (found.value, found.passed) == (0.25, True)
+        assert not check("trained", self.given(), below=0.2).passed
+        assert check("trained", self.given(), below=0.2, trivial=4.0).value == 0.125
+        late = check("trained", self.given(0.4), late_change=0.1)
+        assert (late.value, late.passed) == (pytest.approx(0.2), False)
+        both = check("trained", self.given(0.4), below=0.3, late_change=0.1)
+        assert (both.value, both.high) == (pytest.approx(0.2), 0.1)
+
+    def test_nothing_to_check_is_an_error_without_data(self):
+        with pytest.raises(ValueError, match="below"):
+            REGIME_CHECKS["trained"].options()
+
+    def test_missing_curves(self):
+        with pytest.raises(MusterError, match="curves"):
+            check("trained", measured(curved(lambda n: 0.0)), below=0.3)
+
+
+class TestProbe:
+    def given(self):
+        probes = [
+            {"width": n, "seed": s, "probe": "p", "step": step, "layer": 1, "value": n**exponent, "se": np.nan}
+            for n in WIDTHS
+            for s in (0, 1)
+            for step, exponent in ((1, 0.0), (100, 1.0))
+        ]
+        return measured({"runs": curved(lambda n: 0.0), "probes": pd.DataFrame(probes)})
+
+    def test_last_step_counts(self):
+        found = check("probe_exponent", self.given(), **{"probe": "p", "is": 1, "within": 0.1})
+        assert (found.value, found.passed) == (pytest.approx(1.0), True)
+        assert not check("probe_exponent", self.given(), **{"probe": "p", "is": 0.8, "within": 0.1}).passed
+
+    def test_unknown(self):
+        found = check("probe_exponent", self.given(), **{"probe": "q", "is": 1, "within": 0.1})
+        assert math.isnan(found.value)
+        with pytest.raises(MusterError, match="along"):
+            check("probe_exponent", self.given(), **{"probe": "p", "along": "heads", "is": 1, "within": 0.1})
+
+
+class TestInside:
+    def test_ranges(self):
+        given = measured(curved(lambda n: 0.0), published={"width": (64, 256), "depth": "deep"})
+        found = check("inside", given, column="width")
+        assert (found.value, found.high, found.passed) == (512, 256, False)
+        assert check("inside", given, column="width", range=(64, 512)).passed
+        assert check("inside", given, column="width", range=(65, 512)).value == 64
+        with pytest.raises(MusterError, match="published"):
+            check("inside", given, column="depth")
+
+
+class TestInterior:
+    def test_share_of_finite_intervals(self):
+        table = curved(lambda n: 5.0 * (n > 400), noise=1e-4)  # 512: the optimum leaves the grid
+        found = check("interior", measured(table), share=0.9)
+        assert (found.value, found.passed) == (pytest.approx(6 / 7), False)
+        assert "512" in found.note
+        assert check("interior", measured(table), share=0.8).passed
+
+    def test_no_optima(self):
+        given = measured(curved(lambda n: 0.0), {"estimator": "monotone", "options": {"best_over": "log2_lr"}})
+        assert math.isnan(check("interior", given).value)
+
+
+class TestBasin:
+    def test_vertex_of_a_cubic(self):
+        rates = np.arange(-9.0, -2.0, 0.5)
+        u = rates + 5.8
+        assert cubic_vertex(rates, 0.02 * u**2 + 0.001 * u**3) == pytest.approx(-5.8)
+        assert math.isnan(cubic_vertex(rates[:6], np.square(u[:6])))
+
+    def test_an_asymmetry_that_drifts(self):
+        def lopsided(width):
+            return 0.0015 * np.log2(width / 64)
+
+        assert check("same_basin", measured(curved(lambda n: 0.13))).passed
+        found = check("same_basin", measured(curved(lambda n: 0.13, cubic=lopsided)))
+        assert not found.passed
+        assert check("same_basin", measured(curved(lambda n: 0.13, cubic=lambda n: 0.0015))).passed
+
+
+class TestStationary:
+    def test_times(self):
+        given = measured(curved(lambda n: 0.0).assign(weight_decay=32.0))
+        assert check("stationary", given, tau=20, times=5).passed
+        assert not check("stationary", given, tau=21, times=5).passed
+        slowest = check("stationary", given, rates=["log2_lr", "weight_decay"], times=1)
+        assert slowest.value == pytest.approx(100 * 2.0**-12 * 32)
+        with pytest.raises(MusterError, match="tau"):
+            check("stationary", given, tau="relaxation")
+        with pytest.raises(ValueError, match="tau or rates"):
+            REGIME_CHECKS["stationary"].options()
