@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from muster.claims.tests import p_value
+from muster.claims import tests as claim_tests
 from muster.statistics.components import LEAST_P, Component, against, interval, largest, undecided
 from muster.statistics.linear import Estimate
 
@@ -16,8 +16,8 @@ FOUR = [Component(1, -0.5, 0.1, 2), Component(2, -0.2, 0.2, 2), Component(3, -0.
 def p_support(found, low, high):
     row = {"estimate": found.estimate, "se": found.se, "dof": found.dof, "test": "interval"}
     if math.isfinite(low) and math.isfinite(high):
-        return p_value({**row, "predicted": (low + high) / 2, "margin": (high - low) / 2})
-    return p_value({**row, "test": "less", "predicted": high, "margin": 0})
+        return claim_tests.p_support({**row, "predicted": (low + high) / 2, "margin": (high - low) / 2})
+    return claim_tests.p_support({**row, "test": "less", "predicted": high, "margin": 0})
 
 
 @pytest.mark.parametrize("bound", [0.0, 0.3, 1.0])
