@@ -2,8 +2,8 @@
 
 cosmic-ray finds the places and makes each change; here they are sampled, in a copy of the tree, and each is given to
 the tests that import its module, the smallest first, then to those of its room. A mutant that no test fails for
-survives: a slip of that kind would reach a reader. Stops after `--minutes`, whatever is left of the sample. Mutants that
-change nothing that is measured stand in equivalent.json: file, diff, reason.
+survives: a slip of that kind would reach a reader. Stops after `--minutes`, whatever is left of the sample. Mutants
+that change nothing that is measured stand in equivalent.json: file, diff, reason.
 """
 
 import argparse
