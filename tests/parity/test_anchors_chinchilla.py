@@ -157,7 +157,9 @@ def test_hoffmann_is_refuted_on_these_runs(runs):
     """Anchor chin_hoff_beta: outside the interval of β, and the whole vector far outside its region."""
     rows = estimate(runs, drop_largest_losses=5, published={"hoffmann": HOFFMANN})
     beta, vector = rows.loc["beta"], rows.loc["wald_hoffmann"]
-    assert (beta["ci_low"], beta["ci_high"]) == pytest.approx((0.331, 0.415), abs=2e-3)
+    # Plain percentiles are 0.331 and 0.415; t(235) and the Monte-Carlo error of 1,000 replicates move them out.
+    assert 0.325 < beta["ci_low"] < 0.331
+    assert 0.415 < beta["ci_high"] < 0.421
     assert HOFFMANN["beta"] < beta["ci_low"]
     assert vector["status"] == "ok"
     assert vector["estimate"] > 100

@@ -12,6 +12,7 @@ from muster.fitting.laws.interval import (
     influence,
     lower_edge,
     profile,
+    refit,
     resample_weights,
     sandwich,
     wald,
@@ -136,6 +137,16 @@ def test_bootstrap_spread_is_the_robust_error(line):
     assert rows == pytest.approx(np.sqrt(np.diag(sandwich(fit, x))), rel=0.1)
     blocks = bootstrap(fit, x, y, families, replicates=2000).std(axis=0)
     assert blocks == pytest.approx(np.sqrt(np.diag(sandwich(fit, x, families))), rel=0.2)
+
+
+def test_bootstrap_deviations_have_the_factors_of_the_sandwich(line):
+    x, y, families, _ = line
+    fit = fit_law(LINE, x, y)
+    for clusters, factor in ((None, ROWS / (ROWS - 2)), (families, 8 / 7)):
+        again = refit(fit, x, y, resample_weights(ROWS, clusters, 20, 0))
+        found = bootstrap(fit, x, y, clusters, replicates=20)
+        kept = np.isfinite(found).all(axis=1)
+        assert (found - fit.theta)[kept] == pytest.approx(np.sqrt(factor) * (again - fit.theta)[kept], rel=1e-9)
 
 
 def test_bootstrap_is_fixed_by_its_seed(line):

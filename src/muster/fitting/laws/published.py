@@ -97,7 +97,11 @@ def reproduce(fit: LawFit, x: Array, y: Array, published: Mapping[str, float | s
     found = minimize(fit.law, x, np.log(y), np.ones(len(y)), starts, fit.width, Box(low, high, box.free), warm=True)
     best = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
     least = float(found.objective[best])
-    off = {name: abs(fit.natural[name] - p.value) / ((p.high - p.low) / 2) for name, p in printed.items()}
+    # A number of sixteen digits leaves no range at all: its last digit is that of a float.
+    off = {
+        name: abs(fit.natural[name] - p.value) / max((p.high - p.low) / 2, np.spacing(abs(p.value)))
+        for name, p in printed.items()
+    }
     worst = max(off, key=lambda name: off[name])
     floor = max(fit.objective, np.finfo(float).tiny)
     excess = least / floor - 1
