@@ -276,7 +276,7 @@ def passages(rng: Rng, values: int, scatter: float, longest: float) -> tuple[pd.
         shared = scatter * rng.standard_normal()
         for seed in range(4):
             t = np.exp(5 - value + shared + 0.2 * rng.standard_normal())
-            rows.append(pd.DataFrame({"step": steps, "x": value + 1, "seed": seed, "acc": (steps >= t) * 1.0}))
+            rows.append(pd.DataFrame({"step": steps, "x": value + 1, "seed": seed, "value": (steps >= t) * 1.0}))
     return pd.concat(rows, ignore_index=True), -1.0
 
 
@@ -284,7 +284,7 @@ for _name, _how in {
     "few values": (4, 0.3, 2000.0), "between-shape scatter": (8, 0.3, 2000.0), "no scatter": (8, 0.0, 2000.0),
     "censored": (8, 0.2, 150.0),
 }.items():  # fmt: skip
-    situation("first_passage", _name, cost=10, parameter="slope", response="acc", along="x", options={"level": 0.5})(
+    situation("first_passage", _name, cost=10, parameter="slope", response="value", along="x", options={"level": 0.5})(
         lambda rng, how=_how: passages(rng, *how)
     )
 

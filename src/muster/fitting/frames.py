@@ -149,7 +149,7 @@ def best_members(table: pd.DataFrame, response: str, along: str, best_over: str 
         logs = matrix.map(np.log)
         if best_over:
             lost = (logs.isna().to_numpy() & ~absent_runs(rows, matrix, chosen)).any(axis=0)
-            logs = logs.loc[:, ~lost]
+            logs = logs.iloc[:, np.flatnonzero(~lost)]
         if logs.shape[1]:
             means = column_means(logs.to_numpy(float)) if best_over else np.zeros(1)
             columns[x] = logs.iloc[:, int(means.argmin())]

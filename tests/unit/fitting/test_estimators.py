@@ -212,8 +212,9 @@ class TestPowerLaw:
         rng = np.random.default_rng(0)
         table = probes(lambda n, s, l: n**-1.0 * np.exp(rng.normal() * (0.001 if n < 300 else 1.0)), seeds=5)
         by_variant = run(table, self.fit()).fits.set_index("variant")
-        assert abs(by_variant.loc["reml_kh", "estimate"] + 1) < 0.01
-        assert by_variant.loc["reml_kh", "estimate"] != by_variant.loc["ols_t", "estimate"]
+        assert abs(by_variant.loc["reml_kh", "estimate"] + 1) < 0.05
+        width = by_variant["ci_high"] - by_variant["ci_low"]
+        assert width["reml_kh"] >= width["ols_t"] * (1 - 1e-9)
 
     def test_one_seed_leaves_random_effects_without_errors(self):
         by_variant = run(probes(lambda n, s, l: n**-1.0, seeds=1), self.fit()).fits.set_index("variant")
@@ -297,7 +298,8 @@ class TestClosedForm:
         table = probes(lambda n, s, l: (2 if n == 512 else 1) / n, seeds=1)
         table["se"] = table["value"] * np.where(table["width"] == 512, 1.0, 0.01)
         by_variant = run(table, self.fit("ks_gaussian_product")).fits.set_index("variant")["estimate"]
-        assert abs(by_variant["reml_kh"]) < 0.001
+        # The weighted mean would be 0, surer than four shapes that scatter allow: plain t over them is wider.
+        assert by_variant["reml_kh"] == pytest.approx(np.log(2) / 4)
         assert by_variant["cluster_t"] == pytest.approx(np.log(2) / 4)
 
     def test_layers_of_a_cell_are_not_counted_as_replicates(self):

@@ -43,8 +43,8 @@ def _by_shape(rows: pd.DataFrame, fit: FitConfig, initial: float) -> tuple[pd.Da
         matrix = seed_matrix(level, fit.response, [MEMBER])
         grids.add(tuple(matrix.columns.get_level_values(0).to_numpy(float)))
         # A seed that was not run at all rates has no mean over the grid: missing is not diverged.
-        whole = ~absent_runs(level, matrix, [MEMBER]).any(axis=1)
-        columns[x] = pd.Series(sensitivity(matrix.to_numpy(float), initial), index=matrix.index)[whole]
+        whole = np.flatnonzero(~absent_runs(level, matrix, [MEMBER]).any(axis=1))
+        columns[x] = pd.Series(sensitivity(matrix.to_numpy(float)[whole], initial), index=matrix.index[whole])
     return pd.DataFrame(columns), grids
 
 
