@@ -111,8 +111,8 @@ def against(components: Sequence[Component], low: float, high: float) -> Estimat
 
     Supporting: the component with the largest p decides; the claim on all needs no correction (intersection–union:
     Berger 1982). Refuting: the smallest of K p, times K (Bonferroni): the error is widened until a t test says so.
-    Both by the root of each component, so that p is exact at any level, not only where an interval ends. The interval is
-    that of the largest number (of the smallest, for a claim from below).
+    Both by the root of each component, so that p is exact at any level, not only where an interval ends. The interval
+    is that of the largest number (of the smallest, for a claim from below).
     """
     from scipy import stats
 
