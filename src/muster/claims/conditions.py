@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from muster.claims.components import row_of
 from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured
 from muster.claims.tests import FAILED, PASSED, TOWARDS, UNCHECKED, Condition
 from muster.config.models import ClaimConfig, RegimeConfig, StudyConfig
@@ -29,7 +30,7 @@ def check_regimes(
         row = primary_row(claim, fits)
         if row is None:
             continue
-        measured = Measured(study, claim, study.fits[claim.fit], row, tables, fits, optima)
+        measured = Measured(study, claim, study.fits[claim.fit], row_of(claim, row), tables, fits, optima)
         for j, regime in enumerate(claim.regime):
             field = ("claims", i, "regime", j)
             try:

@@ -80,6 +80,14 @@ def optimum_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Altern
     yield from dropped_ends(fit, table)
 
 
+@ALTERNATIVES.register("limit_rate")
+def limit_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
+    """Other powers of the approach, and everything that moves an optimum."""
+    for power in (0.5, 1.0):
+        yield with_option(fit, "power", f"approach as n^-{power:g}", power=power)
+    yield from optimum_alternatives(fit, table)
+
+
 @ALTERNATIVES.register("isoflop")
 def isoflop_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
     """Other windows around each budget's best size, another rule for edges, fewer budgets."""

@@ -111,18 +111,20 @@ def against(components: Sequence[Component], low: float, high: float) -> Estimat
 
     Supporting: the component with the largest p decides; the claim on all needs no correction (intersection–union:
     Berger 1982). Refuting: the smallest of K p, times K (Bonferroni): the error is widened until a t test says so.
-    Both by the root of each component, so that p is exact at any level at a single bound; with two bounds the larger
-    error is taken. The interval is that of the largest (of the smallest, for a claim from below).
+    Both by the root of each component, so that p is exact at any level, not only where an interval ends. The interval
+    is that of the largest number (of the smallest, for a claim from below).
     """
     from scipy import stats
 
     if not is_complete(components) or not (np.isfinite(low) or np.isfinite(high)):
         return largest(components)
     worst = max(components, key=lambda each: each.lies_outside(low, high))
-    bounds = [bound for bound in (low, high) if np.isfinite(bound)]
-    errors = [error for error in map(worst.error_at, bounds) if np.isfinite(error)]
-    error = max(errors, default=worst.se)
     beyond = max(low - worst.value, worst.value - high)
+    nearest = low if worst.value - low < high - worst.value else high
+    error = worst.error_at(nearest)
+    if beyond < 0 and np.isfinite(t := float(stats.t.isf(worst.lies_outside(low, high), worst.dof))) and t > 0:
+        # The farther bound may have the larger p, where a profile is lopsided.
+        error = -beyond / t
     if beyond > 0 and len(components) > 1:
         p = len(components) * float(stats.t.sf(beyond / error, worst.dof)) if error > 0 else 0.0
         if p > 0:
