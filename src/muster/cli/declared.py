@@ -41,12 +41,16 @@ def _headline(claim: ClaimConfig, field: FieldPath) -> Iterator[FieldError]:
 
 
 def _attainable(study: StudyConfig, claim: ClaimConfig, field: FieldPath) -> Iterator[FieldError]:
-    """A region that holds every value that the number can take asserts nothing."""
+    """A region that holds every value that the number can take asserts nothing; nor does one end of two."""
     fit = study.fits.get(claim.fit)
     if fit is None or fit.estimator not in ESTIMATORS:
         return
     estimator = ESTIMATORS[fit.estimator]
-    least, most = estimator.attainable.get(claim.parameter or estimator.parameters[0], (None, None))
+    number = claim.parameter or estimator.parameters[0]
+    if number in estimator.two_ends and not two_sided(claim.test):
+        found = f"{number} of {fit.estimator} may lie on either side, and a test of one end lets the other pass"
+        yield FieldError((*field, "test"), found, "Use equivalence with a margin")
+    least, most = estimator.attainable.get(number, (None, None))
     low, high = claimed_region(claim.test, claim.predicted, claim.margin)
     if least is not None and most is not None and low <= least and most <= high:
         found = f"the region [{low:g}, {high:g}] holds every value that {fit.estimator} can give, [{least:g}, {most:g}]"

@@ -102,7 +102,8 @@ class Estimator:
     parameters: names of the numbers it returns; the first is the one that claims and figures mean unless they name one.
     more: names of those that follow from a fit's options. check: raises a MusterError for options whose types alone do
     not tell that they are wrong. ask: what a table leaves open about a fit of it, which the study should say; empty for
-    nothing. attainable: the range of those numbers that cannot take every value.
+    nothing. attainable: the range of those numbers that cannot take every value. two_ends: those that only a region
+    with two ends tests fairly.
     min_points: distinct values of `along` that it needs. needs: columns that the table must have. source, assumes,
     fails: where the method comes from, what must hold for its interval, and how it goes wrong when that does not.
     """
@@ -122,6 +123,7 @@ class Estimator:
     check: Callable[[Any], None] = lambda options: None
     ask: Callable[[pd.DataFrame, FitConfig], str] = lambda rows, fit: ""
     attainable: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    two_ends: frozenset[str] = frozenset()
     required_options: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -261,3 +261,13 @@ class TestDeclarations:
         write_config(project, tiny_train=text.replace("estimator: lr_transfer", "estimator: regret"))
         (line,) = said(capsys, 2)
         assert "claims[0].margin: the region [0, inf] holds every value that regret can give, [0, inf]" in line
+
+    def test_a_drift_that_may_go_either_way_needs_two_ends(
+        self, project: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = self.claims(self.OWN, "test: less, predicted: 0.1, figure: null")
+        write_config(project, tiny_train=text.replace("estimator: lr_transfer", "estimator: limit_rate"))
+        assert [line.split("claims")[1] for line in said(capsys, 2) if "drift_left" in line] == [
+            "[1].test: drift_left of limit_rate may lie on either side, and a test of one end lets the other pass. Use "
+            "equivalence with a margin"
+        ]

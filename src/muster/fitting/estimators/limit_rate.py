@@ -144,6 +144,7 @@ ESTIMATORS.register("limit_rate")(
         VARIANTS,
         min_points=MIN_SHAPES,
         parameters=("drift_left", "local_exponent"),
+        two_ends=frozenset({"drift_left"}),
         needs=("seed", MEMBER),
         options=LimitOptions,
         make_optima=True,
