@@ -8,7 +8,7 @@ import sys
 
 from scipy.stats import t
 
-ENDS = {"less": -1, "ordering": -1, "regret": -1, "vector": -1, "greater": 1}  # the one end, of tests with one
+ENDS = {"less": -1, "ordering": -1, "regret": -1, "vector": -1, "reproduced": -1, "greater": 1}  # of tests with one end
 NUMBERS = ("predicted margin estimate se dof ci_low ci_high n_cells p_support p_refute p_adjusted").split()  # noqa: SIM905
 AGREES = {"holds supported": "yes", "holds refuted": "no", "fails refuted": "yes", "fails supported": "no"}
 

@@ -13,7 +13,6 @@ study: tiny-train
 title: Tiny
 paper: "Nobody 2000, Nothing"
 slug: tiny-train
-question: width
 experiment: train
 settings: {data: mnist1d, data_options: {train: 400, heldout: 100}, depth: 2, loss: cross_entropy, batch_size: 16,
            base_width: 8, base_depth: 2, evaluation_examples: 64, evaluations: 2}
@@ -30,11 +29,11 @@ scales:
 fits:
   lr: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: [parameterization, optimizer]}
 claims:
-  - {claim: tiny-flat, statement: Flat, source: Fig. 1, provenance: abstract, fit: lr,
-     where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1,
-     headline: false, figure: sweep}
+  - {claim: tiny-flat, statement: Flat, source: Fig. 1, provenance: abstract, fit: lr, headline: false,
+     where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1, figure: sweep}
 figures:
   sweep: {plot: lr_sweep, fit: lr}
+question: width
 """
 
 SAMPLED = """\
@@ -42,7 +41,6 @@ study: tiny-sample
 title: Tiny sampling
 paper: "Nobody 2001, Nothing"
 slug: tiny-sample
-question: initialization
 experiment: matrix_product
 settings: {aspect: 1, draws: 4}
 scales:
@@ -72,7 +70,6 @@ study: tiny-import
 title: Tiny import
 paper: "Nobody 2002, Nothing"
 slug: tiny-import
-question: loss_law
 experiment: import
 settings:
   sources:

@@ -166,7 +166,7 @@ def test_equivalence_power_is_the_share_of_simulated_supports(dof, level):
 
 
 def test_the_level_of_a_family_counts_its_headlines_alone():
-    study = StudyConfig.model_validate(yaml.safe_load(TINY.replace("headline: false, ", "")))
+    study = StudyConfig.model_validate(yaml.safe_load(TINY.replace("headline: false,", "")))
     (claim,) = study.claims
     own = [claim, claim.model_copy(update={"headline": False}), claim.model_copy(update={"stance": "control"})]
     assert family_level([study.model_copy(update={"claims": own * 2}), study]) == pytest.approx(0.05 / 3)

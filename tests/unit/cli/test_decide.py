@@ -20,7 +20,7 @@ WIDTHS = [16, 20, 24, 32, 40, 52, 64, 80, 104, 128, 160, 208, 256]
 
 @pytest.fixture
 def study(tmp_path):
-    text = TINY.replace("width: [8, 16, 32], seeds: 2", f"width: {WIDTHS}, seeds: 1").replace("headline: false, ", "")
+    text = TINY.replace("width: [8, 16, 32], seeds: 2", f"width: {WIDTHS}, seeds: 1").replace("headline: false,", "")
     write_config(tmp_path, tiny_train=text)
     path = tmp_path / "config/studies/tiny-train.yaml"
     return plan_study(load_study(path), "laptop", path=path)

@@ -47,7 +47,7 @@ MISTAKES = {
     "not run": ("where: {parameterization: mup", "where: {parameterization: ntp", 23, ["never runs", "ntp", "mup, sp"]),
     "where": ("where: {parameterization: mup, optimizer: adam}", "where: {parameterization: mup}", 23,
         ["claims[0].where", "optimizer, parameterization"]),
-    "claim's fit": ("fit: lr,\n", "fit: lrr,\n", 22, ["claims[0].fit", "Did you mean 'lr'"]),
+    "claim's fit": ("fit: lr, headline", "fit: lrr, headline", 22, ["claims[0].fit", "Did you mean 'lr'"]),
     "claim's figure": ("figure: sweep}", "figure: swep}", 23, ["claims[0].figure", "Did you mean 'sweep'"]),
     "no margin": ("margin: 0.1", "margin: 0", 23, ["claims[0].margin", "can never support"]),
     "test": ("test: equivalence", "test: equal", 23, ["claims[0].test", "'equivalence'"]),
