@@ -4,20 +4,25 @@ both.
 Limits are 4.5 standard errors.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import integrate, optimize, stats
 
 from muster.claims.tests import on_its_own, verdict
+from muster.config.load import load_study
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.fitting.closed_forms.regression import effective_ridge, marchenko_pastur
+from muster.plan.grid import plan_study
 
 LIMIT = 4.5
+STUDY = Path(__file__).parents[2] / "config" / "studies" / "model-collapse-regression.yaml"
 
 
 def probes(name, **settings):
@@ -148,6 +153,44 @@ def test_a_ridge_slows_the_fall_of_pollution():
     rows = rows[rows["probe"] == "pollution"]
     assert decide(rows, "samples", -2 / 3, margin=0.1) == "supported"
     assert decide(rows, "samples", -1) == "refuted"
+
+
+@pytest.mark.parametrize(("decay", "exponent"), [(2.0, 0.5), (2.0, 0.75), (3.0, 1.0)])
+@pytest.mark.parametrize("samples", [128, 1024])
+def test_a_ridge_passes_on_the_pollution_of_its_deterministic_equivalent(decay, exponent, samples):
+    """Where d/T is ½ the count of seen features over T₀ alone is short by a factor of 2 and more. Slack: O(1/T)."""
+    settings = {"label_ratio": 2.0, "decay": decay, "ridge_exponent": exponent, "last_fit": "ridge"}
+    rows = probes("label_chain", width=64, samples=samples, draws=2000, generations=2, **settings)
+    rows = rows[rows["probe"] == "pollution"]
+    assert_within_error(rows, "label_chain_pollution", slack=0.01)
+    assert (rows["se"] < 0.02 * rows["value"]).all()
+
+
+def test_pollution_without_a_ridge_is_that_of_least_squares():
+    """λ → 0 shows all features: n d/(T₀ − d − 1), which is exact."""
+    sizes = {"width": [8], "samples": [100.0], "label_ratio": [2.0], "layer": [3]}
+    found = formula("label_chain_pollution", decay=[1.0], ridge_exponent=[15.0], **sizes)[0]
+    assert found == pytest.approx(3 * 8 / (200 - 8 - 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_the_windows_of_the_ridge_claims_lie_near_the_limit(scale):
+    """The deterministic equivalent's slope over each window, and over its halves, within a fifth of the margin."""
+    study = load_study(STUDY)
+    cells = pd.DataFrame([each.cell.model_dump() for each in plan_study(study, scale).cells]).assign(layer=1)
+    checked = 0
+    for claim in study.claims:
+        select = study.fits[claim.fit].select
+        if study.fits[claim.fit].estimator != "power_law" or select.get("last_fit") != "ridge":
+            continue
+        keys = {key: np.atleast_1d(value) for key, value in select.items() if key in cells}
+        window = cells[np.logical_and.reduce([cells[key].isin(values) for key, values in keys.items()])]
+        x, y = np.log(window["samples"]), np.log(CLOSED_FORMS["label_chain_pollution"](window))
+        half = len(window) // 2
+        for part in (slice(None), slice(None, half + 1), slice(half, None)):
+            assert abs(np.polyfit(x[part], y[part], 1)[0] - claim.predicted) < claim.margin / 5, claim.claim
+        checked += 1
+    assert checked == 3
 
 
 @pytest.mark.parametrize(("decay", "samples"), [(1.5, 20), (2.0, 50), (4.0, 100)])

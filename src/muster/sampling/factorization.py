@@ -36,7 +36,7 @@ from muster.sampling.tables import Estimate, Row, outcome, probe_rows
 
 Matrices = NDArray[np.float64]
 
-DEEP_RATE = 0.01  # small enough that gradient descent follows its flow within 1 %
+DEEP_RATE = 0.01  # of L layers: steps of 1/L of it lag behind the flow by DEEP_RATE/2L an e-fold
 SENSING_RATE = 0.1  # times the largest curvature of the target, 2, far from the limit 2 of stability
 DONE = 0.25  # squared error relative to the target's at which a network has learned
 SETTLED = 0.95  # relative strength up to which a decoupled mode is followed

@@ -57,6 +57,47 @@ def label_chain_risk(table: pd.DataFrame) -> pd.Series:
     return d / (samples - d - 1) + table["layer"] * d / (samples * table["label_ratio"] - d - 1)
 
 
+def ridge_pollution(width: int, samples: float, label_samples: float, decay: float, ridge_exponent: float) -> float:
+    """Variance that one generation of synthetic labels adds to a ridge fit, in units of their noise; see below."""
+    from scipy import optimize
+
+    spectrum, ridge = np.arange(1.0, width + 1) ** -decay, samples**-ridge_exponent
+
+    def gap(log_kappa: float) -> float:
+        kappa = np.exp(log_kappa)
+        return float(kappa * (1 - (spectrum / (spectrum + kappa)).sum() / samples) - ridge)
+
+    # κ − λ = (κ/T) Σ λ_i/(λ_i + κ) lies between 0 and Σ λ_i/T.
+    bounds = np.log(ridge), np.log(ridge + spectrum.sum() / samples) + 1e-9
+    hidden = 1 / (1 + spectrum / np.exp(optimize.brentq(gap, *bounds, xtol=1e-14)))
+    seen = np.square(1 - hidden).sum()
+    shrunk = np.square(hidden).sum() * seen / (samples - seen)
+    return float((seen + shrunk) / (label_samples - width - 1))
+
+
+@CLOSED_FORMS.register("label_chain_pollution")
+def label_chain_pollution(table: pd.DataFrame) -> pd.Series:
+    """n/(T₀ − d − 1) · [S + H S/(T − S)], S = Σ (λ_i/(λ_i + κ))², H = Σ (κ/(λ_i + κ))²: what n = layer generations of
+    synthetic labels add to the risk of a ridge λ = T^(−ridge_exponent), for a spectrum λ_i = i^(−decay), i ≤ d, where
+    κ (1 − (1/T) Σ λ_i/(λ_i + κ)) = λ.
+
+    Deterministic equivalent, derived here: the n fits leave an error of covariance n Λ^(−1)/(T₀ − d − 1), exactly, of
+    which the ridge passes on (1 − λR) with R = (Σ̂ + λ)^(−1); λR ≃ κ (Λ + κ)^(−1) and λ² R Λ R ≃ κ² Λ (Λ + κ)^(−2) T/(T
+    − S) (V. A. Marchenko and L. A. Pastur 1967; F. Bach, High-dimensional analysis of double descent, 2023). In the
+    limit 1 ≪ T^(ridge_exponent/decay) ≪ d ≪ T it is ∝ T^(ridge_exponent/decay)/T₀, the power law of Dohmatob, Feng &
+    Kempe (2024). At finite sizes d/T₀ and H/T raise it (by 12 % at d/T = 1/16), half a feature is missing from S, and d
+    ends the spectrum.
+    """
+    columns = ["width", "samples", "label_ratio", "decay", "ridge_exponent", "layer"]
+    require_columns(table, columns, "options.formula")
+    found: dict[tuple[float, ...], float] = {}
+    for case in set(table[columns[:-1]].itertuples(index=False, name=None)):
+        width, samples, ratio, decay, exponent = case
+        found[case] = ridge_pollution(int(width), samples, round(ratio * samples), decay, exponent)
+    cases = table[columns[:-1]].itertuples(index=False, name=None)
+    return table["layer"] * pd.Series([found[case] for case in cases], index=table.index)
+
+
 def effective_ridge(decay: float, samples: float) -> float:
     """κ of Σ_i λ_i/(λ_i + κ) = n for λ_i = i^(−decay), i = 1, 2, …: sums to 2·10⁵, then ∫λ/κ."""
     from scipy import optimize
