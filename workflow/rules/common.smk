@@ -200,6 +200,16 @@ def fit_code(wildcards) -> str:
     return stage_fingerprint("fit", PLAN.studies[wildcards.study].study)
 
 
+def stage_code(stage: str):
+    """The fingerprint of a stage that is the same for all studies: read only where a job of the stage is planned."""
+
+    @rule_function
+    def code(wildcards) -> str:
+        return stage_fingerprint(stage)
+
+    return code
+
+
 @rule_function
 def plot_code(wildcards) -> str:
     return stage_fingerprint("plot", PLAN.studies[wildcards.study].study)
