@@ -85,7 +85,7 @@ def run_cell(args: Namespace) -> None:
     the store, is copied from there; not if it is forced, nor if it was made here and is gone.
     """
     from muster.jobs.fingerprint import cell_fingerprint
-    from muster.tables.collect import without_data, write_cell
+    from muster.tables.collect import without_data, write_cell, write_provenance
 
     planned = _cell_of(with_defaults(args))
     if planned.stage != args.command:
@@ -131,12 +131,13 @@ def run_cell(args: Namespace) -> None:
     provenance = {
         "cell": planned.key,
         **made_by(code, time.perf_counter() - start, _device(planned.stage, args.device)),
+        **({"notes": outcome.notes} if outcome.notes else {}),
     }
-    write_cell(outcome, planned, folder, provenance | ({"notes": outcome.notes} if outcome.notes else {}))
+    write_cell(outcome, planned, folder, provenance)
     if not missing:
         note_made(args.results, planned.key, address(made))
-    if store:
-        store.put(made, folder, context.progress)
+    if store and (other := store.put(made, folder, context.progress)):
+        write_provenance(provenance | {"differs_from_store": other}, folder)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
