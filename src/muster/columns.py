@@ -19,7 +19,8 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 
 # A cell's folder, in the order of writing: a run table stands for a complete one.
-CELL_FILES = ("cell.json", "provenance.json", "probes.parquet", "curves.parquet", "runs.parquet")
+PROVENANCE = "provenance.json"
+CELL_FILES = ("cell.json", PROVENANCE, "probes.parquet", "curves.parquet", "runs.parquet")
 
 SOURCES_FILE = "sources.json"  # beside the tables of a study that imports them
 MISSING_FILE = "missing.json"  # beside the tables of a study that lacks data sets or published tables

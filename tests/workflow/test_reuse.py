@@ -97,3 +97,19 @@ def test_a_module_beside_a_script_is_noticed(workflow: Workflow) -> None:
     assert copied(workflow) == (0, 2)
     helper.write_text(before)
     assert copied(workflow) == (2, 0)
+
+
+def test_a_forced_cell_begins_without_its_old_checkpoint(workflow: Workflow) -> None:
+    """Seen by jobs that fail, since a finished cell leaves none."""
+    helper, rule = workflow.folder / "own/helper.py", ("tables", "--allowed-rules", "command", "collect")
+    before = helper.read_text()
+    (cell, _) = (workflow.folder / "results/runs/command").iterdir()
+    old = workflow.folder / "results/checkpoints/command" / cell.name / "old"
+    old.parent.mkdir(parents=True, exist_ok=True)
+    old.touch()
+    helper.write_text("def loss(rate):\n    raise OSError\n")
+    assert workflow.run(*rule).returncode != 0
+    assert old.exists()
+    assert workflow.run(*rule, "--forcerun", "command").returncode != 0
+    assert not old.exists()
+    helper.write_text(before)

@@ -20,7 +20,7 @@ rule collect:
         planned=study_stamp,
     params:
         cells=study_digest,
-        code=stage_fingerprint("collect"),
+        code=stage_code("collect"),
         options=OPTIONS,
     shell:
         "muster collect {wildcards.study} {params.options} --planned {resources.planned} > {log:q} 2>&1"

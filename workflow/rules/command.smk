@@ -19,11 +19,10 @@ rule command:
     resources:
         device=PLAN.config.device,
         gpu=GPU,
-        mem_mb=cell_memory,
-        runtime=cell_minutes,
-        reuse=reuse,
+        mem_mb=memory("command"),
+        runtime=minutes("command"),
     params:
         cell=cell_json,
         code=cell_code,
     shell:
-        f"muster command --cell {{params.cell:q}} --planned {{params.code}} --reuse {{resources.reuse}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"
+        f"muster command --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

@@ -7,6 +7,7 @@ in `muster.jobs.plan_rules`; here they meet Snakemake.
 
 import gc
 import os
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from shlex import quote
 
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-from muster.jobs import plan_rules, warm
+from muster.jobs import plan_rules, planned, warm
 from muster.jobs.availability import planned_state
 from muster.cli.check import plan_from
 from muster.config.load import read_yaml
@@ -61,7 +62,7 @@ def read_plan(settings: dict) -> Plan:
     """The plan of the configuration, with frozen tables at hand if it is to be replayed."""
     plan = plan_from(settings, Path(CONFIG_FILE))
     plan.check_replay()
-    if os.environ.get(plan_rules.PLANNED) is None:
+    if planned.VARIABLE not in os.environ:
         report_left_out(plan)
     return plan
 
@@ -72,13 +73,40 @@ def report_left_out(plan: Plan) -> None:
         print(f"muster: left out: {error}", file=sys.stderr)
 
 
+@rule_function
+def submitted() -> frozenset[str]:
+    """What the run that started this job planned from; empty where this is the run itself."""
+    told = planned.read_planned()
+    return told.found if told else frozenset()
+
+
+def asked_by_force() -> set[str]:
+    """What the command line forces: names of rules and of outputs; `*` for all."""
+    settings = workflow.dag_settings
+    return {*settings.forcerun, *(settings.targets if settings.forcetargets else ()), *["*"] * settings.forceall}
+
+
+@rule_function
+def tell_jobs() -> None:
+    """Before the first job starts: tell all of them what they may not take over, and other machines what was planned.
+
+    A cell that is forced begins anew: its checkpoints go away here, so that a job of this run that is killed may go on
+    from its own.
+    """
+    due = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
+    forced = plan_rules.forced_cells(PLAN, asked_by_force(), due)
+    for key in forced:
+        shutil.rmtree(Path(RESULTS, "checkpoints", key), ignore_errors=True)
+    found = frozenset() if workflow.local_exec else plan_rules.planned_from(PLAN)
+    planned.write_planned(Path(RESULTS), found, DELETED | forced)
+
+
 def run_here() -> None:
-    """Prepare for jobs on this machine: nobody plans anew, and they are forked from a process that is warm.
+    """Prepare for jobs on this machine: they are forked from a process that is warm.
 
     Each finished job starts one more endless chain of the rate limiter's timers, and each tick reconsiders all ready
     jobs: after 250 jobs that takes a fifth of a core. No option switches it off, and only clusters need the limit.
     """
-    os.environ[plan_rules.PLANNED] = ""
     workflow.scheduler.job_rate_limiter = None
     SERVERS.append(warm.start(len(workflow.dag)))
 
@@ -172,35 +200,19 @@ def fit_code(wildcards) -> str:
     return stage_fingerprint("fit", PLAN.studies[wildcards.study].study)
 
 
+def stage_code(stage: str):
+    """The fingerprint of a stage that is the same for all studies: read only where a job of the stage is planned."""
+
+    @rule_function
+    def code(wildcards) -> str:
+        return stage_fingerprint(stage)
+
+    return code
+
+
 @rule_function
 def plot_code(wildcards) -> str:
     return stage_fingerprint("plot", PLAN.studies[wildcards.study].study)
-
-
-@cache
-def asked_by_force() -> frozenset[str]:
-    """What the command line forces, as words: `force:*` for all, else `force:` before the name of a rule or an output."""
-    settings = workflow.dag_settings
-    named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ()), *["*"] * settings.forceall}
-    return frozenset(f"force:{name}" for name in named)
-
-
-def not_to_copy() -> set[str]:
-    """What jobs on other machines, which cannot tell, must make themselves: words `force:…` and `anew:KEY`."""
-    return {*asked_by_force(), *(f"anew:{key}" for key in DELETED)}
-
-
-@rule_function
-def reuse(wildcards, attempt) -> str:
-    """What a job may take over: a copy from the store, the checkpoint of a killed job, or nothing at all."""
-    cell = cell_of(wildcards)
-    name = plan_rules.tier(cell) if cell.stage == "train" else cell.stage
-    if not {"force:*", f"force:{name}", f"force:{RESULTS}/runs/{cell.key}/runs.parquet"}.isdisjoint(
-        SUBMITTED or asked_by_force()
-    ):
-        return "nothing" if attempt == 1 else "checkpoint"
-    anew = f"anew:{cell.key}" in SUBMITTED if SUBMITTED else cell.key in DELETED
-    return "checkpoint" if anew else "all"
 
 
 @cache
@@ -208,13 +220,13 @@ def request_of(key: str) -> plan_rules.Request:
     """What a cell's job asks for: Slurm's plugin asks for all tasks of an array what it asks for the first."""
     cell = find_cell(PLAN, key)
     if getattr(workflow.executor_settings, "array_jobs", None) and cell.stage == "train":
-        return request_of_tier(plan_rules.tier(cell))
+        return request_of_rule(plan_rules.rule_of(cell))
     return plan_rules.request(cell, bool(GPU))
 
 
 @cache
-def request_of_tier(name: str) -> plan_rules.Request:
-    return plan_rules.largest_request(TIERS[name], bool(GPU))
+def request_of_rule(name: str) -> plan_rules.Request:
+    return plan_rules.largest_request(CELLS.get(name, ()), bool(GPU))
 
 
 @rule_function
@@ -225,6 +237,21 @@ def cell_memory(wildcards, attempt) -> int:
 @rule_function
 def cell_minutes(wildcards, attempt) -> int:
     return request_of(f"{wildcards.experiment}/{wildcards.cell}").after(attempt).minutes
+
+
+# With `--jobs`, as profiles of clusters say, each job asks for what it needs, and for more after a failure. Here, where
+# that starts no job earlier, one number a rule: Snakemake takes longer over such a function than over the rest of a job.
+BY_CELL = workflow.resource_settings.nodes is not None
+
+
+def memory(rule: str):
+    """`mem_mb` of the rule's jobs."""
+    return cell_memory if BY_CELL else request_of_rule(rule).memory_mb
+
+
+def minutes(rule: str):
+    """`runtime` of the rule's jobs."""
+    return cell_minutes if BY_CELL else request_of_rule(rule).minutes
 
 
 @rule_function

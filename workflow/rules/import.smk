@@ -16,8 +16,8 @@ rule import:
     threads: 1
     resources:
         sources=str(source_folders(PLAN)[0]),
-        mem_mb=cell_memory,
-        runtime=cell_minutes,
+        mem_mb=memory("import"),
+        runtime=minutes("import"),
     params:
         cell=cell_json,
         code=cell_code,

@@ -22,7 +22,7 @@ rule judge:
     params:
         claims={study: in_page(text) for study, text in ledger_settings(PLAN.known).items()},
         studies=list(PLAN.studies),
-        code=stage_fingerprint("judge"),
+        code=stage_code("judge"),
         options=OPTIONS,
     shell:
         "muster judge {params.options} --planned {resources.planned} --studies {params.studies:q} > {log:q} 2>&1"

@@ -9,12 +9,12 @@ config.update(results=RESULTS)  # the scale filled in: braces in a parameter wou
 RESULTS_OPTION = f"--results {quote(RESULTS)}"
 OPTIONS = plan_rules.options(PLAN, CONFIG_FILE)
 GPU = int(PLAN.config.device == "cuda")
-TIERS = plan_rules.train_tiers(PLAN)
+CELLS = plan_rules.cells_by_rule(PLAN)
+TIERS = {name: cells for name, cells in CELLS.items() if cells[0].stage == "train"}
 DELETED = plan_rules.deleted_cells(PLAN)  # before any job runs
 
-# A job on another machine plans anew; its environment tells it what this run plans from, and it refuses what was edited.
-SUBMITTED = frozenset(os.environ.get(plan_rules.PLANNED, "").split())
-if not SUBMITTED:
-    os.environ[plan_rules.PLANNED] = plan_rules.planned_from(PLAN)
+# A job on another machine plans anew; a file tells it what this run plans from, and it refuses what was edited.
+SUBMITTED = submitted()
+os.environ.setdefault(planned.VARIABLE, "")
 
 os.environ.update(MUSTER_STORE=str(store_folder(PLAN.config) or ""))

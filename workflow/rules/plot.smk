@@ -45,7 +45,7 @@ rule overview:
     log:
         f"{RESULTS}/logs/plot/overview.log",
     params:
-        code=stage_fingerprint("plot"),
+        code=stage_code("plot"),
         options=OPTIONS,
     shell:
         "muster plot overview forest {params.options} > {log:q} 2>&1"

@@ -14,11 +14,10 @@ rule sample:
     threads: 1
     resources:
         device=PLAN.config.device,
-        mem_mb=cell_memory,
-        runtime=cell_minutes,
-        reuse=reuse,
+        mem_mb=memory("sample"),
+        runtime=minutes("sample"),
     params:
         cell=cell_json,
         code=cell_code,
     shell:
-        f"muster sample --cell {{params.cell:q}} --planned {{params.code}} --reuse {{resources.reuse}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"
+        f"muster sample --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

@@ -31,11 +31,10 @@ for tier_name in TIERS:
         resources:
             device=PLAN.config.device,
             gpu=GPU,
-            mem_mb=cell_memory,
-            runtime=cell_minutes,
-            reuse=reuse,
+            mem_mb=memory(tier_name),
+            runtime=minutes(tier_name),
         params:
             cell=cell_json,
             code=cell_code,
         shell:
-            f"muster train --cell {{params.cell:q}} --planned {{params.code}} --reuse {{resources.reuse}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"
+            f"muster train --cell {{params.cell:q}} --planned {{params.code}} --device {{resources.device}} {RESULTS_OPTION} > {{log:q}} 2>&1"

@@ -28,10 +28,9 @@ def by_hand(args: Namespace) -> str:
     threads = os.environ.get("OMP_NUM_THREADS")
     prefix = f"OMP_NUM_THREADS={threads} " if threads else ""
     words = list(args.argv)
-    for option in ("--planned", "--reuse"):  # by hand one may repeat it with other code
-        if option in words:
-            place = words.index(option)
-            del words[place : place + 2]
+    if "--planned" in words:  # by hand one may repeat it with other code
+        place = words.index("--planned")
+        del words[place : place + 2]
     return f"to repeat: cd {shlex.quote(str(Path.cwd()))} && {prefix}muster {shlex.join(words)}"
 
 

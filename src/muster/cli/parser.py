@@ -440,7 +440,6 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         cell.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: cuda when present")
         if stage == "import":
             _sources(cell)
-        cell.add_argument("--reuse", choices=("all", "checkpoint", "nothing"), help=argparse.SUPPRESS)
         _planned(cell)
         _results(cell)
         _scope(cell)

@@ -16,6 +16,7 @@ from muster.digests import digest
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.jobs.gpus import one_gpu
+from muster.jobs.planned import read_planned
 from muster.jobs.provenance import made_before, made_by, makers, mixed, note_made, recorded
 from muster.jobs.store import Store, address, identity, store_folder
 from muster.plan.cells import PlannedCell, dataset_of, read_cell
@@ -84,10 +85,10 @@ def run_cell(args: Namespace) -> None:
 
     A checkpoint left by a killed job is taken up; it lies outside the declared outputs, which Snakemake deletes when a
     job fails, and is removed once the tables are written. A cell that was finished before, here or by another user of
-    the store, is copied from there; not if it is forced (`--reuse nothing`), nor if it was made here and is gone.
+    the store, is copied from there; not if it is forced, nor if it was made here and is gone.
     """
     from muster.jobs.fingerprint import cell_fingerprint
-    from muster.tables.collect import without_data, write_cell
+    from muster.tables.collect import without_data, write_cell, write_provenance
 
     planned = _cell_of(with_defaults(args))
     if planned.stage != args.command:
@@ -111,10 +112,7 @@ def run_cell(args: Namespace) -> None:
     )
     missing = _missing_data(context.data_dir)
     store, made = None if missing else _store(args, planned), identity(planned, code, context.data_dir)
-    reuse = args.reuse or _reusable(args.results, planned.key)
-    if reuse == "nothing":
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    if store and reuse == "all" and store.take(made, folder, context.progress):
+    if store and not _made_anew(args.results, planned.key) and store.take(made, folder, context.progress):
         note_made(args.results, planned.key, address(made))
         shutil.rmtree(checkpoints, ignore_errors=True)
         return
@@ -136,19 +134,24 @@ def run_cell(args: Namespace) -> None:
     provenance = {
         "cell": planned.key,
         **made_by(code, time.perf_counter() - start, _device(planned.stage, args.device)),
+        **({"notes": outcome.notes} if outcome.notes else {}),
     }
-    write_cell(outcome, planned, folder, provenance | ({"notes": outcome.notes} if outcome.notes else {}))
+    write_cell(outcome, planned, folder, provenance)
     if not missing:
         note_made(args.results, planned.key, address(made))
-    if store:
-        store.put(made, folder, context.progress)
+    if store and (other := store.put(made, folder, context.progress)):
+        write_provenance(provenance | {"differs_from_store": other}, folder)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _reusable(results: Path, key: str) -> str:
-    """What a job that was started by hand may take over: a cell that was made here and is gone was deleted."""
-    deleted = made_before(results, key) and not (results / "runs" / key / "runs.parquet").exists()
-    return "checkpoint" if deleted else "all"
+def _made_anew(results: Path, key: str) -> bool:
+    """Whether a cell may not be copied from the store. A run tells its jobs, since Snakemake takes a cell's table away
+    before its job starts; a job that was started by hand sees what was made here and is gone.
+    """
+    told = read_planned()
+    if told is not None:
+        return key in told.anew
+    return made_before(results, key) and not (results / "runs" / key / "runs.parquet").exists()
 
 
 def _store(args: Namespace, planned: PlannedCell) -> Store | None:

@@ -22,7 +22,6 @@ from muster.plan.plan import Plan
 from muster.plan.study import LEDGER_PLOTS, SPECIFICATION_PLOTS
 from muster.published.source import source_folder
 
-PLANNED = "MUSTER_PLANNED"  # the variable that tells a cluster's jobs what their submitter planned from
 TABLES = ("runs", "curves", "probes")
 NARROW = 512  # cells below this width train under one rule, wider ones under one for each power of two
 SECONDS_A_MINUTE = 15  # of the estimate: a job is granted four times as long as it should take
@@ -136,12 +135,16 @@ def tier(cell: PlannedCell) -> str:
     return "train" if width < NARROW else f"train_w{1 << width.bit_length() - 1}"
 
 
-def train_tiers(plan: Plan) -> dict[str, list[PlannedCell]]:
-    """The cells of the stage train by the rule that trains them."""
+def rule_of(cell: PlannedCell) -> str:
+    """Name of the rule that makes a cell."""
+    return tier(cell) if cell.stage == "train" else cell.stage
+
+
+def cells_by_rule(plan: Plan) -> dict[str, list[PlannedCell]]:
+    """All cells by the rule that makes them."""
     found: dict[str, list[PlannedCell]] = {}
     for cell in plan.cells.values():
-        if cell.stage == "train":
-            found.setdefault(tier(cell), []).append(cell)
+        found.setdefault(rule_of(cell), []).append(cell)
     return found
 
 
@@ -176,9 +179,9 @@ def request(cell: PlannedCell, gpu: bool) -> Request:
 
 
 def largest_request(cells: Iterable[PlannedCell], gpu: bool) -> Request:
-    """The most of each that any of the cells asks for."""
-    memory, minutes = zip(*(request(cell, gpu) for cell in cells), strict=True)
-    return Request(max(memory), max(minutes))
+    """The most of each that any of the cells asks for; nothing where there is no cell."""
+    asked = [request(cell, gpu) for cell in cells]
+    return Request(*map(max, zip(*asked, strict=True))) if asked else Request(0, 0)
 
 
 def source_folders(plan: Plan) -> list[Path]:
@@ -201,10 +204,20 @@ def deleted_cells(plan: Plan) -> frozenset[str]:
     return frozenset(key for key in made if not (results / "runs" / key / "runs.parquet").exists())
 
 
-def planned_from(plan: Plan) -> str:
-    """What a run plans from, in words without spaces: every study's stamp, and the code of every cell."""
+def forced_cells(plan: Plan, names: Set[str], due: Set[str]) -> frozenset[str]:
+    """Keys of cells that the command line forces.
+
+    names: rules and outputs that it names; `*` stands for all. due: outputs that this run will make.
+    """
+    paths = {key: f"{plan.config.results}/runs/{key}/runs.parquet" for key in plan.cells}
+    wanted = ((key, {"*", rule_of(cell), paths[key]}) for key, cell in plan.cells.items() if paths[key] in due)
+    return frozenset(key for key, called in wanted if not called.isdisjoint(names))
+
+
+def planned_from(plan: Plan) -> frozenset[str]:
+    """What a run plans from, in words: every study's stamp, and the code of every cell."""
     studies = {f"{study}:{planned.stamp}" for study, planned in plan.studies.items()}
-    return " ".join(sorted(studies | {f"code:{code_of(cell)}" for cell in plan.cells.values()}))
+    return frozenset(studies | {f"code:{code_of(cell)}" for cell in plan.cells.values()})
 
 
 def as_planned(kind: str, found: str, planned: Set[str]) -> str:

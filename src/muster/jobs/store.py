@@ -6,7 +6,7 @@
 
 The address is the sha256 of the identity: resolved settings, code fingerprint, hash of the data set's manifest,
 versions of the numerical libraries; and the folder that a command runs in, which may read what nobody knows of. An
-object appears whole, by one rename; whoever comes second discards his own. What
+object appears whole, by one rename; whoever comes second discards his own, and is told where it is not the same. What
 is taken out is checked by hash, byte for byte, before anything of it is written. Nothing is unpickled, no name found
 inside an object is followed.
 """
@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from muster.columns import CELL_FILES
+from muster.columns import CELL_FILES, PROVENANCE
 from muster.config.models import Config, shared_folder
 from muster.digests import canonical
 from muster.errors import DamagedError
@@ -162,17 +162,39 @@ class Store:
         say(f"taken from the store, where it was finished before: {found.path}")
         return True
 
-    def put(self, made: Identity, source: Path, say: Say) -> None:
-        """Keep a cell's files under its address. A store that cannot be written costs a line in the log, no more."""
+    def put(self, made: Identity, source: Path, say: Say) -> list[str]:
+        """Keep a cell's files under its address. A store that cannot be written costs a line in the log, no more.
+
+        An object that is there stays: others may have taken it. Returns the names of files, provenance aside, that
+        were made now and are not the same there; a damaged object is set aside.
+        """
         place = self.object(address(made))
         try:
-            self._put(made, source, place)
+            found = self._other(place, source, say) if place.path.exists() else None
+            if found is None and not self._put(made, source, place):
+                found = self._other(place, source, say)  # somebody else's came first
         except OSError as error:
             say(f"not kept in the store: {error}")
+            return []
+        if found:
+            say(
+                f"not kept in the store, which keeps what was made first: other bytes in {', '.join(found)}: {place.path}"
+            )
+        return found or []
 
-    def _put(self, made: Identity, source: Path, place: Object) -> None:
-        if place.path.exists():
-            return
+    def _other(self, place: Object, source: Path, say: Say) -> list[str] | None:
+        """Names of an object's files that are not the same as those in a folder; None if there is no whole object."""
+        try:
+            stored = place.files()
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            say(f"{error.place}: {error.found}; {self.set_aside(place)}")
+            return None
+        return [name for name in CELL_FILES if name != PROVENANCE and stored[name] != (source / name).read_bytes()]
+
+    def _put(self, made: Identity, source: Path, place: Object) -> bool:
+        """Make an object of a cell's files; False if one is there by now."""
         (self.folder / "partial").mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=self.folder / "partial", prefix=place.address[:12] + "-"))
         try:
@@ -191,6 +213,8 @@ class Store:
             except OSError:
                 if not place.path.is_dir():
                     raise
+                return False
+            return True
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

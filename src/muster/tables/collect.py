@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from muster.columns import COLUMNS, ROW_KEYS, SOURCES_FILE, Kind
+from muster.columns import COLUMNS, PROVENANCE, ROW_KEYS, SOURCES_FILE, Kind
 from muster.config.models import shared_folder
 from muster.errors import DamagedError, MusterError
 from muster.experiments import Outcome
@@ -32,9 +32,14 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
         left.unlink(missing_ok=True)
     resolved = {**json.loads(planned.text), "cell": planned.cell.model_dump(mode="json", exclude_none=True)}
     write_text(folder / "cell.json", json.dumps(resolved, indent=2, sort_keys=True) + "\n")
-    write_text(folder / "provenance.json", json.dumps(provenance, indent=2, sort_keys=True) + "\n")
+    write_provenance(provenance, folder)
     for kind in reversed(KINDS):
         write_table(tables[kind], folder / f"{kind}.parquet", kind)
+
+
+def write_provenance(provenance: dict[str, Any], folder: Path) -> None:
+    """Write what made a cell beside its tables."""
+    write_text(folder / PROVENANCE, json.dumps(provenance, indent=2, sort_keys=True) + "\n")
 
 
 def without_data(planned: PlannedCell, manifest: dict[str, Any]) -> Outcome:
@@ -100,7 +105,7 @@ def collect_sources(plan: StudyPlan, results: Path) -> dict[str, Any] | None:
         notes = _notes(planned, results)
         if "source" not in notes:
             folder = results / "runs" / planned.key
-            raise DamagedError(str(folder / "provenance.json"), "damaged (no source)", folder)
+            raise DamagedError(str(folder / PROVENANCE), "damaged (no source)", folder)
         sources[notes["source"]] = notes
     return sources
 
@@ -110,7 +115,7 @@ def collect_records(plan: StudyPlan, results: Path) -> list[dict[str, Any]]:
     records = []
     for planned in plan.cells:
         try:
-            path = results / "runs" / planned.key / "provenance.json"
+            path = results / "runs" / planned.key / PROVENANCE
             records.append(dict(json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
             continue
@@ -140,7 +145,7 @@ def _remedy(notes: dict[str, Any], study: str, results: Path) -> str:
 
 def _notes(planned: PlannedCell, results: Path) -> dict[str, Any]:
     """What a cell's experiment noted about how its tables came about."""
-    path = results / "runs" / planned.key / "provenance.json"
+    path = results / "runs" / planned.key / PROVENANCE
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")).get("notes", {}))
     except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -57,13 +57,14 @@ def test_no_name_matches_nothing() -> None:
 
 
 def test_wide_cells_have_rules_by_powers_of_two(plan_of: Callable[..., Plan]) -> None:
-    tiers = plan_rules.train_tiers(plan_of(tiny_train=WIDE, tiny_sample=SAMPLED))
+    tiers = plan_rules.cells_by_rule(plan_of(tiny_train=WIDE, tiny_sample=SAMPLED))
+    assert {cell.stage for cell in tiers.pop("sample")} == {"sample"}
     widths = {name: sorted(cell.cell.width for cell in cells) for name, cells in tiers.items()}
     assert widths == {"train": [8, 51, 511], "train_w512": [512, 1023], "train_w1024": [1024]}
 
 
 def test_a_tiers_pattern_takes_its_own_cells_alone(plan_of: Callable[..., Plan]) -> None:
-    tiers = plan_rules.train_tiers(plan_of(tiny_train=WIDE))
+    tiers = plan_rules.cells_by_rule(plan_of(tiny_train=WIDE))
     for name, cells in tiers.items():
         pattern = re.compile(plan_rules.width_pattern(cells))
         taken = [cell for cells in tiers.values() for cell in cells if pattern.fullmatch(cell.key.split("/")[1])]
@@ -90,6 +91,20 @@ def test_every_attempt_asks_for_twice_as_much() -> None:
 def test_the_largest_request_takes_memory_and_time_from_any_cell() -> None:
     cells = [cell_that_takes(memory_bytes=1e9), cell_that_takes(seconds=1500)]
     assert plan_rules.largest_request(cells, gpu=False) == (2000, 110)
+    assert plan_rules.largest_request([], gpu=False) == (0, 0)
+
+
+def test_forced_cells_are_those_due_that_a_word_names(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(tiny_train=TINY, tiny_sample=SAMPLED)
+    paths = dict(zip(plan.cells, plan_rules.run_paths(plan, plan.studies), strict=True))
+    trained, sampled = ({key for key, cell in plan.cells.items() if cell.stage == s} for s in ("train", "sample"))
+    one = sorted(trained)[0]
+    due = {*paths.values(), "results/ledger/claims.csv"}
+    assert plan_rules.forced_cells(plan, {"*"}, due) == trained | sampled
+    assert plan_rules.forced_cells(plan, {"sample", "fit"}, due) == sampled
+    assert plan_rules.forced_cells(plan, {paths[one]}, due) == {one}
+    assert plan_rules.forced_cells(plan, set(), due) == set()
+    assert plan_rules.forced_cells(plan, {"*"}, {paths[one]}) == {one}, "the rest is not made by this run"
 
 
 def test_lost_runs_are_those_behind_standing_tables(plan_of: Callable[..., Plan]) -> None:
@@ -109,7 +124,7 @@ def test_lost_runs_are_those_behind_standing_tables(plan_of: Callable[..., Plan]
 
 def test_a_job_finds_what_was_planned_or_nothing_that_fits(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(tiny_train=TINY, tiny_sample=SAMPLED)
-    planned = frozenset(plan_rules.planned_from(plan).split())
+    planned = plan_rules.planned_from(plan)
     stamp = plan.studies["tiny-train"].stamp
     assert plan_rules.as_planned("tiny-train", stamp, planned) == stamp
     assert plan_rules.as_planned("tiny-sample", stamp, planned) == "edited"

@@ -16,6 +16,7 @@ from muster.cli import main
 from muster.columns import CELL_FILES
 from muster.config.models import Config
 from muster.experiments import EXPERIMENTS, Context, Outcome
+from muster.jobs.planned import VARIABLE, write_planned
 from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder
 from muster.plan.cells import name_cell
 from muster.sampling.matrix_product import MatrixProductCell
@@ -193,6 +194,59 @@ def test_a_store_that_cannot_be_written_costs_a_line_and_nothing_else(source: Pa
     assert "not kept in the store" in said[0]
 
 
+def test_an_object_stays_when_a_rerun_makes_other_bytes_and_these_are_named(store: Store, source: Path) -> None:
+    (kept,) = store.objects()
+    before, said = content(kept.path), []
+    assert store.put(made(), source, said.append) == []
+    (source / "provenance.json").write_bytes(b"another day")
+    assert store.put(made(), source, said.append) == []
+    assert said == []
+    flip(source / "curves.parquet")
+    assert store.put(made(), source, said.append) == ["curves.parquet"]
+    assert content(kept.path) == before
+    assert len(said) == 1
+    assert "other bytes in curves.parquet" in said[0]
+    assert str(kept.path) in said[0]
+
+
+def test_a_rerun_takes_the_place_of_a_damaged_object(store: Store, source: Path, tmp_path: Path) -> None:
+    (kept,) = store.objects()
+    kept.path.chmod(0o755)
+    (kept.path / "runs.parquet").chmod(0o644)
+    flip(kept.path / "runs.parquet")
+    said: list[str] = []
+    assert store.put(made(), source, said.append) == []
+    assert len(said) == 1
+    assert "set aside" in said[0]
+    assert store.take(made(), tmp_path / "target", said.append)
+    assert content(tmp_path / "target") == content(source)
+
+
+def test_a_forced_rerun_with_other_numbers_says_so_in_log_and_provenance(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = sample(project, capsys)
+    run = EXPERIMENTS["matrix_product"].run
+
+    def other(cell: MatrixProductCell, context: Context) -> Outcome:
+        outcome = run(cell, context)
+        return dataclasses.replace(outcome, probes=outcome.probes.assign(value=outcome.probes["value"] + 1))
+
+    changed = dataclasses.replace(EXPERIMENTS["matrix_product"], run=other)
+    monkeypatch.setitem(EXPERIMENTS._entries, "matrix_product", changed)
+    code = json.loads(before["provenance.json"])["code"]
+    monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell: code)
+    monkeypatch.setenv(VARIABLE, "")
+    write_planned(project / "results", [], [CELL.key])
+    after, said = sample(project, capsys)
+    assert after["probes.parquet"] != before["probes.parquet"]
+    assert "other bytes in probes.parquet" in said
+    assert json.loads(after["provenance.json"])["differs_from_store"] == ["probes.parquet"]
+    assert "differs_from_store" not in json.loads(before["provenance.json"])
+    (kept,) = Store(project / "results" / "store").objects()
+    assert kept.files() == before
+
+
 def test_a_put_that_fails_midway_leaves_nothing(source: Path, tmp_path: Path) -> None:
     (source / "runs.parquet").unlink()
     said: list[str] = []
@@ -256,16 +310,9 @@ def test_a_deleted_result_is_made_anew_and_one_that_was_never_here_is_taken(
     assert "taken from the store" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("reuse", "taken", "kept"), [("all", True, False), ("checkpoint", False, True), ("nothing", False, False)]
-)
-def test_what_a_job_may_take_over(
-    project: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    reuse: str,
-    taken: bool,
-    kept: bool,
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_job_takes_from_the_store_what_its_run_does_not_want_anew_and_goes_on_from_a_checkpoint_all_the_same(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, anew: bool
 ) -> None:
     sample(project, capsys)
     checkpoint = project / "results" / "checkpoints" / CELL.key / "part"
@@ -281,11 +328,12 @@ def test_what_a_job_may_take_over(
     monkeypatch.setitem(EXPERIMENTS._entries, "matrix_product", dataclasses.replace(made, run=watched))
     monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell, dtype: code)
     code = json.loads((project / "results" / "runs" / CELL.key / "provenance.json").read_text())["code"]
-    assert main(["sample", "--cell", CELL.text, "--reuse", reuse]) == 0
-    said = capsys.readouterr().out
-    assert ("taken from the store" in said) == taken
-    assert seen == ([] if taken else [kept])
-    assert "--reuse" not in said.splitlines()[0]  # who repeats it by hand decides anew
+    monkeypatch.setenv(VARIABLE, "")
+    write_planned(project / "results", [], [CELL.key] if anew else ["matrix_product/another"])
+    (project / "results" / "runs" / CELL.key / "runs.parquet").unlink()  # as Snakemake does before a job starts
+    assert main(["sample", "--cell", CELL.text]) == 0
+    assert ("taken from the store" in capsys.readouterr().out) != anew
+    assert seen == ([True] if anew else [])
 
 
 def test_a_command_that_cannot_be_followed_is_not_kept_and_one_that_can_stays_in_its_folder(
