@@ -177,9 +177,8 @@ class Store:
             say(f"not kept in the store: {error}")
             return []
         if found:
-            say(
-                f"not kept in the store, which keeps what was made first: other bytes in {', '.join(found)}: {place.path}"
-            )
+            names = ", ".join(found)
+            say(f"not kept in the store, which keeps what was made first: other bytes in {names}: {place.path}")
         return found or []
 
     def _other(self, place: Object, source: Path, say: Say) -> list[str] | None:
