@@ -52,7 +52,7 @@ def test_a_study_runs_as_a_module_of_another_workflow(tmp_path: Path) -> None:
 @pytest.mark.parametrize("snakefile", ["workflow/Snakefile", "Snakefile"])
 def test_a_module_has_the_default_target_of_either_file(tmp_path: Path, snakefile: str) -> None:
     jobs = elsewhere(tmp_path, snakefile).jobs()
-    assert jobs["sample"] == 6
+    assert jobs["sample"] == 7
     assert jobs["judge"] == jobs["overview"] == 1
 
 

@@ -68,15 +68,20 @@ def judge(
     name → data sets and published tables that could not be had; claims about cells that lack one get `not run` for that
     reason. regimes: study name → its regime.parquet; checks that do not stand there were `not checked`. kept: an
     earlier ledger; a study without fits that stands in it keeps the numbers of its rows, and what they were held
-    against. Numbers are rounded to six digits first: the verdict is that of the row as it is written. Raises a
-    MusterError when two claims share a name.
+    against; a claim that has moved to another study stays where it was until that one has fits. Numbers are rounded to
+    six digits first: the verdict is that of the row as it is written. Raises a MusterError when two claims share a
+    name.
     """
     earlier = _kept_rows(kept)
     rows: list[dict[str, Any]] = []
+    measured = {claim.claim for study in studies if study.study in fits for claim in study.claims}
+    standing = {row["claim"] for name, kept_rows in earlier.items() if name not in fits for row in kept_rows} - measured
     for study in studies:
         if study.study in earlier and study.study not in fits:
-            rows += earlier[study.study]
+            rows += [row for row in earlier[study.study] if row["claim"] in standing]
             continue
+        if study.study not in fits:  # a claim that came from another study stands there until this one is run
+            study = study.model_copy(update={"claims": [one for one in study.claims if one.claim not in standing]})
         at = scale if isinstance(scale, str) else scale[study.study]
         found, regime = fits.get(study.study), (regimes or {}).get(study.study)
         rows += _measured_rows(study, found, regime, at, (missing or {}).get(study.study, ()))

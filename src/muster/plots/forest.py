@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from muster.claims.ledger import is_headline, rows_of
 from muster.claims.page import MOST, selection
 from muster.claims.tests import REFUTES_ONLY, test_parts
 from muster.config.models import FigureConfig, StudyConfig
@@ -367,6 +366,8 @@ def overview(ledger: pd.DataFrame, studies: Sequence[StudyConfig] = (), scale: s
 
     More than fit a page are chosen without a look at what came out: see `muster.claims.page.selection`.
     """
+    from muster.claims.ledger import is_headline, rows_of
+
     headline = ledger[is_headline(ledger)]
     options: dict[str, str | None] = {"title": None}
     if 0 < len(headline) < len(ledger):

@@ -320,6 +320,16 @@ def test_claim_names_are_unique_across_studies():
         judge([study(claim("a")), study(claim("a"), name="second")], {}, "laptop")
 
 
+def test_a_claim_that_moved_to_another_study_stays_where_it_was_until_that_one_is_run():
+    kept = judge([study(claim("flat"), claim("steep"), name="old")], {"old": fits()}, "laptop")
+    now = [study(claim("steep"), name="old"), study(claim("flat"), name="new")]
+    standing = judge(now, {}, "laptop", kept=kept).set_index("claim")["study"]
+    assert standing.to_dict() == {"flat": "old", "steep": "old"}
+    moved = judge(now, {"new": fits(0.03)}, "laptop", kept=kept).set_index("claim")
+    assert moved["study"].to_dict() == {"steep": "old", "flat": "new"}
+    assert moved.loc["flat", "estimate"] == 0.03
+
+
 def test_no_claims():
     assert judge([study()], {}, "laptop").empty
 

@@ -222,7 +222,7 @@ FREE = {
 def test_what_a_cell_does_not_use_makes_none_stale(copies: Copies, what: str) -> None:
     stages = what in ("a comment", "a docstring", "a renamed module")
     found = copies.after(*FREE[what], stages=stages)
-    assert sum(map(len, copies.alike)) == len(copies.plan.cells) > 1500
+    assert sum(map(len, copies.alike)) == len(copies.plan.cells) > 1400
     assert found.stale == set()
     assert found.renamed == set()
     assert found.stamps == set()
