@@ -254,7 +254,8 @@ def brackets(rng: Rng, shapes: int, seeds: int, scatter: float, open_share: floa
         + np.repeat(scatter * rng.standard_normal(shapes), seeds)
         + 0.1 * rng.standard_normal(len(depth))
     )
-    low = np.floor(y / 0.2) * 0.2
+    phase = rng.uniform(0, 0.2)  # or else the true line runs along ends of brackets
+    low = np.floor((y - phase) / 0.2) * 0.2 + phase
     untold, above = rng.uniform(size=len(y)) < open_share, rng.uniform(size=len(y)) < 0.5
     table = pd.DataFrame({"depth": depth, "seed": np.tile(np.arange(seeds), shapes), "low": low, "high": low + 0.2})
     table.loc[untold & above, "high"] = np.inf
