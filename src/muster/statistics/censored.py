@@ -105,8 +105,8 @@ def _solve(
     design: Array, low: Array, high: Array, present: Mask, exact: Mask, known: Mask, sigma: float | None = None
 ) -> tuple[Array, Array, Array]:
     """β [B, p], its covariance [B, p, p] and σ [B], found in units where the known y and the columns of the design are
-    centred and spread by 1. known: y that are exact or bounded on both sides, of which a scale can be had. sigma: σ if it is given; the covariance then is that of
-    a given σ."""
+    centred and spread by 1. known: y that are exact or bounded on both sides, of which a scale can be had. sigma: σ if
+    it is given; the covariance is then that of β at this σ."""
     (batch, _), p = low.shape, design.shape[1]
     n = known.sum(axis=1)
     middle = np.where(known, low, 0.0) / 2 + np.where(known, high, 0.0) / 2

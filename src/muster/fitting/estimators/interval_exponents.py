@@ -44,9 +44,9 @@ def estimates(design: Array, low: Array, high: Array, contrast: Array) -> dict[s
 
     `interval_censored`: maximum likelihood over runs, NaN where a plane runs through all intervals; its error is the
     jackknife's, which leaves out one shape at a time (Miller 1974) with σ held at its estimate: a plane often runs
-    through all intervals of the shapes that are left, whose own likelihood then has no maximum. `midpoints`: least squares, or random-effects
-    regression where its interval is wider, through the shapes' mean midpoints of bounded intervals, each with the error
-    of a uniform variable between its bounds.
+    through all intervals of the shapes that are left, whose own likelihood then has no maximum. `midpoints`: least
+    squares, or random-effects regression where its interval is wider, through the shapes' mean midpoints of bounded
+    intervals, each with the error of a uniform variable between its bounds.
     """
     found, shape = no_estimates(VARIANTS), shapes_of(design)
     bounded = np.isfinite(low) & np.isfinite(high)
