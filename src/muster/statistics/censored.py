@@ -84,6 +84,17 @@ def interval_plane(design: ArrayLike, low: ArrayLike, high: ArrayLike) -> Interv
     return None if np.isnan(beta).any() else IntervalPlane(beta[0], cov[0], n - p, float(sigma[0]))
 
 
+def plane_given_sigma(design: ArrayLike, low: ArrayLike, high: ArrayLike, sigma: float) -> Array:
+    """Coefficients [p] of the same regression where the scatter σ is given; NaN if they were not found.
+
+    With 1/σ held the logarithm stays concave in β/σ, and it has a maximum wherever the bounded y span the design, also
+    where a plane runs through all intervals.
+    """
+    design, low, high = (np.asarray(each, float) for each in (design, low, high))
+    known, present = np.isfinite(low) & np.isfinite(high), np.ones((1, len(low)), bool)
+    return _solve(design, low[None], high[None], present, (low == high)[None], known[None], sigma)[0][0]
+
+
 def slope_interval_censored(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> Estimate:
     """The slope of one data set, low and high [W], as `interval_regression` finds it."""
     fit = interval_regression(x, low, high)
@@ -91,10 +102,11 @@ def slope_interval_censored(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> Es
 
 
 def _solve(
-    design: Array, low: Array, high: Array, present: Mask, exact: Mask, known: Mask
+    design: Array, low: Array, high: Array, present: Mask, exact: Mask, known: Mask, sigma: float | None = None
 ) -> tuple[Array, Array, Array]:
     """β [B, p], its covariance [B, p, p] and σ [B], found in units where the known y and the columns of the design are
-    centred and spread by 1. known: y that are exact or bounded on both sides, of which a scale can be had."""
+    centred and spread by 1. known: y that are exact or bounded on both sides, of which a scale can be had. sigma: σ if
+    it is given; the covariance is then that of β at this σ."""
     (batch, _), p = low.shape, design.shape[1]
     n = known.sum(axis=1)
     middle = np.where(known, low, 0.0) / 2 + np.where(known, high, 0.0) / 2
@@ -105,7 +117,8 @@ def _solve(
     to_units = np.eye(p)
     to_units[0, 1:] = -design[:, 1:].mean(axis=0)
     to_units[:, 1:] /= design[:, 1:].std(axis=0)
-    theta, information = _newton(design @ to_units, low, high, present, exact, known)
+    given = None if sigma is None else scale / sigma
+    theta, information = _newton(design @ to_units, low, high, present, exact, known, given)
     lost = ~np.isfinite(theta).all(axis=1)
     information[lost] = np.eye(p + 1)
     h = theta[:, -1]
@@ -120,11 +133,23 @@ def _solve(
     return beta, to_units @ cov @ to_units.T, scale / h
 
 
-def _newton(x: Array, low: Array, high: Array, present: Mask, exact: Mask, known: Mask) -> tuple[Array, Array]:
+def _newton(
+    x: Array, low: Array, high: Array, present: Mask, exact: Mask, known: Mask, given: Array | None = None
+) -> tuple[Array, Array]:
     """θ = (β, 1)/σ [B, p + 1] at the maximum over the design x [W, p], and minus the Hessian there; NaN rows where it
-    was not found."""
+    was not found. given: 1/σ [B], if it is held."""
+
+    def likelihood(theta: Array) -> tuple[Array, Array, Array]:
+        value, gradient, information = _loglik(theta, x, low, high, present, exact, known)
+        if given is not None:
+            gradient[:, -1] = information[:, -1, :] = information[:, :, -1] = 0.0
+            information[:, -1, -1] = 1.0
+        return value, gradient, information
+
     theta = _start(x, low, high, known)
-    value, gradient, information = _loglik(theta, x, low, high, present, exact, known)
+    if given is not None:
+        theta *= (given / theta[:, -1])[:, None]
+    value, gradient, information = likelihood(theta)
     for _ in range(NEWTON_STEPS):
         step = np.linalg.solve(information, gradient[:, :, None])[:, :, 0]
         gain = np.einsum("bi,bi->b", gradient, step)  # twice the rise that the quadratic promises
@@ -134,12 +159,12 @@ def _newton(x: Array, low: Array, high: Array, present: Mask, exact: Mask, known
         size = np.minimum(1.0, -theta[:, -1] / (2 * np.minimum(step[:, -1], -1e-300)))
         for _ in range(HALVINGS):
             trial = theta + size[:, None] * step
-            better = _loglik(trial, x, low, high, present, exact, known)[0] >= value - 1e-12 * (1 + np.abs(value))
+            better = likelihood(trial)[0] >= value - 1e-12 * (1 + np.abs(value))
             if better.all():
                 break
             size = np.where(better, size, size / 2)
         theta = np.where(better[:, None], trial, theta)
-        value, gradient, information = _loglik(theta, x, low, high, present, exact, known)
+        value, gradient, information = likelihood(theta)
     theta[~(gain < 1e-10)] = np.nan
     return theta, information
 

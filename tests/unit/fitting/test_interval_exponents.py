@@ -9,7 +9,7 @@ from scipy import optimize, stats
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
-from muster.statistics.censored import interval_plane
+from muster.statistics.censored import interval_plane, plane_given_sigma
 
 DEPTHS, WIDTHS = [2, 4, 8, 16], [32, 64, 128, 256]
 
@@ -96,6 +96,37 @@ def test_a_line_through_all_brackets_has_no_likelihood_but_midpoints():
     found = fit(rows)
     assert row(found, "exponent")["status"] == "no_se"
     assert row(found, "exponent", "midpoints")["estimate"] == pytest.approx(-1, abs=0.1)
+
+
+def test_a_plane_of_given_scatter_maximizes_the_likelihood():
+    rows = table(width_of_bracket=0.2, noise=0.15)
+    design = np.column_stack([np.ones(len(rows)), np.log(rows["depth"])])
+    low, high = (rows[name].to_numpy() for name in ("log2_lr_low", "log2_lr_high"))
+    low = np.where(rows["depth"] == 16, -np.inf, low)
+
+    def minus(beta):
+        mean = design @ beta
+        return -np.log(stats.norm.cdf((high - mean) / 0.7) - stats.norm.cdf((low - mean) / 0.7)).sum()
+
+    best = optimize.minimize(minus, [0.0, -1.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13})
+    assert plane_given_sigma(design, low, high, 0.7) == pytest.approx(best.x, abs=1e-5)
+    plane = interval_plane(design, low, high)
+    assert plane_given_sigma(design, low, high, plane.sigma) == pytest.approx(plane.beta, abs=1e-7)
+
+
+def test_a_line_through_all_brackets_but_one_shapes_leaves_a_standard_error():
+    """Three of four shapes lie on a line: the likelihood of these three alone has no maximum."""
+    rows = table(width_of_bracket=0.3, noise=0.0, exponents=(-0.9, 0.0))
+    off = 0.7 * (rows["depth"] == 16)
+    rows = rows.assign(log2_lr_low=rows["log2_lr_low"] + off, log2_lr_high=rows["log2_lr_high"] + off)
+    found = row(fit(rows), "exponent")
+    design = np.column_stack([np.ones(len(rows)), np.log(rows["depth"])])[rows["depth"] < 16]
+    kept = rows[rows["depth"] < 16]
+    assert interval_plane(design, kept["log2_lr_low"], kept["log2_lr_high"]) is None
+    assert found["status"] == "ok"
+    middles = row(fit(rows), "exponent", "midpoints")
+    assert found["estimate"] == pytest.approx(middles["estimate"], abs=0.1)
+    assert middles["se"] < found["se"] < 3 * middles["se"]
 
 
 def test_the_optima_are_means_over_runs_with_their_scatter():

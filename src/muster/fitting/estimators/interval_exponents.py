@@ -14,7 +14,7 @@ from muster.fitting.base import ESTIMATORS, Fitted, NoOptions, Optima, no_estima
 from muster.fitting.estimators.regression import judge_design
 from muster.fitting.frames import levels, natural_log, require_columns
 from muster.fitting.per_group import per_group
-from muster.statistics.censored import interval_plane
+from muster.statistics.censored import interval_plane, plane_given_sigma
 from muster.statistics.linear import Estimate, jackknife, meta_regression, wider
 
 Array = NDArray[np.float64]
@@ -43,9 +43,10 @@ def estimates(design: Array, low: Array, high: Array, contrast: Array) -> dict[s
     a bounded run, because seeds of one shape share its deviation from the plane.
 
     `interval_censored`: maximum likelihood over runs, NaN where a plane runs through all intervals; its error is the
-    jackknife's, which leaves out one shape at a time (Miller 1974). `midpoints`: least squares, or random-effects
-    regression where its interval is wider, through the shapes' mean midpoints of bounded intervals, each with the error
-    of a uniform variable between its bounds.
+    jackknife's, which leaves out one shape at a time (Miller 1974) with σ held at its estimate: a plane often runs
+    through all intervals of the shapes that are left, whose own likelihood then has no maximum. `midpoints`: least
+    squares, or random-effects regression where its interval is wider, through the shapes' mean midpoints of bounded
+    intervals, each with the error of a uniform variable between its bounds.
     """
     found, shape = no_estimates(VARIANTS), shapes_of(design)
     bounded = np.isfinite(low) & np.isfinite(high)
@@ -59,8 +60,7 @@ def estimates(design: Array, low: Array, high: Array, contrast: Array) -> dict[s
             kept = shape != left_out
             if np.linalg.matrix_rank(design[kept & bounded]) < columns:
                 return np.nan
-            part = interval_plane(design[kept], low[kept], high[kept])
-            return np.nan if part is None else float(contrast @ part.beta)
+            return float(contrast @ plane_given_sigma(design[kept], low[kept], high[kept], plane.sigma))
 
         se = jackknife(np.array([without(each) for each in range(int(shape.max()) + 1)]))
         found["interval_censored"] = Estimate(float(contrast @ plane.beta), se, count - columns, float(plane.beta[0]))

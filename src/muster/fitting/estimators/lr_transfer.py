@@ -242,7 +242,8 @@ ESTIMATORS.register("lr_transfer")(
         assumes="ln lr* linear in ln x; scatter between shapes independent and, for `ols_t`, of one size; ln loss "
         "quadratic in log2 lr around its minimum",
         fails="Leaving out shapes at an edge of the grid pulls the slope towards 0 (compare `interval_censored`); a "
-        "bent or finite-size trend gives a narrow interval around a slope that depends on the range of x",
+        "bent or finite-size trend gives a narrow interval around a slope that depends on the range of x; valleys that "
+        "lean more and more along the axis shift the vertices with it, and the interval misses the exponent",
     )
 )
 ESTIMATORS.register("lr_transfer_difference")(
