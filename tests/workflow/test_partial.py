@@ -2,7 +2,7 @@
 
 import pytest
 
-from muster.jobs.planned import VARIABLE, write_planned
+from muster.jobs.planned import VARIABLE, name_planned, write_planned
 from tests.workflow.conftest import Workflow
 
 TRAIN, SAMPLE = "config/studies/tiny-train.yaml", "config/studies/tiny-sample.yaml"
@@ -54,7 +54,8 @@ def test_a_job_refuses_what_its_submitter_did_not_plan_from(finished, monkeypatc
     target = str(results / target.format(cell=cell)).removeprefix(f"{finished.folder}/")
     with monkeypatch.context() as job:
         job.setenv(VARIABLE, "")
-        write_planned(results, [planned], [])
+        name_planned(results)
+        write_planned([planned], [])
         refused = finished.run(target, "--force", "--allowed-rules", rule)
     said = (results / "logs" / log.format(cell=cell)).read_text()
     again = finished.run()

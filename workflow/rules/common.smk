@@ -93,12 +93,14 @@ def tell_jobs() -> None:
     A cell that is forced begins anew: its checkpoints go away here, so that a job of this run that is killed may go on
     from its own.
     """
+    if not TELLS:
+        return
     due = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
     forced = plan_rules.forced_cells(PLAN, asked_by_force(), due)
     for key in forced:
         shutil.rmtree(Path(RESULTS, "checkpoints", key), ignore_errors=True)
     found = frozenset() if workflow.local_exec else plan_rules.planned_from(PLAN)
-    planned.write_planned(Path(RESULTS), found, DELETED | forced)
+    planned.write_planned(found, DELETED | forced)
 
 
 def run_here() -> None:

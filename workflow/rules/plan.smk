@@ -15,6 +15,6 @@ DELETED = plan_rules.deleted_cells(PLAN)  # before any job runs
 
 # A job on another machine plans anew; a file tells it what this run plans from, and it refuses what was edited.
 SUBMITTED = submitted()
-os.environ.setdefault(planned.VARIABLE, "")
+TELLS = planned.name_planned(Path(RESULTS))
 
 os.environ.update(MUSTER_STORE=str(store_folder(PLAN.config) or ""))

@@ -1,20 +1,22 @@
 """What a run was planned from and what it must make anew, in one file that all of its jobs read.
 
-The file lies below the results, which jobs on any machine see, and is named by the digest of its content: one string
-of a process's environment, which Linux limits to 128 KiB, then names it however many cells there are.
+The file lies below the results, which jobs on any machine see: one string of a process's environment, which Linux
+limits to 128 KiB, then names it however many cells there are. It is named before it is written, when the Snakefile is
+read: executors for other machines take the environment of their jobs from there.
 """
 
 import json
 import os
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from muster.digests import canonical, digest
+from muster.digests import canonical
 from muster.errors import MusterError
 from muster.files import write_text
 
-VARIABLE = "MUSTER_PLANNED"  # names the file; empty until the first job starts
+VARIABLE = "MUSTER_PLANNED"  # names the file
 
 
 class Planned(NamedTuple):
@@ -24,13 +26,25 @@ class Planned(NamedTuple):
     anew: frozenset[str] = frozenset()  # keys of cells that were deleted or are forced: never copied from the store
 
 
-def write_planned(results: Path, found: Iterable[str], anew: Iterable[str]) -> Path:
-    """Write the file and name it in the environment of the jobs to come."""
-    content = {"found": sorted(found), "anew": sorted(anew)}
-    path = results / "planned" / f"{digest(content)}.json"
-    write_text(path, canonical(content) + "\n")
-    os.environ[VARIABLE] = str(path)
+def name_planned(results: Path) -> bool:
+    """Name this run's file in the environment of the jobs to come. False where this is a job of another run, which has
+    named its own."""
+    if os.environ.get(VARIABLE):
+        return False
+    os.environ[VARIABLE] = str(results / "planned" / f"{uuid.uuid4().hex}.json")
+    return True
+
+
+def write_planned(found: Iterable[str], anew: Iterable[str]) -> Path:
+    """Write the file that the environment names, before the first job starts."""
+    path = Path(os.environ[VARIABLE])
+    write_text(path, canonical({"found": sorted(found), "anew": sorted(anew)}) + "\n")
     return path
+
+
+def forget_planned() -> None:
+    """Remove the file once no job is left to read it."""
+    Path(os.environ[VARIABLE]).unlink(missing_ok=True)
 
 
 def read_planned() -> Planned | None:

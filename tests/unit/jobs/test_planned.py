@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muster.errors import MusterError
-from muster.jobs.planned import VARIABLE, read_planned, write_planned
+from muster.jobs.planned import VARIABLE, forget_planned, name_planned, read_planned, write_planned
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +17,19 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_read_what_the_run_wrote(tmp_path: Path) -> None:
-    path = write_planned(tmp_path, {"one:1", "code:2"}, {"train/w8"})
+    assert name_planned(tmp_path)
+    path = write_planned({"one:1", "code:2"}, {"train/w8"})
     told = read_planned()
     assert told is not None
     assert told.found == {"one:1", "code:2"}
     assert told.anew == {"train/w8"}
-    assert write_planned(tmp_path, ["code:2", "one:1"], ["train/w8"]) == path, "the same plan, the same file"
-    assert write_planned(tmp_path, ["code:3", "one:1"], ["train/w8"]) != path
+    forget_planned()
+    assert not path.exists()
+
+
+def test_a_job_that_plans_anew_leaves_the_file_of_its_run_alone(tmp_path: Path) -> None:
+    name_planned(tmp_path)
+    assert not name_planned(tmp_path / "elsewhere")
 
 
 def test_the_environment_has_room_for_any_number_of_cells(tmp_path: Path) -> None:
@@ -31,7 +37,8 @@ def test_the_environment_has_room_for_any_number_of_cells(tmp_path: Path) -> Non
     keys = {f"train/w{index}-{'a' * 40}-0123456789" for index in range(5000)}
     codes = {f"code:{index:012x}" for index in range(5000)}
     assert sum(map(len, keys)) > 2 * 131072
-    write_planned(tmp_path, codes, keys)
+    name_planned(tmp_path)
+    write_planned(codes, keys)
     script = "from muster.jobs.planned import read_planned as r; print(len(r().found), len(r().anew))"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["5000", "5000"]

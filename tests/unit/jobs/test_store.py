@@ -16,7 +16,7 @@ from muster.cli import main
 from muster.columns import CELL_FILES
 from muster.config.models import Config
 from muster.experiments import EXPERIMENTS, Context, Outcome
-from muster.jobs.planned import VARIABLE, write_planned
+from muster.jobs.planned import VARIABLE, name_planned, write_planned
 from muster.jobs.store import MANIFEST, Identity, Store, address, identity, store_folder
 from muster.plan.cells import name_cell
 from muster.sampling.matrix_product import MatrixProductCell
@@ -235,9 +235,10 @@ def test_a_forced_rerun_with_other_numbers_says_so_in_log_and_provenance(
     changed = dataclasses.replace(EXPERIMENTS["matrix_product"], run=other)
     monkeypatch.setitem(EXPERIMENTS._entries, "matrix_product", changed)
     code = json.loads(before["provenance.json"])["code"]
-    monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell: code)
+    monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell, dtype: code)
     monkeypatch.setenv(VARIABLE, "")
-    write_planned(project / "results", [], [CELL.key])
+    name_planned(project / "results")
+    write_planned([], [CELL.key])
     after, said = sample(project, capsys)
     assert after["probes.parquet"] != before["probes.parquet"]
     assert "other bytes in probes.parquet" in said
@@ -329,7 +330,8 @@ def test_a_job_takes_from_the_store_what_its_run_does_not_want_anew_and_goes_on_
     monkeypatch.setattr("muster.jobs.fingerprint.cell_fingerprint", lambda experiment, cell, dtype: code)
     code = json.loads((project / "results" / "runs" / CELL.key / "provenance.json").read_text())["code"]
     monkeypatch.setenv(VARIABLE, "")
-    write_planned(project / "results", [], [CELL.key] if anew else ["matrix_product/another"])
+    name_planned(project / "results")
+    write_planned([], [CELL.key] if anew else ["matrix_product/another"])
     (project / "results" / "runs" / CELL.key / "runs.parquet").unlink()  # as Snakemake does before a job starts
     assert main(["sample", "--cell", CELL.text]) == 0
     assert ("taken from the store" in capsys.readouterr().out) != anew
