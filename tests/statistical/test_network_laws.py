@@ -413,7 +413,8 @@ def test_noise_thresholds_are_the_roots_of_the_lyapunov_exponent(thresholds, lan
 def test_the_condition_of_mean_square_stability_is_refuted(thresholds):
     rows = thresholds[thresholds["landscape"] == "minimum"]
     options = {"along": "learning_rate", "options": {"formula": "mean_square_noise_threshold"}}
-    assert judged(rows, "closed_form", "closed_form", 0, **options) == "refuted"
+    # Off by a factor of 5.6 [2.5, 12.6]: an interval of more than ten margins of .05.
+    assert judged(rows, "closed_form", "closed_form", 0, margin=0.2, **options) == "refuted"
     assert judged(rows, "closed_form", "greater", 0, margin=0, **options) == "supported"
 
 
