@@ -154,8 +154,8 @@ def _show_machine(args: Namespace) -> None:
         ("compiler", build.compiler() or "none: install g++ or clang++, or set CXX"),
         ("flags", " ".join((*build.FLAGS, build.CPU))),
     ]
-    if found.library:
-        rows += [("kernels", f"on, {found.library.lanes} floats a vector"), ("library", str(found.library.path))]
+    if found.kernels:
+        rows += [("kernels", f"on, {found.kernels.lanes} floats a vector"), ("library", str(found.kernels.path))]
     else:
         rows.append(("kernels", f"off: {found.reason}"))
     print_table(rows)

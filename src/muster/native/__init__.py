@@ -3,8 +3,8 @@
 `load()` is the library or None; a `Graph` describes a network, a `Network` trains one stack of its members.
 """
 
+from muster.native.binding import Library
 from muster.native.graph import Graph
-from muster.native.library import Library
 from muster.native.machine import Status, load, status
 
 __all__ = ["Graph", "Library", "Status", "load", "status"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from muster.native import reference
+from muster.native.binding import RULES, Library, open_library
 from muster.native.dtypes import KERNELS
 from muster.native.graph import ACTIVATIONS, Graph
-from muster.native.library import RULES, Library, open_library
 from muster.native.network import Network
 from muster.native.program import Loss
 from muster.native.reference import Multiply

@@ -6,8 +6,8 @@ from functools import cache
 
 from muster.errors import MusterError
 from muster.native import build
+from muster.native.binding import Library, open_library
 from muster.native.dtypes import KERNELS
-from muster.native.library import Library, open_library
 
 VARIABLE = "MUSTER_NATIVE"
 
@@ -16,7 +16,7 @@ VARIABLE = "MUSTER_NATIVE"
 class Status:
     """What became of the kernels here: the library, or the reason why there is none."""
 
-    library: Library | None
+    kernels: Library | None
     reason: str = ""
 
 
@@ -31,9 +31,9 @@ def status(dtype: str = "float32") -> Status:
         return Status(None, f"{error.found}. {error.remedy}")
     from muster.native import check  # imports torch
 
-    kernels = KERNELS[dtype]()
-    off = check.largest_error(library, kernels.multiply)
-    if not off <= kernels.tolerance:
+    declared = KERNELS[dtype]()
+    off = check.largest_error(library, declared.multiply)
+    if not off <= declared.tolerance:
         return Status(
             None, f"{library.path} is off by {off:.1e} in the check against torch; {VARIABLE}=0 silences this"
         )
@@ -45,6 +45,6 @@ def load(dtype: str = "float32") -> Library | None:
     """The kernels of a number format that has some, or None with one line that says why torch has to do; silent where
     the user turned them off."""
     found = status(dtype)
-    if found.library is None and os.environ.get(VARIABLE) != "0":
+    if found.kernels is None and os.environ.get(VARIABLE) != "0":
         print(f"native kernels are not used: {found.reason}", flush=True)
-    return found.library
+    return found.kernels

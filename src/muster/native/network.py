@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from muster.native.binding import RULES, UPDATE_FIELDS, Library
 from muster.native.graph import Graph
-from muster.native.library import RULES, UPDATE_FIELDS, Library
 from muster.native.program import PANEL, Loss, Program
 
 EVALUATED_TOKENS = 128  # at once: their activations stay in the cache

@@ -48,7 +48,7 @@ class Optimizer:
         raise NotImplementedError(type(self).__name__)
 
     def fused(self) -> tuple[str, list[Mapping[str, "Tensor"]]] | None:
-        """Rule of the compiled kernels (`muster.native.library.RULES`) and the state that it steps, by tensor; None
+        """Rule of the compiled kernels (`muster.native.binding.RULES`) and the state that it steps, by tensor; None
         where `step` alone does the update."""
         return None
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muster.native.library import UPDATE_FIELDS
+from muster.native.binding import UPDATE_FIELDS
 from muster.training.clipping import clip_gradients
 from muster.training.rules import RULES
 

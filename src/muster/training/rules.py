@@ -1,7 +1,7 @@
 """The optimizers' rules over a whole stack, with numbers of each step and member in tensors: what a GPU runs.
 
 Nothing here depends on a number that Python knows, so that a recorded step can be replayed with others. The rules are
-those of `muster.native.library.RULES`, their numbers the fields of `Update` there. `_foreach_` runs one kernel for all
+those of `muster.native.binding.RULES`, their numbers the fields of `Update` there. `_foreach_` runs one kernel for all
 tensors; numbers of members broadcast, which is a kernel a tensor.
 """
 

@@ -9,9 +9,9 @@ from muster.errors import MusterError
 from muster.experiments import Context
 from muster.native import build, check, machine
 from muster.native.bfloat16.rounding import multiply, rounded
+from muster.native.binding import Library, open_library
 from muster.native.dtypes import KERNELS
 from muster.native.graph import Graph
-from muster.native.library import Library, open_library
 from muster.native.program import Loss
 from muster.training.engine import CHECK_EVERY, Stack
 from tests.unit.native.test_kernels import (

@@ -12,7 +12,7 @@ import pytest
 from muster import native
 from muster.cli import main
 from muster.errors import MusterError
-from muster.native import build, check, library, machine
+from muster.native import binding, build, check, machine
 from muster.native.dtypes import KERNELS, SHARED
 
 # A compiler that answers questions as the real one does, and takes a library that was made before for its own work.
@@ -124,7 +124,7 @@ def test_what_is_no_library_of_ours_is_refused(tmp_path):
     path = tmp_path / "x.so"
     path.write_bytes(b"no library")
     with pytest.raises(MusterError, match="cannot be loaded"):
-        library.open_library(path)
+        binding.open_library(path)
 
 
 def test_a_cache_that_cannot_be_written_names_the_remedy(stand_in, monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ from muster import native
 from muster.data import write_dataset
 from muster.experiments import Context
 from muster.native import build, check, reference
-from muster.native.library import open_library
+from muster.native.binding import open_library
 from muster.optimizers import OPTIMIZERS
 from muster.training import compiled, engine
 from muster.training.engine import CHECK_EVERY, Batches, Data, Stack, train, train_stack

@@ -59,7 +59,7 @@ struct Adam {  // coupled decay in `couple`, decoupled in `keep`
   }
 };
 
-// The numbers that `muster.native.library` gives the rules; call(Rule{}) with the one that is meant.
+// The numbers that `muster.native.binding` gives the rules; call(Rule{}) with the one that is meant.
 template <class Call>
 static INLINE void with_rule(int64_t number, const Call &call) {
   switch (number) {
