@@ -67,7 +67,7 @@ def rounded(row):
 def test_step_lr_N(recipe):
     row = recipe.loc[("lr_parameters", "near_best_cluster_t")]
     assert row["estimate"] == pytest.approx(-0.7662276, rel=1e-4)
-    assert rounded(row) == [-0.766, -0.850, -0.683]
+    assert rounded(row) == [-0.766, -0.897, -0.635]
     assert (row["dof"], row["n_cells"], row["status"]) == (CELLS - 1, CELLS, "ok")
     # Consistent: the published value lies in the interval, yet 17 cells cannot show equality to ±0.06.
     assert row["ci_low"] < LR_PARAMETERS < row["ci_high"]
@@ -77,8 +77,10 @@ def test_step_lr_N(recipe):
 def test_step_lr_D_is_not_reproduced(recipe, shared_data):
     row = recipe.loc[("lr_tokens", "near_best_cluster_t")]
     assert row["estimate"] == pytest.approx(0.1970057, rel=1e-4)
-    assert rounded(row) == [0.197, 0.127, 0.267]
-    assert judge(row, LR_TOKENS, LR_TOKENS_MARGIN) == "refuted"
+    assert rounded(row) == [0.197, 0.095, 0.299]
+    # Leaving out one of 17 cells at a time (CR3) widens the interval: it excludes the value, not its whole region.
+    assert row["ci_high"] < LR_TOKENS
+    assert judge(row, LR_TOKENS, LR_TOKENS_MARGIN) == "inconclusive"
     # The right reason: the released bootstrap does centre on the published value, and the same rows and regression
     # give back the other exponents, so neither the target nor the recipe was misread.
     released = pd.read_csv(shared_data / "steplaw" / "1004_fitted_lr_bs_scaling_model_parameters.csv")
@@ -91,7 +93,7 @@ def test_step_lr_D_is_not_reproduced(recipe, shared_data):
 def test_step_bs_D(runs):
     row = fit(runs, batch_on=["tokens"]).loc[("batch_tokens", "near_best_cluster_t")]
     assert row["estimate"] == pytest.approx(0.6125290, rel=1e-4)
-    assert round(row["se"], 3) == 0.049
+    assert round(row["se"], 3) == 0.057
     assert row["ci_low"] < BATCH_TOKENS < row["ci_high"]
     assert judge(row, BATCH_TOKENS, BATCH_TOKENS_MARGIN) == "inconclusive"
 
@@ -99,7 +101,7 @@ def test_step_bs_D(runs):
 def test_step_bs_N_is_refuted(recipe):
     row = recipe.loc[("batch_parameters", "near_best_cluster_t")]
     assert row["estimate"] == pytest.approx(-0.2664395, rel=1e-4)
-    assert rounded(row) == [-0.266, -0.348, -0.185]
+    assert rounded(row) == [-0.266, -0.375, -0.158]
     assert judge(row, 0, NO_DEPENDENCE_MARGIN) == "refuted"
     # The right reason: a dependence on N that every estimator of these optima sees, beside that on D.
     surface = recipe.loc[("batch_parameters", "surface_t")]

@@ -49,6 +49,15 @@ def test_a_study_runs_as_a_module_of_another_workflow(tmp_path: Path) -> None:
     assert "kurtosis" in (tmp_path / "report.html").read_text()
 
 
+def test_handlers_of_the_outer_workflow_run_beside_those_of_the_module(tmp_path: Path) -> None:
+    workflow = elsewhere(tmp_path, "workflow/Snakefile")
+    snakefile = tmp_path / "workflow/Snakefile"
+    snakefile.write_text('onstart:\n    print("the outer one starts")\n\n' + snakefile.read_text())
+    done = workflow.run("mine/tables/relu-kurtosis/runs.parquet")
+    assert "the outer one starts" in done.stdout + done.stderr
+    assert not list((tmp_path / "mine/planned").iterdir())
+
+
 @pytest.mark.parametrize("snakefile", ["workflow/Snakefile", "Snakefile"])
 def test_a_module_has_the_default_target_of_either_file(tmp_path: Path, snakefile: str) -> None:
     jobs = elsewhere(tmp_path, snakefile).jobs()

@@ -113,6 +113,18 @@ def run_here() -> None:
     SERVERS.append(warm.start(len(workflow.dag)))
 
 
+def join_outer_handlers() -> None:
+    """Where this is a module of another workflow, of which Snakemake runs the handlers alone, run ours with them.
+
+    Those that the other workflow states after the module replace both: `--planned` is then refused by every job.
+    """
+    if workflow.modifier.is_main_snakefile():
+        return
+    for name in ("onstart", "onsuccess", "onerror"):
+        theirs, ours = getattr(workflow, f"_{name}"), workflow.globals[name]
+        setattr(workflow, f"_{name}", lambda log, theirs=theirs, ours=ours: (theirs(log), ours()))
+
+
 share_this_folder()
 SERVERS = []  # held until Snakemake ends
 CONFIG_FILE = config_file(Path(workflow.snakefile).parents[2] / "config/config.yaml")

@@ -19,6 +19,12 @@ from muster.files import write_text
 VARIABLE = "MUSTER_PLANNED"  # names the file
 
 
+REMEDY = (
+    "Start Snakemake again, without --no-hooks: the handler `onstart` writes what jobs must know. In a workflow that "
+    "uses muster as a module, state handlers of your own before it"
+)
+
+
 class Planned(NamedTuple):
     """What a job is told by the run that it belongs to."""
 
@@ -57,4 +63,4 @@ def read_planned() -> Planned | None:
         return Planned(frozenset(content["found"]), frozenset(content["anew"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"cannot be read ({error})"
-        raise MusterError(name, found, "Start Snakemake again: it writes what its jobs must know") from None
+        raise MusterError(name, found, REMEDY) from None

@@ -490,4 +490,5 @@ def test_a_published_sweep(fit: Fit, shared_data: Path) -> None:
     found = best[536872960, 1e10]
     assert abs(math.log2(found["optimum"] / cell.idxmin())) < 0.5
     assert found["loss"] == pytest.approx(cell.min(), rel=2e-3)
-    assert {row["verdict"] for row in result["verdicts"]} == {"inconclusive"}
+    # Three or four sizes leave an interval of many margins.
+    assert {row["verdict"] for row in result["verdicts"]} == {"no measurement"}
