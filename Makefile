@@ -1,15 +1,18 @@
-# reproduce: from an empty machine to ledger, figures and report. test: everything CI runs. The rest: see `make help`.
+# reproduce: from an empty machine to ledger, figures and report. replay: the published run again from its tables.
+# test: everything CI runs. The rest: see `make help`.
 # Needs Python 3.11 or later and make. Choose another interpreter with `make PYTHON=python3.12 ...`.
 
 PYTHON ?= python3
 STUDY ?=
+FIGURE ?=
+STUDIES ?= core
 CORES ?= all
 VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce smoke report publish track test bare cluster drill mutants lint bench readme lock clean sanitize
+.PHONY: help reproduce replay figure smoke report publish track test bare cluster drill mutants lint bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,15 +42,30 @@ $(VENV)/.cluster: requirements-cluster.lock $(VENV)/.dev
 
 cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm and Kubernetes
 
-reproduce: $(VENV)/.runtime ## run every study of config/config.yaml; ledger, figures and report
-	$(BIN)/snakemake --cores $(CORES)
-	$(BIN)/snakemake --cores 1 --no-hooks report
+reproduce: $(VENV)/.runtime ## train, fit and judge a dozen studies of every kind; all of them: make reproduce STUDIES=all
+	@$(BIN)/muster plan $(STUDIES)
+	$(BIN)/snakemake --cores $(CORES) --config 'studies=[$(STUDIES)]'
+	$(BIN)/snakemake --cores 1 --no-hooks report --config 'studies=[$(STUDIES)]'
 	@echo
 	@$(BIN)/muster fetch --missing
 	@echo
 	@echo "ledger   results/laptop/ledger/LEDGER.md (and claims.csv, claims.json)"
 	@echo "figures  results/laptop/figures/"
 	@echo "report   results/laptop/report.html"
+
+REPLAY := --config mode=replay results=results/replay
+replay: $(VENV)/.runtime ## fits, figures and ledger again from the published tables, in results/replay; trains nothing
+	$(BIN)/dvc pull --quiet
+	@$(BIN)/muster restore --results results/replay >/dev/null
+	$(BIN)/snakemake --cores $(CORES) ledger figures $(REPLAY)
+	@cmp results/published/ledger/claims.csv results/replay/ledger/claims.csv
+	@echo "results/replay/ledger/claims.csv: byte for byte the published one; figures in results/replay/figures"
+
+figure: $(VENV)/.runtime ## one figure again from the published tables: make figure STUDY=relu-kurtosis FIGURE=kurtosis
+	@test -n "$(STUDY)" -a -n "$(FIGURE)" || { echo "Give STUDY and FIGURE: make figure STUDY=relu-kurtosis FIGURE=kurtosis" >&2; exit 1; }
+	$(BIN)/dvc pull --quiet results/published/tables/$(STUDY).dvc
+	@$(BIN)/muster restore $(STUDY) --results results/replay >/dev/null
+	$(BIN)/snakemake --cores $(CORES) results/replay/figures/$(STUDY)/$(FIGURE).svg $(REPLAY) 'studies=[$(STUDY)]'
 
 smoke: $(VENV)/.runtime ## the whole flow at scale smoke, in results/smoke
 	$(BIN)/snakemake --cores $(CORES) all report --config scale=smoke

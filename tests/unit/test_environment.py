@@ -88,3 +88,24 @@ def test_conda_users_get_the_same_versions() -> None:
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert any(entry.startswith("python") for entry in plain)
     assert pip == ["-r requirements.lock", "-e ."]
+
+
+def test_the_forge_runs_what_the_makefile_and_the_repository_have() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = [step["run"] for step in steps if "run" in step]
+    assert {word for command in commands if command.startswith("make ") for word in command.split()[1:]} <= targets
+    assert all((ROOT / command).exists() for command in commands if not command.startswith("make "))
+    lower = PROJECT["requires-python"].removeprefix(">=")
+    image = (ROOT / "Dockerfile").read_text()
+    pythons = {step["with"]["python-version"] for step in steps if "with" in step} - {"${{ matrix.python }}"}
+    assert pythons == {lower} == set(re.findall(r"^FROM python:(\d+\.\d+)", image, re.MULTILINE))
+    for name in re.findall(r"^COPY (?!\.)(\S+)", image, re.MULTILINE):
+        assert (ROOT / name).exists()
+
+
+def test_hooks_before_a_commit_are_those_of_lint() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
+    assert entries - {"muster"} <= set(re.findall(r"\$\(BIN\)/([a-z-]+)", (ROOT / "Makefile").read_text()))

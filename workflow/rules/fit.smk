@@ -18,6 +18,8 @@ rule fit:
         stamp=f"{RESULTS}/fits/{{study}}/fits.json",
     log:
         f"{RESULTS}/logs/fit/{{study}}.log",
+    wildcard_constraints:
+        study=one_of(FITTED),
     benchmark:
         f"{RESULTS}/benchmarks/fit/{{study}}.tsv"
     resources:
@@ -40,6 +42,8 @@ rule specification:
         f"{RESULTS}/fits/{{study}}/specification.parquet",
     log:
         f"{RESULTS}/logs/specification/{{study}}.log",
+    wildcard_constraints:
+        study=one_of(FITTED),
     resources:
         planned=study_stamp,
     params:

@@ -11,6 +11,7 @@ OPTIONS = plan_rules.options(PLAN, CONFIG_FILE)
 GPU = int(PLAN.config.device == "cuda")
 CELLS = plan_rules.cells_by_rule(PLAN)
 TIERS = {name: cells for name, cells in CELLS.items() if cells[0].stage == "train"}
+FITTED = [study for study in PLAN.studies if study not in PLAN.fits_at_hand]
 DELETED = plan_rules.deleted_cells(PLAN)  # before any job runs
 
 # A job on another machine plans anew; a file tells it what this run plans from, and it refuses what was edited.

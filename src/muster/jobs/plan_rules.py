@@ -88,8 +88,9 @@ def fit_paths(plan: Plan) -> list[str]:
 
 
 def figure_paths(plan: Plan) -> list[str]:
-    """All figures of the planned studies, and the overview, in both formats."""
-    figures = [f"{study}/{name}" for study, planned in plan.studies.items() for name in planned.study.figures]
+    """All figures of the planned studies whose tables are or can be here, and the overview, in both formats."""
+    drawn = {name: planned for name, planned in plan.studies.items() if name not in plan.fits_at_hand}
+    figures = [f"{study}/{name}" for study, planned in drawn.items() for name in planned.study.figures]
     return [
         f"{plan.config.results}/figures/{figure}.{kind}"
         for figure in ["overview/forest", *figures]

@@ -36,10 +36,17 @@ class Found:
 
 
 def survey(plan: Plan, running: bool) -> dict[str, Found]:
-    """The state of every cell of the plan, by its key. running: whether a Snakemake is at work in this folder."""
+    """The state of every cell of the plan, by its key. running: whether a Snakemake is at work in this folder.
+
+    Looking takes seconds, in which a cell may start: what looks failed is looked at once more.
+    """
     results = plan.config.results
     started = started_outputs()
-    return {key: _look(cell, results, started, running) for key, cell in plan.cells.items()}
+    found = {key: _look(cell, results, started, running) for key, cell in plan.cells.items()}
+    if running and (failed := [key for key, cell in found.items() if cell.state == "failed"]):
+        started = started_outputs()
+        found |= {key: _look(plan.cells[key], results, started, running) for key in failed}
+    return found
 
 
 def _look(cell: PlannedCell, results: str, started: set[str], running: bool) -> Found:

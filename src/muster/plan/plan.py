@@ -67,6 +67,14 @@ class Plan:
         imported = [name for name, study in self.studies.items() if study.cells[0].stage == "import"]
         return tuple(name for name in imported if self._missing(name))
 
+    @cached_property
+    def fits_at_hand(self) -> tuple[str, ...]:
+        """In mode `replay`, imported studies whose fits were restored without tables, which may not be passed on."""
+        return tuple(name for name in self.collected if self.config.mode == "replay" and self._fits(name).exists())
+
+    def _fits(self, study: str) -> Path:
+        return Path(self.config.results, "fits", study, "fits.parquet")
+
     def experiments(self, stage: str) -> list[str]:
         """Experiments of one stage (`train`, `sample`) that occur in the plan."""
         return sorted({cell.experiment for cell in self.cells.values() if cell.stage == stage})

@@ -81,6 +81,27 @@ def test_a_cell_that_runs_again_is_running_whatever_its_first_log_said(plan: Pla
     assert progress.survey(plan, running=True)[cell.key].state == "running"
 
 
+def test_a_cell_that_starts_while_others_are_looked_at_has_not_failed(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is there, its mark was not when the marks were read."""
+    started, finished, failed, *_ = plan.cells.values()
+    for cell in (started, finished, failed):
+        write_text(Path("results/logs", f"{cell.key}.log"), LOG)
+    begin(started)
+    read = progress.started_outputs
+    answers = iter([set, read])
+
+    def marks() -> set[str]:
+        if (answer := next(answers)) is read:
+            finish(finished)
+        return answer()
+
+    monkeypatch.setattr(progress, "started_outputs", marks)
+    found = progress.survey(plan, running=True)
+    assert [found[cell.key].state for cell in (started, finished, failed)] == ["running", "done", "failed"]
+
+
 def test_work_left_follows_the_measured_ratio_of_each_experiment(plan: Plan) -> None:
     cells = list(plan.cells.values())
     train = [cell for cell in cells if cell.experiment == "train"]

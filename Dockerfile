@@ -1,0 +1,17 @@
+# docker build -t muster .                                  for CPUs
+# docker build -t muster-cuda --build-arg DEVICE=cuda .      for GPUs: the index's own build of torch brings CUDA
+FROM python:3.11-slim-bookworm
+ARG DEVICE=cpu
+# make: README's commands; g++: the native kernels, compiled at first use; git: DVC.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ git make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /muster
+COPY requirements.lock ./
+RUN if [ "$DEVICE" = cpu ]; then \
+      pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' requirements.lock)+cpu"; \
+    fi \
+    && pip install --no-cache-dir --requirement requirements.lock
+COPY . .
+RUN pip install --no-cache-dir --no-deps --editable .
+CMD ["muster", "--help"]
