@@ -1,4 +1,4 @@
-"""Fill the marked blocks of README.md from files that the workflow and the benchmarks built: no number there is typed.
+"""Fill the marked blocks of README.md and docs/*.md from built files: no number there is typed.
 
     python workflow/scripts/readme.py [--check]
 
@@ -127,21 +127,31 @@ def duration(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def main() -> int:
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    filled = text
-    for build in (ledger, dag, engine, transformer, precision, fits):
-        name = build.__name__
+def filled(text: str, built: Mapping[str, str]) -> str:
+    """A page with the blocks that it marks, `<!-- NAME: … -->` to `<!-- /NAME -->`, as they are built."""
+    for name, table_of in built.items():
         pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        before, after = pattern.search(filled).span()  # type: ignore[union-attr]
-        opening, closing = filled[before:after].split("\n", 1)[0], f"<!-- /{name} -->"
-        filled = f"{filled[:before]}{opening}\n\n{build()}\n\n{closing}{filled[after:]}"
+        text = pattern.sub(lambda found, table_of=table_of: f"{found[1]}\n{table_of}\n\n{found[2]}", text)
+    return text
+
+
+def main() -> int:
+    pages = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
+    builders = (ledger, dag, engine, transformer, precision, fits)
+    unmarked = [
+        build.__name__ for build in builders if not any(f"<!-- /{build.__name__} -->" in t for t in pages.values())
+    ]
+    if unmarked:
+        print(f"no page marks the block {', '.join(unmarked)}", file=sys.stderr)
+        return 1
+    built = {build.__name__: build() for build in builders}
+    outdated = {path: new for path, text in pages.items() if (new := filled(text, built)) != text}
     if "--check" in sys.argv:
-        if filled != text:
-            print("README.md is out of date: run `make readme`", file=sys.stderr)
-        return int(filled != text)
-    path.write_text(filled, encoding="utf-8")
+        for path in outdated:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make readme`", file=sys.stderr)
+        return int(bool(outdated))
+    for path, text in outdated.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -186,7 +186,7 @@ def _markdown_row(row: Row, q: Mapping[str, float], shown: Mapping[str, str] | N
     name = f"**{row['claim']}**" if part_of(row) == HEADLINE else row["claim"]
     statement, source, reason, regime = (as_text(row[column]) for column in ("statement", "source", "reason", "regime"))
     same = f" (same as {row['same_as']})" if row["same_as"] else ""
-    cells = [f"{name}{same}", f"{statement}{_stance(row)}", f"{source} ({row['provenance']})", _prediction(row)]
+    cells = [f"{name}{same}", f"{statement}{_stance(row)}", f"{source} ({row['provenance']})", prediction_text(row)]
     cells += [_estimate(row), f"{row['n_cells']} / {row['n_runs']}", row["verdict"], row["agrees"], reason, regime]
     cells += [f"{q[row['claim']]:.2g}" if row["claim"] in q else "", _figure(row["figure"], shown)]
     return "| " + " | ".join(cells) + " |"
@@ -219,7 +219,7 @@ def _figure(name: str, shown: Mapping[str, str] | None) -> str:
     return name.removeprefix("figures/").removesuffix(".svg")
 
 
-def _prediction(row: Row) -> str:
+def prediction_text(row: Row) -> str:
     """The claimed region as a reader would write it: `0 ± 0.1`, `≤ 0`, `≥ 0.5`, `0.34 (se 0.02) ± 0.1`."""
     error = test_parts(row["test"])[1]
     predicted, margin = f"{row['predicted']:.4g}{f' (se {error:.3g})' if error else ''}", f"{row['margin']:.4g}"
