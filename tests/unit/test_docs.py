@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from muster.cli.parser import divided, parser
-from muster.config.load import load_studies
+from muster.config.load import load_config, load_studies
 from muster.config.models import StudyConfig
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,11 @@ def tracked() -> frozenset[str]:
 @cache
 def studies() -> dict[str, StudyConfig]:
     return dict(load_studies(ROOT / "config/config.yaml").known)
+
+
+@cache
+def groups() -> frozenset[str]:
+    return frozenset(load_config(ROOT / "config/config.yaml").groups)
 
 
 def anchors(text: str) -> set[str]:
@@ -109,7 +114,7 @@ def muster(words: list[str]) -> str:
     given = parser().parse_args(own)
     named = [getattr(given, "study", None), *(getattr(given, "studies", None) or ())]
     examples = (path.stem for path in ROOT.glob("examples/*/*.yaml"))
-    known = {*studies(), *examples, "all", "fashion_mnist", None}
+    known = {*studies(), *groups(), *examples, "all", "fashion_mnist", None}
     return ", ".join(str(name) for name in named if name not in known and not PLACEHOLDER.fullmatch(str(name)))
 
 

@@ -22,23 +22,33 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def ledger() -> str:
-    """The facts counted, by question; then at most 25 claims, chosen without a look at what came out."""
-    from muster.claims.ledger import read_ledger, rows_of
-    from muster.claims.page import by_question, selection, tally
-    from muster.config.load import load_studies
+def facts() -> str:
+    """The facts counted, over all and by question."""
+    from muster.claims.page import by_question, tally
 
-    claims = rows_of(read_ledger(ROOT / "results/published/ledger"))
-    questions = {name: study.question for name, study in load_studies(ROOT / "config/config.yaml").known.items()}
+    claims, questions = published()
     counted = tally(claims)
     told = (
         f"{counted.total} facts of papers: **{counted.agree} agree** with their paper, "
         f"**{counted.contradict} contradict** it, **{sum(counted.open.values())} are open** ({counted.reasons})."
     )
-    table_of = "\n".join(by_question(claims, questions))
-    shown = selection(claims, questions)
-    about = "The first headline claim of each paper, questions in turn"
-    return f"{told}\n\n{table_of}\n\n{about}:\n\n{rows_of_claims(shown)}"
+    return f"{told}\n\n" + "\n".join(by_question(claims, questions))
+
+
+def ledger() -> str:
+    """At most 25 claims, chosen without a look at what came out."""
+    from muster.claims.page import selection
+
+    return f"The first headline claim of each paper, questions in turn:\n\n{rows_of_claims(selection(*published()))}"
+
+
+def published() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of the published ledger, and the question of each study."""
+    from muster.claims.ledger import read_ledger, rows_of
+    from muster.config.load import load_studies
+
+    known = load_studies(ROOT / "config/config.yaml").known
+    return rows_of(read_ledger(ROOT / "results/published/ledger")), {name: it.question for name, it in known.items()}
 
 
 def number(value: float | str) -> str:
@@ -137,7 +147,7 @@ def filled(text: str, built: Mapping[str, str]) -> str:
 
 def main() -> int:
     pages = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
-    builders = (ledger, dag, engine, transformer, precision, fits)
+    builders = (facts, ledger, dag, engine, transformer, precision, fits)
     unmarked = [
         build.__name__ for build in builders if not any(f"<!-- /{build.__name__} -->" in t for t in pages.values())
     ]
