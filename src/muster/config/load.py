@@ -1,7 +1,6 @@
 """Reading config.yaml and study files: every mistake becomes one MusterError with file, line and field."""
 
 import difflib
-import types
 import typing
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from muster.config.models import Config, StudyConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted
+from muster.numbers import ODD, branches
 
 CONFIG_PATH = Path("config/config.yaml")
 TYPED = {"studies": "STUDY"}  # what a command calls a field that it takes otherwise than as an option of its name
@@ -21,7 +21,7 @@ RESERVED = {"all": "means every study", "overview": "names the figure of the who
 Model = TypeVar("Model", bound=BaseModel)
 
 # A misspelt field is also a missing one: the misspelling tells more. Likewise a check of our own, against a type's.
-_TELLING = {"extra_forbidden": 0, "value_error": 0, "missing": 2}
+_TELLING = {"extra_forbidden": 0, "value_error": 0, ODD: 0, "missing": 2}
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -397,23 +397,13 @@ def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], ba
         return FieldError(
             where, f"found {_short(value)}", "Allowed: lower-case letters and digits, parts joined by - or _"
         )
+    if kind == ODD:
+        return FieldError(where, f"found {_short(value)}", entry["msg"])
     if "grid" in base + field and isinstance(name, str) and name != "grid":
         remedy = "Allowed: a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"
         return FieldError(where, f"found {_short(value)}", remedy)
     message = entry["msg"].removeprefix("Input ")
     return FieldError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
-
-
-def _branches(annotation: Any) -> list[Any]:
-    """The types that an annotation may stand for, aliases, unions and `Annotated` unpacked."""
-    if hasattr(annotation, "__value__"):
-        return _branches(annotation.__value__)
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _branches(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [branch for member in typing.get_args(annotation) for branch in _branches(member)]
-    return [annotation]
 
 
 def _types_at(model: Any, field: FieldPath) -> list[Any]:
@@ -426,11 +416,11 @@ def _types_at(model: Any, field: FieldPath) -> list[Any]:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 for name, info in kind.model_fields.items():
                     if part in (name, info.alias):
-                        following += _branches(info.annotation)
+                        following += branches(info.annotation)
             elif origin is dict:
-                following += _branches(args[1])
+                following += branches(args[1])
             elif origin in (list, tuple):
-                following += _branches(args[0])
+                following += branches(args[0])
         current = following
     return current
 
@@ -450,5 +440,8 @@ def _description(model: Any, field: FieldPath) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
+        return f"a {type(value).__name__} that cannot be written"
     return text if len(text) <= 60 else f"{text[:57]}..."
