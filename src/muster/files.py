@@ -114,7 +114,7 @@ def read_regular(path: Path, most: int, folder: int | None = None) -> bytes:
     with os.fdopen(os.open(path, flags, dir_fd=folder), "rb") as file:
         found = os.fstat(file.fileno())
         if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
         content = b"" if found.st_size > most else file.read(most + 1)

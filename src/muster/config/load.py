@@ -214,8 +214,9 @@ def _config(tree: dict[str, Any], path: Path, typed: dict[str, str]) -> Config:
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
+        node = _composed(path)
         wrong = [
-            MusterError(_typed_place(typed, mistake.field, path), mistake.found, mistake.remedy)
+            MusterError(_typed_place(typed, mistake.field, path, node), mistake.found, mistake.remedy)
             for mistake in field_errors(error, Config, tree)
         ]
         raise as_one(wrong) from None
@@ -225,13 +226,13 @@ def _config(tree: dict[str, Any], path: Path, typed: dict[str, str]) -> Config:
 
 def config_place(config: Config, field: FieldPath, path: Path) -> str:
     """Where a field of the configuration comes from: its line in the file, or the word of the command line."""
-    return _typed_place(config.typed, field, path)
+    return _typed_place(config.typed, field, path, _composed(path))
 
 
-def _typed_place(typed: Mapping[str, str], field: FieldPath, path: Path) -> str:
+def _typed_place(typed: Mapping[str, str], field: FieldPath, path: Path, node: yaml.Node | None) -> str:
     option = typed.get(str(field[0])) if field else None
     if option is None:
-        return place(path, field)
+        return _place(path, node, field)
     return option if option in TYPED.values() else dotted((option, *field[1:]))
 
 
@@ -431,7 +432,8 @@ def validate(model: type[Model], tree: dict[str, Any], path: Path) -> Model:
 
 def problems(error: ValidationError, model: type[BaseModel], tree: Any, path: Path) -> list[MusterError]:
     """One MusterError per wrong field, placed in a file, or after whatever else `path` names."""
-    return [MusterError(place(path, e.field), e.found, e.remedy) for e in field_errors(error, model, tree)]
+    node = _composed(path)
+    return [MusterError(_place(path, node, e.field), e.found, e.remedy) for e in field_errors(error, model, tree)]
 
 
 def field_errors(error: ValidationError, model: type[BaseModel], tree: Any, base: FieldPath = ()) -> list[FieldError]:
