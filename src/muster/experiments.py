@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from muster.numbers import check_numbers
 from muster.registry import Registry
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class Job(BaseModel):
     key_axes: ClassVar[tuple[str, ...]] = ()
     member_axes: ClassVar[tuple[str, ...]] = ()
     free_names: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finite(cls, values: Any) -> Any:
+        return check_numbers(cls, values)
 
     @property
     def label(self) -> str:

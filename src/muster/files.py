@@ -1,11 +1,13 @@
 """Files and folders that are whole or absent, and what becomes of those that are damaged."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -103,10 +105,64 @@ def _put_back(folder: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def read_regular(path: Path, most: int, folder: int | None = None) -> bytes:
+    """The bytes of a regular file: a pipe is never waited for, and no more than `most` bytes are ever read.
+
+    folder: an open folder that the path is relative to, in which no link is followed. Raises OSError.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | (os.O_NOFOLLOW if folder is not None else 0)
+    with os.fdopen(os.open(path, flags, dir_fd=folder), "rb") as file:
+        found = os.fstat(file.fileno())
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        content = b"" if found.st_size > most else file.read(most + 1)
+        if found.st_size > most or len(content) > most:
+            raise OSError(errno.EFBIG, f"it is larger than {size_text(most)}", str(path))
+        return content
+
+
+def size_text(count: int) -> str:
+    """Bytes as people say them: `64 MB`, `512 kB`."""
+    return f"{count / 2**20:.3g} MB" if count >= 2**20 else f"{count / 2**10:.3g} kB"
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
+
+
+def write_sums(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write the checksums of files of a folder beside them, by name."""
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
+    write_text(folder / SUMS, "".join(lines))
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """The checksums that stand in a folder, by name of the file. Raises OSError or ValueError for none, or no text."""
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    return {name: wanted for wanted, _, name in (line.partition("  ") for line in lines)}
+
+
+def check_beside(path: Path) -> None:
+    """Hold a file, be it there or not, against the checksums beside it; without any it is taken as it is.
+
+    Raises DamagedError naming the file, whose folder has to go.
+    """
+    try:
+        wanted = read_sums(path.parent).get(path.name)
+        found = sha256(path) if path.exists() else None
+    except FileNotFoundError:  # written before there were checksums
+        return
+    except ValueError:
+        raise DamagedError(str(path.with_name(SUMS)), "damaged: no text", path.parent) from None
+    if found != wanted:
+        raise DamagedError(str(path), "damaged: its checksum does not match", path.parent)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The ledger: one row a claim, with the estimate that was held against it and the verdict."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -35,7 +34,7 @@ from muster.claims.tests import (
 )
 from muster.config.models import PUBLISHED, ClaimConfig, StudyConfig
 from muster.errors import DamagedError, MusterError
-from muster.files import write_text
+from muster.files import SUMS, read_sums, sha256, write_sums, write_text
 from muster.fitting.base import group_key
 from muster.tables.missing import Missing, explain_missing
 
@@ -49,7 +48,6 @@ NUMBERS = (
 )  # fmt: skip
 COUNTS = ("n_cells", "n_runs")
 FLOAT_FORMAT = "%.6g"
-SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
 TO_CONFIRM = "; predicted value to be confirmed in the paper"
 
 
@@ -241,11 +239,7 @@ def write_ledger(
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    write_text(folder / SUMS, "".join(f"{_sum(text.encode())}  {name}\n" for name, text in texts.items()))
-
-
-def _sum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    write_sums(folder, {name: text.encode() for name, text in texts.items()})
 
 
 def _metrics(ledger: pd.DataFrame, rows: Sequence[Mapping[str, Any]], q: Mapping[str, float]) -> dict[str, Any]:
@@ -286,18 +280,19 @@ def read_ledger(folder: Path) -> pd.DataFrame:
 def check_ledger(folder: Path) -> None:
     """Hold the files of a ledger against their checksums. Raises a MusterError that names the first that differs."""
     try:
-        listed = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        sums = read_sums(folder)
     except OSError:
         raise _damaged(folder, SUMS, "it is missing: nothing tells whether the ledger is what was judged") from None
-    sums = {name: wanted for wanted, _, name in (line.partition("  ") for line in listed)}
+    except ValueError:
+        raise _damaged(folder, SUMS, "it is no text") from None
     if "claims.csv" not in sums:
         raise _damaged(folder, SUMS, "it does not name claims.csv")
     for name, wanted in sums.items():
         try:
-            content = (folder / name).read_bytes()
-        except OSError:
+            found = sha256(folder / name)
+        except (OSError, ValueError):
             raise _damaged(folder, name, "it is missing") from None
-        if _sum(content) != wanted:
+        if found != wanted:
             raise _damaged(folder, name, "it is not what was written: its checksum differs")
 
 

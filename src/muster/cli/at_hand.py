@@ -1,6 +1,5 @@
 """A study held against tables that are there already: columns, values and groups that no plan can know."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import pandas as pd
 
 from muster.config.load import nearest
 from muster.config.models import FitConfig
+from muster.digests import unsealed
 from muster.errors import DamagedError, FieldError, FieldPath, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.fitting.base import ESTIMATORS
@@ -38,7 +38,7 @@ def tables_at_hand(plan: StudyPlan, results: Path, sources: Iterable[Path]) -> A
     folder = results / "tables" / plan.study.study
     record = results / "provenance" / "tables" / f"{plan.study.study}.json"
     try:
-        if json.loads(record.read_text(encoding="utf-8"))["config"]["cells"] == plan.digest:
+        if unsealed(record.read_bytes())["config"]["cells"] == plan.digest:
             return AtHand({kind: read_table(folder / f"{kind}.parquet", kind) for kind in KINDS}, str(folder))
     except (OSError, ValueError, KeyError, TypeError, DamagedError):
         pass  # not made, or not readable: then nothing is at hand, and a run makes it anew

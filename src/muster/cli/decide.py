@@ -4,7 +4,6 @@ What is looked at, and when, is fixed before the first job and written beside th
 where it stopped, and a look that was taken once is never taken again.
 """
 
-import json
 import math
 import os
 import time
@@ -19,7 +18,7 @@ from muster.cli.inspect import duration, print_table
 from muster.cli.run import overrides, snakemake
 from muster.cli.scope import configuration, replaced
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
-from muster.digests import digest
+from muster.digests import digest, sealed, unsealed
 from muster.errors import MusterError
 from muster.plan.cells import PlannedCell
 from muster.plan.study import StudyPlan
@@ -183,7 +182,7 @@ class Record:
         if not path.exists():
             return
         try:
-            written = json.loads(path.read_text(encoding="utf-8"))
+            written = unsealed(path.read_bytes())
             plan, looks = written["plan"], list(written["looks"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MusterError(
@@ -207,8 +206,7 @@ class Record:
         from muster.files import write_text
 
         self.looks += [dict(look) for look in looks]
-        text = json.dumps({"plan": self.plan, "looks": self.looks}, indent=1, allow_nan=False)
-        write_text(self.path, text + "\n")
+        write_text(self.path, sealed({"plan": self.plan, "looks": self.looks}))
 
 
 class Budget:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.cli.scope import configuration, planned
-from muster.config.load import load_config, load_studies, load_study, nearest, study_paths
+from muster.config.load import load_config, load_studies, load_study, nearest, parse_value, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
 from muster.digests import canonical
 from muster.errors import MusterError
@@ -289,14 +289,12 @@ def _show_parameterization(args: Namespace) -> None:
 
 def _assigned(texts: Sequence[str]) -> dict[str, Any]:
     """Settings written as NAME=VALUE, a value as in YAML. Raises MusterError for another form."""
-    import yaml
-
     found = {}
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign:
             raise MusterError("muster show parameterization --set", f"found {text!r}", "Write NAME=VALUE")
-        found[name] = yaml.safe_load(value)
+        found[name] = parse_value(value, f"--set {name}")
     return found
 
 

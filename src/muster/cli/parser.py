@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return number
+
+
 def _not_negative(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
@@ -191,13 +199,13 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     table.add_argument("--norm", choices=("none", "layer", "rms"), help="normalization (default: the family's)")
     table.add_argument("--bias", action="store_true", help="with biases")
     table.add_argument("--block-layers", type=int, choices=(1, 2), help="layers of a residual block")
-    table.add_argument("--branch-exponent", type=float, help="α of the branches' multiplier depth^(−α), if another")
+    table.add_argument("--branch-exponent", type=_finite, help="α of the branches' multiplier depth^(−α), if another")
     table.add_argument("--epsilon-rule", help="rule for ε (default: the parameterization's)")
     table.add_argument("--decay-rule", help="rule for weight decay (default: the parameterization's)")
     table.add_argument("--data", help="data set that gives the outer shapes (default: one that the family takes)")
-    table.add_argument("--lr", type=float, default=1.0, help="learning rate at the base shape (default: 1)")
-    table.add_argument("--eps", type=float, help="ε at the base shape (default: the optimizer's)")
-    table.add_argument("--weight-decay", type=float, default=0.0, help="weight decay at the base shape (default: 0)")
+    table.add_argument("--lr", type=_finite, default=1.0, help="learning rate at the base shape (default: 1)")
+    table.add_argument("--eps", type=_finite, help="ε at the base shape (default: the optimizer's)")
+    table.add_argument("--weight-decay", type=_finite, default=0.0, help="weight decay at the base shape (default: 0)")
     table.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="any other setting of `experiment: train`"
     )
@@ -404,7 +412,7 @@ def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     table.add_argument("--select", nargs="+", default=[], metavar="COLUMN=VALUE", help="rows that are read")
     table.add_argument(
-        "--margin", type=float, default=0.1, help="|exponent| that still counts as transfer (default: 0.1)"
+        "--margin", type=_not_negative, default=0.1, help="|exponent| that still counts as transfer (default: 0.1)"
     )
     table.add_argument("--predict", metavar="SCALE=VALUE[,VALUE]", help="predict the best x and the loss there")
     table.add_argument("--output", type=Path, metavar="DIR", help="write tables (CSV) and figures (SVG, PNG) there")

@@ -7,7 +7,6 @@ results/published/figures/STUDY/     figures that the study's file marks as `pub
 results/published/records/STUDY.json scale, cells, codes and versions
 """
 
-import json
 import shutil
 import sys
 from argparse import Namespace
@@ -21,7 +20,7 @@ from muster.cli.inspect import print_table
 from muster.cli.stages import draw, fit_stamp, questions_of, tallest_of
 from muster.config.load import load_config
 from muster.config.models import PUBLISHED, StudyConfig
-from muster.digests import digest
+from muster.digests import digest, sealed, unsealed
 from muster.errors import MusterError
 from muster.files import replaced, write_text
 from muster.jobs.progress import STATES, Found, counts, snakemake_at_work, survey
@@ -136,8 +135,8 @@ def _scope(plan: Plan) -> Namespace:
 
 def _stamp_of(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return unsealed(path.read_bytes())
+    except (OSError, ValueError):
         return {}
 
 
@@ -235,8 +234,7 @@ def _write_study(plan: Plan, study: StudyPlan, folder: Path) -> None:
     name, results = study.study.study, Path(plan.config.results)
     write_tables(collect(study, results), folder / "tables" / name, collect_sources(study, results))
     shutil.copytree(results / "fits" / name, folder / "fits" / name, ignore=shutil.ignore_patterns(".*"))
-    record = json.dumps(_record(plan, study), indent=1, sort_keys=True)
-    write_text(folder / "records" / f"{name}.json", record + "\n")
+    write_text(folder / "records" / f"{name}.json", sealed(_record(plan, study)))
 
 
 def _record(plan: Plan, study: StudyPlan) -> dict[str, Any]:
@@ -246,7 +244,7 @@ def _record(plan: Plan, study: StudyPlan) -> dict[str, Any]:
     cells: dict[str, str] = {}
     versions: dict[str, set[str]] = {}
     for cell in study.cells:
-        made = json.loads(Path(plan.config.results, "runs", cell.key, "provenance.json").read_text(encoding="utf-8"))
+        made = unsealed(Path(plan.config.results, "runs", cell.key, "provenance.json").read_bytes())
         cells[cell.key] = made["code"]
         for package, version in made["versions"].items():
             versions.setdefault(package, set()).add(version)

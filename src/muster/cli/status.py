@@ -1,6 +1,5 @@
 """The command `status`: what is done, what runs, what failed and how to retry it, what is stale and why."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 from muster.cli.inspect import duration, print_table
 from muster.cli.run import overrides
 from muster.cli.scope import planned, replaced
+from muster.digests import unsealed
 from muster.jobs.fingerprint import stage_fingerprint
 from muster.jobs.progress import (
     STATES,
@@ -98,7 +98,7 @@ def _made(results: Path, folder: str, file: str, stage: str, plan: StudyPlan) ->
 
 def _record(artifact: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(artifact.with_name(f"{artifact.name}.json").read_text()))
+        return unsealed(artifact.with_name(f"{artifact.name}.json").read_bytes())
     except (OSError, ValueError):
         return {}
 

@@ -4,11 +4,12 @@ import shutil
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 
 from muster.config.load import load_config
 from muster.errors import DamagedError, MusterError, as_one
 from muster.jobs.fingerprint import cell_fingerprint
-from muster.jobs.store import Store, store_folder
+from muster.jobs.store import Store, reason, store_folder
 from muster.plan.plan import make_plan
 
 
@@ -27,24 +28,33 @@ def _list(args: Namespace, found: Store) -> int:
     count, total = 0, 0
     for kept in found.objects():
         try:
-            made = kept.manifest()["identity"]
+            made, size = kept.manifest()["identity"], kept.size
+            day = time.strftime("%Y-%m-%d", time.localtime(kept.used))
         except DamagedError as error:
             print(f"{kept.address[:12]}  {error.found}: set it aside with `muster store verify`")
             continue
-        day = time.strftime("%Y-%m-%d", time.localtime(kept.used))
-        print(f"{kept.address[:12]}  {made['code']}  {day}  {kept.size / 1e3:8.1f} kB  {made['cell']}")
-        count, total = count + 1, total + kept.size
+        except OSError as error:
+            print(f"{kept.address[:12]}  cannot be read ({reason(error)})")
+            continue
+        print(f"{kept.address[:12]}  {made['code']}  {day}  {size / 1e3:8.1f} kB  {made['cell']}")
+        count, total = count + 1, total + size
     print(f"{count} cells, {total / 1e6:.1f} MB in {found.folder}")
     return 0
 
 
 def _verify(args: Namespace, found: Store) -> int:
     """Check every byte; what is damaged is named and set aside, so that its cell is made anew when it is wanted."""
-    damaged = 0
-    for kept, error in found.damaged():
-        print(f"{error.place}: {error.found}; {found.set_aside(kept)}")
-        damaged += 1
-    print(f"{damaged} damaged, {sum(1 for _ in found.objects())} sound cells in {found.folder}")
+    damaged = unread = 0
+    for kept, error in found.faulty():
+        if isinstance(error, OSError):
+            print(f"{kept.path}: cannot be read ({reason(error)}); left where it is")
+            unread += 1
+        else:
+            print(f"{error.place}: {error.found}; {found.set_aside(kept)}")
+            damaged += 1
+    sound = sum(1 for _ in found.objects()) - unread
+    also = f", {unread} that cannot be read" if unread else ""
+    print(f"{damaged} damaged, {sound} sound cells{also} in {found.folder}")
     return 1 if damaged else 0
 
 
@@ -56,12 +66,15 @@ def _gc(args: Namespace, found: Store) -> int:
     kept = {(cell.key, cell_fingerprint(cell.experiment, cell.cell, cell.dtype)) for cell in plan.cells.values()}
     unused = list(found.unused(kept, args.days))
     leftovers = found.leftovers()
-    total = sum(entry.size for entry in unused)
+    gone = total = 0
+    for entry in unused:
+        with suppress(OSError):  # somebody else's, or gone by now
+            size = entry.size
+            if args.dry_run or found.remove(entry, args.days):
+                gone, total = gone + 1, total + size
     if not args.dry_run:
-        for entry in unused:
-            found.remove(entry)
         for path in leftovers:
             shutil.rmtree(path, ignore_errors=True)
     word = "would remove" if args.dry_run else "removed"
-    print(f"{word} {len(unused)} unused cells, {total / 1e6:.1f} MB, and {len(leftovers)} leftovers in {found.folder}")
+    print(f"{word} {gone} unused cells, {total / 1e6:.1f} MB, and {len(leftovers)} leftovers in {found.folder}")
     return 0

@@ -1,7 +1,6 @@
 """Reading config.yaml and study files: every mistake becomes one MusterError with file, line and field."""
 
 import difflib
-import types
 import typing
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from muster.config.models import Config, StudyConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted
+from muster.files import read_regular
+from muster.numbers import ODD, branches
 
 CONFIG_PATH = Path("config/config.yaml")
 TYPED = {"studies": "STUDY"}  # what a command calls a field that it takes otherwise than as an option of its name
@@ -21,28 +22,115 @@ RESERVED = {"all": "means every study", "overview": "names the figure of the who
 Model = TypeVar("Model", bound=BaseModel)
 
 # A misspelt field is also a missing one: the misspelling tells more. Likewise a check of our own, against a type's.
-_TELLING = {"extra_forbidden": 0, "value_error": 0, "missing": 2}
+_TELLING = {"extra_forbidden": 0, "value_error": 0, ODD: 0, "missing": 2}
+
+
+MOST_BYTES = 2**20  # of a file: the largest study has 12 kB
+MOST_NODES = 20_000  # keys, values, lists and mappings, each alias as often as it stands there: studies have 700
+MOST_DEPTH = 50
+MOST_MISTAKES = 100  # that are told of one file
+
+
+class _Refused(yaml.MarkedYAMLError):  # type: ignore[misc]
+    """What YAML itself would let pass."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A safe loader that refuses a key written twice, where plain YAML would silently keep the last."""
+    """A safe loader that refuses a key written twice, where plain YAML would silently keep the last.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    What YAML allows and Python cannot hold, such as the thirteenth month, is a mistake on its line like any other.
+    """
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Refused(problem="a key is a list or a mapping", problem_mark=key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+                raise _Refused(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{_short(node.value)} is no {kind}"
+            raise _Refused(problem=problem, problem_mark=node.start_mark) from None
+
+
+def parse_yaml(text: str) -> Any:
+    """What a text of YAML says. Raises yaml.YAMLError, also for one that is too deep or too large to be written by
+    hand: PyYAML itself would exhaust the stack, or the memory."""
+    _check_extent(text)
+    return yaml.load(text, _Loader)
+
+
+def _check_extent(text: str) -> None:
+    """Count nodes before any is made: those of an alias as often as it stands there."""
+    sizes: dict[str, int] = {}  # of what an anchor names, once it is complete
+    open_: list[tuple[str | None, int]] = []  # anchors of the collections around, and how many nodes came before
+    nodes = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor is not None:
+                sizes[anchor] = nodes - before
+            continue
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        before = nodes
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_):
+                raise _Refused(problem="an alias stands within its own value", problem_mark=event.start_mark)
+            nodes += sizes.get(event.anchor, 1)
+        else:
+            nodes += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_.append((event.anchor, before))
+            elif event.anchor is not None:
+                sizes[event.anchor] = 1
+        if len(open_) > MOST_DEPTH or nodes > MOST_NODES:
+            most = f"{MOST_DEPTH} levels deep" if len(open_) > MOST_DEPTH else f"{MOST_NODES} values long"
+            raise _Refused(problem=f"a file may be {most} at most", problem_mark=event.start_mark)
+
+
+def parse_value(text: str, place: str) -> Any:
+    """A value as it is typed on a command line, read as YAML. Raises MusterError naming the place."""
+    try:
+        return parse_yaml(text)
+    except yaml.YAMLError as error:
+        found = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise MusterError(place, f"found {_short(text)}, {found}", "Write a value as YAML has it") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Parse one YAML file into a mapping.
 
-    Raises MusterError with file and line when it is missing, malformed, holds a key twice or is not a mapping.
+    Raises MusterError with file and line when it is missing, malformed, too large, holds a key twice or is not a
+    mapping.
     """
+    text = _read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        tree = parse_yaml(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        found = " ".join(part for part in (error.context, error.problem) if part)
+        remedy = "Mend it there" if isinstance(error, _Refused) else "Mend brackets, indentation or quotes there"
+        raise MusterError(f"{path}{line}", f"malformed YAML, {found}", remedy) from None
+    except yaml.YAMLError as error:
+        found = str(error).splitlines()[0]
+        raise MusterError(str(path), f"malformed YAML, {found}", "Remove the character") from None
+    if not isinstance(tree, dict):
+        raise MusterError(str(path), f"found {_short(tree)}", "The file must be a mapping of field: value")
+    return tree
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_regular(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         if path.is_symlink():
             raise MusterError(str(path), "a link to a file that is not there", "Remove or mend the link") from None
@@ -50,22 +138,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             str(path), "no such file", "Run from the folder that holds config/, or give --config"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise MusterError(str(path), f"cannot be read ({error})", "Make it a readable UTF-8 text file") from None
-    try:
-        tree = yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        found = " ".join(part for part in (error.context, error.problem) if part)
-        raise MusterError(
-            f"{path}{line}", f"malformed YAML, {found}", "Mend brackets, indentation or quotes there"
-        ) from None
-    except yaml.YAMLError as error:
-        found = str(error).splitlines()[0]
-        raise MusterError(str(path), f"malformed YAML, {found}", "Remove the character") from None
-    if not isinstance(tree, dict):
-        raise MusterError(str(path), f"found {_short(tree)}", "The file must be a mapping of field: value")
-    return tree
+        found = error.strerror if isinstance(error, OSError) else error
+        raise MusterError(str(path), f"cannot be read ({found})", "Make it a readable UTF-8 text file") from None
 
 
 def place(path: Path, field: FieldPath) -> str:
@@ -76,8 +150,10 @@ def place(path: Path, field: FieldPath) -> str:
 def _composed(path: Path) -> yaml.Node | None:
     """The file as nodes that know their lines; None where it cannot be parsed."""
     try:
-        return yaml.compose(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        text = _read_text(path)
+        _check_extent(text)
+        return yaml.compose(text, _Loader)
+    except (MusterError, yaml.YAMLError):
         return None
 
 
@@ -138,8 +214,9 @@ def _config(tree: dict[str, Any], path: Path, typed: dict[str, str]) -> Config:
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
+        node = _composed(path)
         wrong = [
-            MusterError(_typed_place(typed, mistake.field, path), mistake.found, mistake.remedy)
+            MusterError(_typed_place(typed, mistake.field, path, node), mistake.found, mistake.remedy)
             for mistake in field_errors(error, Config, tree)
         ]
         raise as_one(wrong) from None
@@ -149,13 +226,13 @@ def _config(tree: dict[str, Any], path: Path, typed: dict[str, str]) -> Config:
 
 def config_place(config: Config, field: FieldPath, path: Path) -> str:
     """Where a field of the configuration comes from: its line in the file, or the word of the command line."""
-    return _typed_place(config.typed, field, path)
+    return _typed_place(config.typed, field, path, _composed(path))
 
 
-def _typed_place(typed: Mapping[str, str], field: FieldPath, path: Path) -> str:
+def _typed_place(typed: Mapping[str, str], field: FieldPath, path: Path, node: yaml.Node | None) -> str:
     option = typed.get(str(field[0])) if field else None
     if option is None:
-        return place(path, field)
+        return _place(path, node, field)
     return option if option in TYPED.values() else dotted((option, *field[1:]))
 
 
@@ -258,7 +335,10 @@ def reserved(name: str) -> str:
     """Why a study cannot have this name; empty if it can."""
     if name in RESERVED:
         return RESERVED[name]
-    read = yaml.load(name, _Loader)
+    try:
+        read = parse_yaml(name)
+    except yaml.YAMLError:
+        return "cannot be read where YAML does not quote it"
     return "" if read == name else f"is read as {read!r} where YAML does not quote it"
 
 
@@ -352,7 +432,8 @@ def validate(model: type[Model], tree: dict[str, Any], path: Path) -> Model:
 
 def problems(error: ValidationError, model: type[BaseModel], tree: Any, path: Path) -> list[MusterError]:
     """One MusterError per wrong field, placed in a file, or after whatever else `path` names."""
-    return [MusterError(place(path, e.field), e.found, e.remedy) for e in field_errors(error, model, tree)]
+    node = _composed(path)
+    return [MusterError(_place(path, node, e.field), e.found, e.remedy) for e in field_errors(error, model, tree)]
 
 
 def field_errors(error: ValidationError, model: type[BaseModel], tree: Any, base: FieldPath = ()) -> list[FieldError]:
@@ -364,8 +445,9 @@ def field_errors(error: ValidationError, model: type[BaseModel], tree: Any, base
     by_field: dict[FieldPath, dict[str, Any]] = {}
     for entry in entries:
         by_field.setdefault(_written_path(tree, entry), typing.cast(dict[str, Any], entry))
-    deepest = [p for p in by_field if not any(len(q) > len(p) and q[: len(p)] == p for q in by_field)]
-    return [_explain(by_field[field], field, model, base) for field in deepest]
+    outer = {field[:i] for field in by_field for i in range(len(field))}
+    deepest = [field for field in by_field if field not in outer]
+    return [_explain(by_field[field], field, model, base) for field in deepest[:MOST_MISTAKES]]
 
 
 def _written_path(tree: Any, entry: Any) -> FieldPath:
@@ -397,23 +479,13 @@ def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], ba
         return FieldError(
             where, f"found {_short(value)}", "Allowed: lower-case letters and digits, parts joined by - or _"
         )
+    if kind == ODD:
+        return FieldError(where, f"found {_short(value)}", entry["msg"])
     if "grid" in base + field and isinstance(name, str) and name != "grid":
         remedy = "Allowed: a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"
         return FieldError(where, f"found {_short(value)}", remedy)
     message = entry["msg"].removeprefix("Input ")
     return FieldError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
-
-
-def _branches(annotation: Any) -> list[Any]:
-    """The types that an annotation may stand for, aliases, unions and `Annotated` unpacked."""
-    if hasattr(annotation, "__value__"):
-        return _branches(annotation.__value__)
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _branches(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [branch for member in typing.get_args(annotation) for branch in _branches(member)]
-    return [annotation]
 
 
 def _types_at(model: Any, field: FieldPath) -> list[Any]:
@@ -426,11 +498,11 @@ def _types_at(model: Any, field: FieldPath) -> list[Any]:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 for name, info in kind.model_fields.items():
                     if part in (name, info.alias):
-                        following += _branches(info.annotation)
+                        following += branches(info.annotation)
             elif origin is dict:
-                following += _branches(args[1])
+                following += branches(args[1])
             elif origin in (list, tuple):
-                following += _branches(args[0])
+                following += branches(args[0])
         current = following
     return current
 
@@ -450,5 +522,8 @@ def _description(model: Any, field: FieldPath) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
+        return f"a {type(value).__name__} that cannot be written"
     return text if len(text) <= 60 else f"{text[:57]}..."

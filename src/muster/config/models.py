@@ -1,7 +1,7 @@
 """Pydantic models of `config/config.yaml` and `config/studies/*.yaml`; `config/schema.json` is generated from them."""
 
+import re
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,6 +15,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from muster.numbers import check_numbers
 
 Scale = Literal["smoke", "laptop", "paper"]
 Provenance = Literal["abstract", "paper", "repository", "derived", "unconfirmed"]
@@ -40,15 +42,16 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _finite(cls, values: Any) -> Any:
+        return check_numbers(cls, values)
+
 
 def _as_number(value: Any) -> Any:
     """Accept `1/2` for 0.5, so that a grid step reads the way it is spoken."""
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            return value
-    return value
+    fraction = re.fullmatch(r" *(\d{1,9}) */ *(\d{1,9}) *", value) if isinstance(value, str) else None
+    return int(fraction[1]) / int(fraction[2]) if fraction and int(fraction[2]) else value
 
 
 def _as_word(value: Any) -> Any:
@@ -62,11 +65,9 @@ MOST_VALUES = 10_000  # of a range: more is a slip of the pen, and would fill th
 class Range(Section):
     """An inclusive arithmetic range of log2 values: `{from: -10, to: -4, step: 1/2}`."""
 
-    start: float = Field(alias="from", allow_inf_nan=False, description="First value")
-    stop: float = Field(alias="to", allow_inf_nan=False, description="Last value, included")
-    step: Annotated[float, BeforeValidator(_as_number)] = Field(
-        gt=0, allow_inf_nan=False, description="Spacing, such as 1/2 (half octaves)"
-    )
+    start: float = Field(alias="from", description="First value")
+    stop: float = Field(alias="to", description="Last value, included")
+    step: Annotated[float, BeforeValidator(_as_number)] = Field(gt=0, description="Spacing, such as 1/2 (half octaves)")
 
     @model_validator(mode="after")
     def _on_grid(self) -> "Range":
@@ -139,12 +140,10 @@ class ClaimConfig(Section):
         None, description="The number of the fit that is meant; the estimator's first if absent"
     )
     test: Test = Field(description="The test that decides the verdict")
-    predicted: float = Field(allow_inf_nan=False, description="Predicted value, or the threshold of a directional test")
-    margin: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="Half-width of the region that still counts as the prediction"
-    )
+    predicted: float = Field(description="Predicted value, or the threshold of a directional test")
+    margin: float = Field(0.0, ge=0, description="Half-width of the region that still counts as the prediction")
     prediction_se: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="Standard error of a predicted value that is itself an estimate"
+        0.0, ge=0, description="Standard error of a predicted value that is itself an estimate"
     )
     asserts: Asserts = Field(
         "empirical",

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from muster.data import load_manifest, state
+from muster.digests import unsealed
 from muster.errors import DamagedError
 from muster.plan.cells import PlannedData
 
@@ -16,7 +17,7 @@ def planned_state(dataset: PlannedData, results: Path, folders: tuple[Path, ...]
     """
     try:
         made = "unavailable" not in load_manifest(results / "data" / dataset.key)
-        record = json.loads((results / "provenance" / "data" / f"{dataset.key}.json").read_text(encoding="utf-8"))
+        record = unsealed((results / "provenance" / "data" / f"{dataset.key}.json").read_bytes())
         if made:
             return str(record["config"]["state"])
     except (DamagedError, OSError, ValueError, KeyError, TypeError):

@@ -1,6 +1,5 @@
 """What has become of each planned cell, read off its files and Snakemake's markers: no DAG is built."""
 
-import json
 import os
 import time
 from base64 import urlsafe_b64decode
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from muster.digests import unsealed
 from muster.jobs.fingerprint import cell_fingerprint
 from muster.plan.cells import PlannedCell
 from muster.plan.plan import Plan
@@ -60,7 +60,7 @@ def _look(cell: PlannedCell, results: str, started: set[str], running: bool) -> 
         said = last_line(log)  # a job's log opens with its command; `snakemake --touch` leaves empty ones
         return Found(cell, "failed", said, log=log) if said else Found(cell, "waiting")
     try:
-        record = json.loads(Path(output).with_name("provenance.json").read_text())
+        record = unsealed(Path(output).with_name("provenance.json").read_bytes())
         made, seconds = str(record["code"]), float(record["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return Found(cell, "stale", "its provenance.json is missing or damaged", log=log)

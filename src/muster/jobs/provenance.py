@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from muster import __version__
+from muster.digests import sealed
 from muster.files import write_text
 
 MAKERS = ("muster", "numpy", "torch", "device")  # what a table should not mix silently
@@ -92,4 +93,4 @@ def recorded(results: Path, artifact: str, code: str, config: Mapping[str, Any])
     more: dict[str, Any] = {}
     yield more
     record = {"artifact": artifact, "config": dict(config), **made_by(code, time.perf_counter() - start), **more}
-    write_text(results / "provenance" / f"{artifact}.json", json.dumps(record, indent=2, sort_keys=True) + "\n")
+    write_text(results / "provenance" / f"{artifact}.json", sealed(record))

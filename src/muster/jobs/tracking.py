@@ -1,11 +1,12 @@
 """What has been published, and what of it may be passed on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from muster.columns import SOURCES_FILE
-from muster.errors import MusterError
+from muster.digests import parse_json, unsealed
+from muster.errors import DamagedError, MusterError
+from muster.files import check_beside
 
 # Terms under which somebody else's numbers may be passed on. Whatever a publisher states otherwise stays out.
 SHAREABLE = {
@@ -42,10 +43,12 @@ def records(published: Path) -> dict[str, dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("no JSON object")
-    except (OSError, ValueError) as error:
+        if path.name == SOURCES_FILE:
+            check_beside(path)
+            content = dict(parse_json(path.read_bytes()))
+        else:
+            content = unsealed(path.read_bytes())
+    except (OSError, ValueError, TypeError, DamagedError) as error:
         name = path.parent.name if path.name == SOURCES_FILE else path.stem
         raise MusterError(str(path), f"cannot be read ({error})", f"Delete it and run: muster publish {name}") from None
     return content

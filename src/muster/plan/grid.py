@@ -19,7 +19,7 @@ from muster.experiments import EXPERIMENTS, Experiment, Job
 from muster.plan.cells import PlannedCell, name_cell
 from muster.plan.study import StudyPlan
 
-MOST_CELLS = 1_000_000  # of a block: more is a slip of the pen, and would fill the memory
+MOST_CELLS, MOST_RUNS = 1_000_000, 10_000_000  # of a study: more is a slip of the pen, and would fill the memory
 ALWAYS_KEYS = ("optimizer", "rule")  # key columns of every study whose cells have them, even at one value
 
 
@@ -89,9 +89,10 @@ def _block_mistakes(
     """Axes that the experiment's cells do not have, and such that lead to no cell, or to too many."""
     fields = experiment.cell.model_fields
     known = [*(["seeds"] if "seed" in fields else []), *fields]
+    all_cells = all_runs = 0
     for i, block in enumerate(blocks):
         where = ("scales", scale, "grid", i)
-        cells = 1
+        cells = members = 1
         for name, axis in block.items():
             if name not in known:
                 yield FieldError((*where, name), f"unknown axis {name!r}", nearest(name, known))
@@ -105,10 +106,15 @@ def _block_mistakes(
                     cells *= seeds or axis
             elif not (values := _values(axis)):
                 yield FieldError((*where, name), "an empty list: the grid has no cell", "Give at least one value")
-            elif name not in experiment.cell.member_axes:
+            elif name in experiment.cell.member_axes:
+                members *= len(values)
+            else:
                 cells *= len(dict.fromkeys(values))
-        if cells > MOST_CELLS:
-            yield FieldError(where, f"{cells} cells", f"A block may have {MOST_CELLS} at most")
+        all_cells, all_runs = all_cells + cells, all_runs + cells * members
+        if all_cells > MOST_CELLS or all_runs > MOST_RUNS:
+            so_far = f"{all_cells} cells and {all_runs} runs{' with the blocks before it' if i else ''}"
+            yield FieldError(where, so_far, f"A study may have {MOST_CELLS} cells and {MOST_RUNS} runs at most")
+            return
 
 
 def _settings(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,13 +133,21 @@ def _values(axis: Any) -> list[Any]:
     return list(axis) if isinstance(axis, list) else [axis]
 
 
+def _ordered(values: list[Any]) -> list[Any]:
+    """Values of a member axis, each once; what has no order keeps its place, and the cell refuses it."""
+    try:
+        return sorted(set(values))
+    except TypeError:
+        return values
+
+
 def _block_cells(
     experiment: Experiment, base: dict[str, Any], block: dict[str, Any], seeds: int | None
 ) -> Iterator[dict[str, Any]]:
     if "seeds" in block:
         count = block.pop("seeds")
         block["seed"] = list(range(seeds or count))
-    members = {name: sorted(set(_values(block.pop(name)))) for name in experiment.cell.member_axes if name in block}
+    members = {name: _ordered(_values(block.pop(name))) for name in experiment.cell.member_axes if name in block}
     axes = {name: list(dict.fromkeys(_values(value))) for name, value in block.items()}
     for combination in itertools.product(*axes.values()):
         yield base | dict(zip(axes, combination, strict=True)) | {name: list(v) for name, v in members.items()}
@@ -153,7 +167,7 @@ def _merge(merged: dict[str, dict[str, Any]], values: dict[str, Any], member_axe
         merged[canonical(values)] = values
         return
     axis = differing[0]
-    known[axis] = sorted({*known.get(axis, []), *values.get(axis, [])})
+    known[axis] = _ordered([*known.get(axis, []), *values.get(axis, [])])
 
 
 def _cell(experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str) -> Job:

@@ -7,11 +7,12 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from muster.columns import COLUMNS, PROVENANCE, ROW_KEYS, SOURCES_FILE, Kind
+from muster.columns import COLUMNS, MISSING_FILE, PROVENANCE, ROW_KEYS, SOURCES_FILE, Kind
 from muster.config.models import shared_folder
+from muster.digests import sealed, unsealed
 from muster.errors import DamagedError, MusterError
 from muster.experiments import Outcome
-from muster.files import write_text
+from muster.files import SUMS, write_sums, write_text
 from muster.plan.cells import PlannedCell
 from muster.plan.study import StudyPlan
 from muster.tables.io import check_table, check_unique, read_table, write_table
@@ -39,7 +40,7 @@ def write_cell(outcome: Outcome, planned: PlannedCell, folder: Path, provenance:
 
 def write_provenance(provenance: dict[str, Any], folder: Path) -> None:
     """Write what made a cell beside its tables."""
-    write_text(folder / PROVENANCE, json.dumps(provenance, indent=2, sort_keys=True) + "\n")
+    write_text(folder / PROVENANCE, sealed(provenance))
 
 
 def without_data(planned: PlannedCell, manifest: dict[str, Any]) -> Outcome:
@@ -116,7 +117,7 @@ def collect_records(plan: StudyPlan, results: Path) -> list[dict[str, Any]]:
     for planned in plan.cells:
         try:
             path = results / "runs" / planned.key / PROVENANCE
-            records.append(dict(json.loads(path.read_text(encoding="utf-8"))))
+            records.append(unsealed(path.read_bytes()))
         except (OSError, ValueError, TypeError):
             continue
     return records
@@ -147,8 +148,8 @@ def _notes(planned: PlannedCell, results: Path) -> dict[str, Any]:
     """What a cell's experiment noted about how its tables came about."""
     path = results / "runs" / planned.key / PROVENANCE
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")).get("notes", {}))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return dict(unsealed(path.read_bytes()).get("notes", {}))
+    except (OSError, ValueError, TypeError) as error:
         raise DamagedError(str(path), f"damaged ({error!r})", path.parent) from None
 
 
@@ -158,7 +159,11 @@ def write_tables(
     sources: dict[str, Any] | None = None,
     missing: Sequence[Missing] = (),
 ) -> None:
-    """Write a study's tables, what is known about published ones, and what they lack."""
+    """Write a study's tables, what is known about published ones, and what they lack.
+
+    The tables carry their checksums themselves; those of the other files stand beside them.
+    """
+    (folder / SUMS).unlink(missing_ok=True)
     write_missing(missing, folder)
     if sources is None:
         (folder / SOURCES_FILE).unlink(missing_ok=True)
@@ -166,6 +171,9 @@ def write_tables(
         write_text(folder / SOURCES_FILE, json.dumps(sources, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for kind, frame in tables.items():
         write_table(frame, folder / f"{kind}.parquet", kind)
+    notes = [path for path in (folder / MISSING_FILE, folder / SOURCES_FILE) if path.exists()]
+    if notes:
+        write_sums(folder, {path.name: path.read_bytes() for path in notes})
 
 
 def _check_cell(

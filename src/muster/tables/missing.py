@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from muster.columns import MISSING_FILE
 from muster.config.models import FitConfig
+from muster.digests import parse_json
 from muster.errors import DamagedError
-from muster.files import write_text
+from muster.files import check_beside, write_text
 
 RULE = "=" * 80
 
@@ -57,10 +58,11 @@ def write_missing(missing: Sequence[Missing], folder: Path) -> None:
 def read_missing(results: Path, study: str) -> list[Missing]:
     """What a study's tables lack. Raises DamagedError if the record cannot be read."""
     path = results / "tables" / study / MISSING_FILE
+    check_beside(path)
     if not path.exists():
         return []
     try:
-        return [Missing(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
+        return [Missing(**record) for record in parse_json(path.read_bytes())]
     except (ValueError, TypeError) as error:
         raise DamagedError(str(path), f"damaged ({error})", path.parent) from None
 

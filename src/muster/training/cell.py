@@ -14,6 +14,7 @@ from muster.experiments import Cell
 from muster.models import SHAPES
 from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.base import Shape
+from muster.numbers import check_numbers
 from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import DECAY_RULES, EPSILON_RULES, PARAMETERIZATIONS, RULES, Factor, Tensor
 from muster.registry import Registry
@@ -167,6 +168,8 @@ class TrainCell(
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainCell":
+        if self.data in DATASETS:
+            check_numbers(DATASETS[self.data].options, self.data_options, ("data_options",))
         if len(set(self.log2_lr)) != len(self.log2_lr):
             raise ValueError("log2_lr holds a learning rate twice")
         beyond = [step for step in self.probe_steps if not 0 <= step <= self.steps]

@@ -14,6 +14,7 @@ from muster.claims.ledger import read_ledger, write_ledger
 from muster.cli import main
 from muster.config.load import load_config
 from muster.config.models import Config, shared_folder
+from muster.digests import unsealed
 from muster.errors import MusterError
 from muster.files import replaced
 from muster.plan.plan import load_plan
@@ -132,7 +133,7 @@ def first_cell() -> Path:
 
 
 def edit_json(path: Path, **fields: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    path.write_text(json.dumps(unsealed(path.read_text()) | fields))
 
 
 def other_values(path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from muster.cli import main
 from muster.cli.job import check_planned
+from muster.digests import unsealed
 from muster.errors import MusterError
 from muster.files import write_text
 from muster.jobs import progress
@@ -218,7 +219,7 @@ def test_tables_of_several_versions_say_so(plan: Plan, capsys: pytest.CaptureFix
     train = [cell for cell in plan.cells.values() if cell.experiment == "train"]
     for cell, torch, device in zip(train, ("2.4.0", "2.5.1"), ("cpu", "cuda"), strict=True):
         folder = finish(cell)
-        record = json.loads((folder / "provenance.json").read_text())
+        record = unsealed((folder / "provenance.json").read_text())
         record |= {"versions": {"torch": torch, "numpy": "2.1.0", "scipy": torch}, "device": device}
         write_text(folder / "provenance.json", json.dumps(record))
     for cell in plan.cells.values():
@@ -240,7 +241,7 @@ def test_collect_records_what_made_its_cells(plan: Plan, capsys: pytest.CaptureF
     for i, cell in enumerate(plan.studies["tiny-sample"].cells):
         assert main(["sample", "--cell", cell.text]) == 0
         path = Path("results/runs", cell.key, "provenance.json")
-        made = json.loads(path.read_text())
+        made = unsealed(path.read_text())
         made["versions"] = {"numpy": "1.0" if i == 0 else "2.0", "muster": "0.1"} | ({"torch": "2.5"} if i else {})
         path.write_text(json.dumps(made))
     capsys.readouterr()

@@ -17,6 +17,7 @@ from muster.cli import main
 from muster.config.load import load_study
 from muster.config.models import FitConfig, StudyConfig
 from muster.data import fashion_mnist, python_text
+from muster.digests import unsealed
 from muster.errors import DamagedError, MusterError, Unavailable
 from muster.experiments import Outcome
 from muster.jobs.availability import planned_state
@@ -218,7 +219,7 @@ def test_a_run_table_without_rows_is_accepted_from_a_cell_that_lacks_its_data_al
     plan = load_plan().studies["tiny-train"]
     cell = plan.cells[0]
     folder = Path("results/runs") / cell.key
-    record = json.loads((folder / "provenance.json").read_text())
+    record = unsealed((folder / "provenance.json").read_text())
     assert record["notes"].pop("unavailable")
     (folder / "provenance.json").write_text(json.dumps(record))
     with pytest.raises(MusterError, match="0 runs for 7 members"):

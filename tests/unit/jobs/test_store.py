@@ -1,17 +1,21 @@
 """Finished cells by content: what goes in comes out, or is named as damaged; several users do not harm each other."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
+import stat
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import muster.jobs.store
 from muster.cli import main
 from muster.columns import CELL_FILES
 from muster.config.models import Config
@@ -126,6 +130,115 @@ def test_damage_is_named_set_aside_and_never_taken(store: Store, tmp_path: Path,
     assert not store.take(made(), tmp_path / "target", lambda line: pytest.fail(line))
 
 
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder_in_its_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def file_in_its_place(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.write_bytes(b"")
+
+
+@pytest.mark.parametrize("unusable", [fifo, folder_in_its_place, file_in_its_place], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("name", [MANIFEST, "curves.parquet"])
+def test_what_cannot_be_read_is_not_damaged_and_stays(
+    store: Store, source: Path, tmp_path: Path, unusable: Callable[[Path], None], name: str
+) -> None:
+    place = store.object(address(made()))
+    place.path.chmod(0o755)
+    unusable(place.path / name)
+    said: list[str] = []
+    assert not store.take(made(), tmp_path / "target", said.append)
+    assert store.put(made(), source, said.append) == []
+    assert len(said) == 2
+    assert all(str(place.path) in line and "damaged" not in line for line in said), said
+    assert os.path.lexists(place.path)
+    assert [found.path for found, _ in store.faulty()] == [place.path]
+    assert not (store.folder / "damaged").exists()
+
+
+@pytest.mark.parametrize("refused", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE], ids=errno.errorcode.get)
+def test_what_the_system_refuses_to_read_is_not_damaged_and_stays(
+    store: Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    opened = os.open
+
+    def refuse(path: object, *more: object, **named: object) -> int:
+        if str(path) == "runs.parquet" and named.get("dir_fd") is not None:
+            raise OSError(refused, os.strerror(refused), path)
+        return opened(path, *more, **named)
+
+    before = content(store.object(address(made())).path)
+    monkeypatch.setattr(os, "open", refuse)
+    said: list[str] = []
+    assert not store.take(made(), tmp_path / "target", said.append)
+    assert store.put(made(), source, said.append) == []
+    monkeypatch.undo()
+    assert len(said) == 2
+    assert all(os.strerror(refused) in line and "damaged" not in line for line in said), said
+    assert content(store.object(address(made())).path) == before
+
+
+def test_an_object_that_vanishes_while_it_is_read_is_absent_even_if_another_takes_its_place(
+    store: Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = store.object(address(made())).path
+    read = muster.jobs.store.read_regular
+
+    def collected(path: Path, *more: object) -> bytes:
+        if str(path) == "runs.parquet" and not (tmp_path / "gone").exists():
+            place.rename(tmp_path / "gone")
+            (tmp_path / "gone").chmod(0o755)
+            (tmp_path / "gone" / "runs.parquet").unlink()
+            store.put(made(), source, lambda line: pytest.fail(line))
+        return read(path, *more)
+
+    monkeypatch.setattr(muster.jobs.store, "read_regular", collected)
+    assert not store.take(made(), tmp_path / "target", lambda line: pytest.fail(line))
+    assert store.take(made(), tmp_path / "target", lambda line: None)
+    assert content(tmp_path / "target") == content(source)
+
+
+def test_a_sound_object_that_came_in_place_of_a_damaged_one_is_not_set_aside(store: Store) -> None:
+    place = store.object(address(made()))
+    before = content(place.path)
+    assert store.set_aside(place) == "somebody else has replaced it"
+    assert content(place.path) == before
+    assert not list((store.folder / "damaged").iterdir())
+
+
+@pytest.mark.parametrize(("mode", "folders", "files"), [(0o2775, 0o2775, 0o444), (0o750, 0o750, 0o440)])
+def test_all_of_a_store_has_the_modes_of_its_folder_whatever_the_umask(
+    source: Path, tmp_path: Path, mode: int, folders: int, files: int
+) -> None:
+    shared = Store(tmp_path / "shared")
+    shared.folder.mkdir()
+    shared.folder.chmod(mode)
+    before = os.umask(0o077)
+    try:
+        shared.put(made(), source, lambda line: pytest.fail(line))
+    finally:
+        os.umask(before)
+    paths = list(shared.folder.rglob("*"))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {folders}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {files}
+
+
+def test_what_was_used_since_gc_looked_stays(store: Store) -> None:
+    (found,) = store.objects()
+    assert not store.remove(found, 90.0)
+    os.utime(found.path / MANIFEST, (0, 0))
+    assert store.remove(found, 90.0)
+    assert not store.remove(found, 90.0)
+    assert not list((store.folder / "partial").iterdir())
+
+
 def test_a_cell_made_anew_takes_the_place_of_the_damaged_one(store: Store, source: Path, tmp_path: Path) -> None:
     path = store.object(address(made())).path / "runs.parquet"
     path.chmod(0o644)
@@ -159,7 +272,7 @@ def test_many_users_at_once_see_whole_objects_only(source: Path, tmp_path: Path)
     assert not said
     assert sum(hits) >= 8 * 60 - 8 * 3
     assert len(list(shared.objects())) == 3
-    assert not list(shared.damaged())
+    assert not list(shared.faulty())
     assert not list((shared.folder / "partial").iterdir())
 
 

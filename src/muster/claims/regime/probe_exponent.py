@@ -15,7 +15,7 @@ class ProbeOptions(NoOptions):
 
     probe: str = Field(description="The probe, as in column `probe`")
     along: str | None = Field(None, description="Axis of the exponent; the fit's if absent")
-    exponent: float = Field(alias="is", allow_inf_nan=False, description="The exponent that the mechanism has")
+    exponent: float = Field(alias="is", description="The exponent that the mechanism has")
     within: float = Field(gt=0, description="Largest deviation that passes")
     layer: int | None = Field(None, description="One layer; all, averaged in the logarithm, if absent")
 
