@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.claims.regime.axis import nothing, parameter_of, points_of, refit, rows_of
-from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured, RegimeCheck
+from muster.claims.regime.base import REGIME_CHECKS, Checked, Least, Measured, RegimeCheck
+from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import NoOptions, group_key
 from muster.fitting.frames import require_columns
@@ -15,6 +16,7 @@ Array = NDArray[np.float64]
 
 BENT = 0.05
 HALF = 3  # values that an exponent needs
+WHOLE = 2 * HALF - 1  # values of which the upper half has as many
 
 
 class SteadyOptions(NoOptions):
@@ -49,6 +51,10 @@ def steady(measured: Measured, options: SteadyOptions) -> Checked:
     return _other_axis(measured, options, str(options.axis), most)
 
 
+def _least(fit: FitConfig, options: SteadyOptions) -> Least | None:
+    return Least(fit.along, WHOLE) if options.axis in (None, fit.along) else None
+
+
 def _towards(measured: Measured, before: float, after: float) -> bool:
     predicted = measured.claim.predicted
     return abs(after - predicted) < abs(before - predicted)
@@ -61,7 +67,7 @@ def _own_axis(measured: Measured, most: float) -> Checked:
     values = np.exp(log_x) if len(log_x) else np.unique(rows[measured.fit.along].dropna().to_numpy(float))
     upper = np.sort(values)[len(values) // 2 :]
     if len(upper) < HALF:
-        return nothing(-most, most, f"{len(values)} usable values of {measured.fit.along}, {2 * HALF - 1} are needed")
+        return nothing(-most, most, f"{len(values)} usable values of {measured.fit.along}, {WHOLE} are needed")
     overall = float(measured.row["estimate"])
     above = refit(measured, rows[rows[measured.fit.along] >= upper[0] * (1 - 1e-9)])
     if not np.isfinite([overall, above]).all():
@@ -114,5 +120,6 @@ REGIME_CHECKS.register("steady")(
         source="Local exponents, as in finite-size scaling; quadratic term of least squares",
         fails="The exponent of an upper half is noisy: with few shapes a straight line fails by chance, and a short "
         "range hides a slow bend",
+        least=_least,
     )
 )
