@@ -6,8 +6,10 @@ Nothing here keeps a study from being run: a claim that is not fairly declared i
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from muster.claims.conditions import options_of
+from muster.claims.regime.base import REGIME_CHECKS, Least
 from muster.claims.tests import claimed_region, two_sided
-from muster.cli.check import matching
+from muster.cli.check import LR_AXIS, matching
 from muster.config.load import nearest
 from muster.config.models import ClaimConfig, StudyConfig
 from muster.errors import FieldError, FieldPath
@@ -110,6 +112,36 @@ def other_runs(plan: StudyPlan, plans: Mapping[str, StudyPlan]) -> Iterator[Fiel
         if claim.same_as in claims and not _cells(plan, claim) & _cells(*claims[claim.same_as]):
             found = f"{claim.same_as} is measured in none of the cells of {claim.claim} at scale {plan.scale!r}"
             yield FieldError(("claims", i, "same_as"), found, "Other runs are another fact: remove same_as")
+
+
+def hopeless(plan: StudyPlan) -> Iterator[FieldError]:
+    """Regime checks that a planned study's grid can never pass. What a grid does not tell, such as the layers that an
+    experiment reads by itself, is no mistake; nor is anything at scale smoke, which is never judged."""
+    if plan.scale == "smoke":
+        return
+    for i, claim in enumerate(plan.study.claims):
+        for j, regime in enumerate(claim.regime):
+            field: FieldPath = ("claims", i, "regime", j)
+            least = REGIME_CHECKS[regime.check].least(plan.study.fits[claim.fit], options_of(regime, field))
+            planned = _planned_values(plan, claim, least) if least else None
+            if least and planned is not None and planned < least.values:
+                with_rates = f" with {least.rates} learning rates" if least.rates else ""
+                found = f"{regime.check} can never pass at scale {plan.scale!r}: {planned} of {least.axis}{with_rates}"
+                remedy = f"Give it {least.values} values, or a check that fits: `muster list checks`"
+                yield FieldError(field, found, remedy)
+
+
+def _planned_values(plan: StudyPlan, claim: ClaimConfig, least: Least) -> int | None:
+    """How many values of an axis the claim's fit can have, with enough learning rates; None where that is not known."""
+    wanted = {**plan.study.fits[claim.fit].select, **claim.where}
+    cells = [cell.cell for cell in matching(plan.cells, wanted)]
+    if not all(least.axis in type(cell).model_fields for cell in cells):
+        listed = wanted.get(least.axis)
+        return len(set(listed)) if isinstance(listed, list) else None
+    rates: dict[Any, set[float]] = {}
+    for cell in cells:
+        rates.setdefault(getattr(cell, least.axis), set()).update(getattr(cell, LR_AXIS, ()))
+    return sum(len(each) >= least.rates for each in rates.values())
 
 
 def _cells(plan: StudyPlan, claim: ClaimConfig) -> set[str]:

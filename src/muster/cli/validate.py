@@ -7,7 +7,7 @@ from pathlib import Path
 
 from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand
 from muster.cli.check import check_study
-from muster.cli.declared import declarations, other_runs
+from muster.cli.declared import declarations, hopeless, other_runs
 from muster.cli.scope import configuration
 from muster.config.load import Studies, chosen_studies, in_file, load_studies, shadowed, study_paths
 from muster.config.models import Config, Scale, StudyConfig, shared_folder
@@ -52,7 +52,8 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
         try:
             plan = plan_study(study, scale, seeds=args.seeds, path=path)
             check_study(plan, path)
-            wrong += _at_their_fields(other_runs(plan, _plans_named(study, scale, studies)), path)
+            own = [*other_runs(plan, _plans_named(study, scale, studies)), *hopeless(plan)]
+            wrong += _at_their_fields(own, path)
             if config is not None and (found := _against_tables(plan, config, args, path)):
                 origins.append(found.origin)
                 questions += asked(plan, found)

@@ -174,16 +174,25 @@ def meta_regression(values: ArrayLike, known: ArrayLike, design: NDArray[np.floa
     return MetaRegression(beta, cov, tau2, dof)
 
 
-def curvature_p(x: ArrayLike, y: ArrayLike) -> float:
-    """Two-sided p of the quadratic term of y [W] in x [W]: small when a straight line is not enough. NaN below W =
-    4."""
+def curvature(x: ArrayLike, y: ArrayLike) -> Estimate:
+    """The quadratic term of y [W] in x [W] with t(W−3): the local slope changes by twice of it per unit of x. NaN below
+    W = 4."""
     import statsmodels.api as sm
 
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) < 4:
-        return np.nan
+        return Estimate(np.nan, np.nan, np.nan)
     fit = sm.OLS(y, np.vander(x - x.mean(), 3, increasing=True)).fit()
-    return float(fit.pvalues[2]) if fit.bse[2] > 0 else np.nan
+    return Estimate(float(fit.params[2]), float(fit.bse[2]), float(fit.df_resid))
+
+
+def curvature_p(x: ArrayLike, y: ArrayLike) -> float:
+    """Two-sided p of the quadratic term of y [W] in x [W]: small when a straight line is not enough. NaN below W =
+    4."""
+    from scipy import stats
+
+    bend = curvature(x, y)
+    return float(2 * stats.t.sf(abs(bend.estimate) / bend.se, bend.dof)) if bend.se > 0 else np.nan
 
 
 def slopes(x: ArrayLike, y: ArrayLike, se: ArrayLike) -> dict[str, Estimate]:

@@ -118,6 +118,42 @@ def test_tables_of_the_study_tell_what_no_plan_knows(
     assert said(capsys, 0) == [], "tables of another plan tell nothing"
 
 
+STEADY = {
+    "four widths": ("width: [4, 8, 16, 32]", "width", "", "never pass at scale 'laptop': 4 of width. Give it 5"),
+    "five widths": ("width: [4, 8, 16, 32, 64]", "width", "", ""),
+    "widths that the fit leaves out": ("width: [4, 8, 16, 32, 64]", "width", "width: [4, 8, 16, 32]", "4 of width"),
+    "layers that the fit selects": ("width: [4, 8]", "layer", "layer: [1, 2, 4]", "3 of layer"),
+    "layers that no grid tells": ("width: [4, 8]", "layer", "", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STEADY)
+def test_a_check_that_a_grid_can_never_pass_is_a_mistake(
+    case: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is it one at scale smoke, which is never judged."""
+    widths, along, selected, found = STEADY[case]
+    text = JUDGED.replace("headline: false,", f"headline: false, regime: [{{check: steady, axis: {along}}}],")
+    text = text.replace("width: [4, 6, 8]", widths).replace("along: width", f"along: {along}")
+    text = text.replace("select: {probe: ks_uniform},", f"select: {{probe: ks_uniform{selected and f', {selected}'}}},")
+    write_config(project, "scale: laptop\n", tiny_sample=text)
+    lines = said(capsys, 2 if found else 0)
+    assert len(lines) == bool(found)
+    assert all(found in line and "claims[0].regime[0]" in line for line in lines)
+    write_config(project, "scale: laptop\n", tiny_sample=text.replace("  laptop:\n", "  smoke:\n"))
+    assert said(capsys, 0) == []
+
+
+def test_a_cubic_needs_seven_rates(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`same_basin` at widths of which too few are run at seven rates."""
+    text = TINY.replace("headline: false,", "headline: false, regime: [{check: same_basin}],")
+    write_config(project, tiny_train=text)
+    assert said(capsys, 0) == []
+    write_config(project, tiny_train=text.replace("from: -10", "from: -9"))
+    (line,) = said(capsys, 2)
+    assert "same_basin can never pass at scale 'laptop': 0 of width with 7 learning rates. Give it 3 values" in line
+
+
 def blank_se(path: Path) -> None:
     import pandas as pd
 

@@ -46,9 +46,18 @@ class Checked(NamedTuple):
         return self.low <= self.value <= self.high
 
 
+class Least(NamedTuple):
+    """What a grid needs for a check to be able to pass: values of an axis, with so many learning rates at each."""
+
+    axis: str
+    values: int
+    rates: int = 0
+
+
 @dataclass(frozen=True)
 class RegimeCheck:
-    """A registered check. blocks: the verdicts that its failure forbids, both or only `refuted`."""
+    """A registered check. blocks: the verdicts that its failure forbids, both or only `refuted`. least: what it cannot
+    pass without, from the claim's fit and the check's options; None where any grid may pass."""
 
     summary: str
     function: Callable[[Measured, Any], Checked]
@@ -56,6 +65,7 @@ class RegimeCheck:
     source: str = ""
     fails: str = ""
     blocks: Literal["both", "refuted"] = "both"
+    least: Callable[[FitConfig, Any], Least | None] = lambda fit, options: None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]

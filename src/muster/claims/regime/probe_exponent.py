@@ -4,10 +4,12 @@ import numpy as np
 from pydantic import Field
 
 from muster.claims.regime.axis import nothing, rows_of
-from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured, RegimeCheck
+from muster.claims.regime.base import REGIME_CHECKS, Checked, Least, Measured, RegimeCheck
 from muster.fitting.base import NoOptions
 from muster.fitting.frames import require_columns
 from muster.statistics.linear import slope_ols
+
+VALUES = 3  # that a slope needs
 
 
 class ProbeOptions(NoOptions):
@@ -35,8 +37,10 @@ def probe_exponent(measured: Measured, options: ProbeOptions) -> Checked:
     rows = rows[rows["step"] == rows.groupby(along)["step"].transform("max")]
     positive = rows[np.isfinite(rows["value"]) & (rows["value"] > 0) & (rows[along] > 0)]
     means = np.log(positive["value"]).groupby(positive[along]).mean()
-    if len(means) < 3:
-        return nothing(low, high, f"{len(means)} values of {along} with a positive {options.probe}, 3 are needed")
+    if len(means) < VALUES:
+        return nothing(
+            low, high, f"{len(means)} values of {along} with a positive {options.probe}, {VALUES} are needed"
+        )
     line = slope_ols(np.log(means.index.to_numpy(float)), means.to_numpy(float))
     return Checked(float(line.estimate), low, high, f"{options.probe} along {along}, standard error {line.se:.2g}")
 
@@ -48,5 +52,6 @@ REGIME_CHECKS.register("probe_exponent")(
         ProbeOptions,
         source="Least squares of logarithms over the values of the axis",
         fails="Seeds of one size count once; a mechanism may hold in the mean of layers and fail in one",
+        least=lambda fit, options: Least(options.along or fit.along, VALUES),
     )
 )

@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import optimize
 
 from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured
 from muster.claims.regime.same_basin import cubic_vertex
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
 from muster.fitting.study import fit_study
+from muster.statistics.linear import slope_ols
 from tests.unit.fitting.test_estimators import sweep
 
 WIDTHS = (64, 96, 128, 192, 256, 384, 512)
@@ -82,6 +84,39 @@ class TestSteady:
     def test_a_bend_alone_fails_by_its_p(self):
         found = check("steady", measured(curved(lambda n: 0.01 * np.log2(n / 181) ** 2, noise=1e-6)))
         assert (found.low, found.high, found.passed) == (0.05, 1.0, False)
+
+    @pytest.mark.parametrize(
+        ("noise", "bend", "least", "most"), [(0.01, 0, 0, 1), (0.01, 0.5, 4, 5), (0.1, 1, 0, 3), (0.1, 4, 4, 5)]
+    )
+    def test_how_often_it_fails(self, noise, bend, least, most):
+        """Four cells of the table in docs/verdicts.md. noise: error of the slope in margins; bend: change of the
+        exponent from end to end, in margins."""
+        log_x = np.log(64) + np.linspace(0, np.log(16), 7)
+        law = np.zeros(7)
+        if bend:
+            ends = np.exp(log_x[[0, -1]])
+            c = optimize.brentq(lambda c: np.diff(-c / ends / (1 + c / ends))[0] - 0.1 * bend, 0, np.sqrt(ends.prod()))
+            law = np.log1p(c / np.exp(log_x))
+        scatter = 0.1 * noise * np.sqrt(np.square(log_x - log_x.mean()).sum())
+        rng = np.random.default_rng(3)
+        rows = pd.DataFrame({"width": np.exp(log_x), "seed": 0, "y": 1.0})
+        given = measured(rows, {"estimator": "power_law", "response": "y"})
+        failed = []
+        for _ in range(5):
+            logs = law + scatter * rng.standard_normal(7)
+            row = {"estimate": float(slope_ols(log_x, logs).estimate)}
+            failed.append(
+                not check("steady", given._replace(row=row, tables={"runs": rows.assign(y=np.exp(logs))})).passed
+            )
+        assert least <= sum(failed) <= most
+
+    def test_its_note_shows_the_bend(self):
+        """ln y = .05 (ln x)²: the exponent changes by .1 per unit of ln x."""
+        x = np.array(WIDTHS, float)
+        rows = pd.DataFrame({"width": x, "seed": 0, "y": np.exp(0.05 * np.log(x) ** 2 + 1e-5 * np.cos(x))})
+        found = check("steady", measured(rows, {"estimator": "power_law", "response": "y"}))
+        assert "curvature p" in found.note
+        assert "0.21 [0.21, 0.21] from end to end" in found.note
 
     def test_only_the_claimed_group_counts(self):
         own, other = (
