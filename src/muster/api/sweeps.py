@@ -358,9 +358,8 @@ def _reason(row: Mapping[Any, Any], x: str, own: pd.DataFrame, maximize: bool) -
                 f"the best is the {name} {x} with a finite {what} in every run; the {beyond.sum()} {side} ones in the "
                 "file diverged: sweep between them and the best"
             )
-        if within.sum() < 2:
-            return f"one finite value of {x} {side} than the best: an interior optimum needs two on each side"
-    return f"fewer than two finite values of {x} on one side of the best: sweep more there"
+    side = "larger" if (finite > row["grid_best"]).sum() < 2 else "smaller"
+    return f"one finite value of {x} {side} than the best: an interior optimum needs two on each side"
 
 
 def _exponents(fits: pd.DataFrame) -> list[Record]:

@@ -171,6 +171,8 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show machine               compiler and kernels that cells train with here\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
         "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay\n"
+        "  muster show parameterization mup --shapes model.py:build --width 1024 --base-width 64\n"
+        "      the same for your own torch network, as rates for its tensors as they are\n"
         "  muster show parameterization completep --family resmlp --depth 24 --norm layer\n"
         "  muster show parameterization umup --family transformer --set heads=8 attention_scale=inverse",
     )  # fmt: skip
@@ -181,6 +183,9 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     show.add_argument("name", nargs="?", help="its name (not for config and machine)")
     _scope(show)
     table = show.add_argument_group("parameterization")
+    table.add_argument(
+        "--shapes", metavar="FILE.py:FUNCTION", help="your own network: a function from width to a torch.nn.Module"
+    )
     table.add_argument("--optimizer", default="adam", help="optimizer (default: adam)")
     table.add_argument("--rule", default="full_alignment", help="learning-rate rule (default: full_alignment)")
     table.add_argument("--width", type=_positive, default=1024, help="width (default: 1024)")

@@ -318,7 +318,7 @@ def test_a_sweep_that_cannot_decide_says_why(
         (lambda lr: 2**-9.5 < lr < 2**-6.5, "3 values of lr: an interior optimum needs 5"),
         (lambda lr: lr < 2**-7.5, "the best is the largest lr: sweep larger ones"),
         (lambda lr: lr > 2**-8.5, "the best is the smallest lr: sweep smaller ones"),
-        (lambda lr: lr < 2**-6.5, "fewer than two finite values of lr on one side"),
+        (lambda lr: lr < 2**-6.5, "one finite value of lr larger than the best"),
     ],
 )
 def test_an_optimum_that_was_not_found_comes_with_a_remedy(
@@ -334,7 +334,7 @@ def test_no_advice_to_sweep_what_is_in_the_file(tmp_path: Path, capsys: pytest.C
     rows = [row | ({"loss": float("nan")} if row["lr"] < 2**-8.5 else {}) for row in sweep()]
     assert main(["fit-table", str(write(tmp_path / "s.csv", rows))]) == 0
     out = capsys.readouterr().out
-    assert "edge: the best is the smallest lr that has one: the 4 smaller ones in the file have no finite loss" in out
+    assert "edge: the best is the smallest lr with a finite loss in every run; the 4 smaller ones in the file diverged" in out
     assert "sweep smaller ones" not in out
 
 

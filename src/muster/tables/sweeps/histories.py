@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from muster.errors import MusterError
@@ -52,9 +53,14 @@ def run_column(raw: Cells, chosen: str | None, keys: Sequence[str], x: str, step
             varies = {key for key in keys if (own[key].nunique() > 1).any()}
             if not varies:
                 return found
-            if varies == {x} and step and not raw.cells.duplicated([found, step]).any():
+            if varies == {x} and step and _is_schedule(raw.cells, found, step, x):
                 return found
     return None
+
+
+def _is_schedule(cells: pd.DataFrame, run: str, step: str, x: str) -> bool:
+    """Whether x changes from step to step, and not within one."""
+    return bool((cells.groupby([run, step], sort=False)[x].nunique() <= 1).all())
 
 
 def last_rows(raw: Cells, y: str, keys: list[str], run: str | None, step: str | None, shape: list[str]) -> Reduced:

@@ -144,28 +144,37 @@ def _delimiter(text: str) -> str:
 
 
 def _from_json(path: str, text: str, lines: bool) -> Cells:
-    """Objects one a line; a list of objects; or an object of columns, as pandas writes them."""
+    """Objects one a line; a list of objects, alone or as the only list of an object; or an object of columns."""
+    numbered = [(f"line {i}", line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    parts = numbered if lines else [("", text)]
+    found, at = [], ""
     try:
-        if lines:
-            numbered = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
-            records, where = [json.loads(line) for _, line in numbered], [f"line {i}" for i, _ in numbered]
-        else:
-            records = json.loads(text)
-            if isinstance(records, dict):
-                inner = [value for value in records.values() if isinstance(value, list)]
-                one = inner[0] if len(inner) == 1 and all(isinstance(row, dict) for row in inner[0]) else None
-                records = one if one is not None else pd.DataFrame(records).to_dict("records")
-            where = [f"row {i + 1}" for i in range(len(records))]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        number = f" line {len(numbered)}" if lines and "numbered" in locals() and len(numbered) == 1 else ""
-        found = f"not readable as JSON ({str(error).splitlines()[0]})"
-        raise MusterError(f"{path}{number}", found, "Give one object a run, in a list or one a line") from None
-    wrong = next((row for row in records if not isinstance(row, dict)), None) if isinstance(records, list) else records
-    if wrong is not None or not isinstance(records, list):
-        raise MusterError(path, f"found {type(wrong).__name__} where a run should be", "Give one object a run")
+        for place, part in parts:
+            at = f" {place}" if place else ""
+            found.append(json.loads(part))
+        records = found if lines else _records(found[0])
+    except (ValueError, TypeError, RecursionError) as error:
+        told = f"not readable as JSON ({str(error).splitlines()[0]})"
+        raise MusterError(f"{path}{at}", told, "Give one object a run, in a list or one a line") from None
+    wrong = [row for row in records if not isinstance(row, dict)]
+    if wrong:
+        raise MusterError(path, f"found {type(wrong[0]).__name__} where a run should be", "Give one object a run")
     names = list(dict.fromkeys(name for row in records for name in row))
     cells = pd.DataFrame({str(name): _values([row.get(name) for row in records]) for name in names})
+    where = [place for place, _ in numbered] if lines else [f"row {i + 1}" for i in range(len(records))]
     return Cells(path, cells, where)
+
+
+def _records(tree: Any) -> list[Any]:
+    """The runs of a JSON tree; whatever is none of its known forms stands alone."""
+    if isinstance(tree, list):
+        return tree
+    if not isinstance(tree, dict):
+        return [tree]
+    lists = [value for value in tree.values() if isinstance(value, list)]
+    if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
+        return lists[0]
+    return pd.DataFrame(tree).to_dict("records")
 
 
 def _from_parquet(path: str, data: bytes) -> Cells:

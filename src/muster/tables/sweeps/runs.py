@@ -31,6 +31,7 @@ from muster.tables.sweeps.vocabulary import (
     higher_is_better,
     is_measured,
     last_part,
+    of_settings,
     without_prefix,
 )
 
@@ -155,10 +156,10 @@ class _OneRowARun(NamedTuple):
 
 
 def _guessed(raw: Cells, columns: Columns) -> tuple[Columns, list[str]]:
-    """Roles that were left open, by the vocabulary. A measured column is no hyperparameter: a logged rate follows its
-    schedule."""
+    """Roles that were left open, by the vocabulary. What a tracker keeps among the settings goes before a column of
+    the same name: a logged rate follows its schedule."""
     names = [str(name) for name in raw.cells.columns]
-    settings = [name for name in names if not is_measured(name)] or names
+    settings = [name for name in names if of_settings(name)]
     found: dict[str, str] = {}
     notes = []
     for role, words, among in (("x", RATES, settings), ("scale", SIZES, settings), ("y", LOSSES, names)):
