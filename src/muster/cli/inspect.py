@@ -11,6 +11,7 @@ from typing import Any
 from muster.cli.scope import configuration, planned
 from muster.config.load import load_config, load_studies, load_study, nearest, parse_value, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
+from muster.config.shipped import shipped
 from muster.digests import canonical
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS
@@ -25,6 +26,7 @@ JOB_OVERHEAD = 3.0  # seconds there that a job costs beside its work: starting P
 
 def list_entries(args: Namespace) -> None:
     """The kinds, or one kind's entries with a line each."""
+    args.config = shipped(args.config)
     if args.kind is None:
         print("muster list KIND, with KIND one of:")
         print("\n".join(f"  {kind}" for kind in ("studies", "claims", *REGISTRIES)))
@@ -60,6 +62,7 @@ def print_table(rows: Iterable[Sequence[object]]) -> None:
 
 def show(args: Namespace) -> None:
     """Dispatch on what is shown."""
+    args.config = shipped(args.config)
     if args.what not in ("config", "machine") and args.name is None:
         raise MusterError(
             f"muster show {args.what}", "no name given", "List names with: muster list " + _plural(args.what)
@@ -129,7 +132,7 @@ def _show_claim(args: Namespace) -> None:
     ]
     print_table(rows)
     config = load_config(args.config, {"scale": args.scale} if args.scale else {})
-    for folder in (Path(config.results), PUBLISHED):
+    for folder in (Path(config.results), shipped(PUBLISHED)):
         ledger = folder / "ledger"
         for found in read_ledger(ledger).to_dict("records") if ledger.exists() else []:
             if found["claim"] == claim.claim:
@@ -226,8 +229,23 @@ def _default(option: Any) -> str:
     return "" if value is None else f"default {json.dumps(value)}"
 
 
+def _show_own_shapes(args: Namespace) -> None:
+    """The same for the tensors of somebody's own network."""
+    from muster.api.parameters import load_build, show_parameterization
+
+    rules = {name: value for name in ("epsilon_rule", "decay_rule") if (value := getattr(args, name)) is not None}
+    found = show_parameterization(
+        args.name, load_build(args.shapes), args.width, args.base_width, optimizer=args.optimizer, rule=args.rule,
+        lr=args.lr, eps=1e-8 if args.eps is None else args.eps, weight_decay=args.weight_decay, **rules,
+    )  # fmt: skip
+    print(found.summary())
+
+
 def _show_parameterization(args: Namespace) -> None:
     """What is applied to each tensor of a network of the given size, as users of mup ask."""
+    if args.shapes:
+        _show_own_shapes(args)
+        return
     from pydantic import ValidationError
 
     from muster.config.load import problems

@@ -179,6 +179,8 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show machine               compiler and kernels that cells train with here\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
         "      the table as applied to each tensor: init std, multiplier, learning rate, ε, weight decay\n"
+        "  muster show parameterization mup --shapes model.py:build --width 1024 --base-width 64\n"
+        "      the same for your own torch network, as rates for its tensors as they are\n"
         "  muster show parameterization completep --family resmlp --depth 24 --norm layer\n"
         "  muster show parameterization umup --family transformer --set heads=8 attention_scale=inverse",
     )  # fmt: skip
@@ -189,6 +191,9 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     show.add_argument("name", nargs="?", help="its name (not for config and machine)")
     _scope(show)
     table = show.add_argument_group("parameterization")
+    table.add_argument(
+        "--shapes", metavar="FILE.py:FUNCTION", help="your own network: a function from width to a torch.nn.Module"
+    )
     table.add_argument("--optimizer", default="adam", help="optimizer (default: adam)")
     table.add_argument("--rule", default="full_alignment", help="learning-rate rule (default: full_alignment)")
     table.add_argument("--width", type=_positive, default=1024, help="width (default: 1024)")
@@ -389,28 +394,42 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     table = _add(
-        commands, "fit-table", "fit_table:fit_table", "Fit your own sweep: optima, exponent, verdict, prediction",
-        "  muster fit-table sweep.csv --x lr --y loss --scale width --seed seed --predict width=8192\n\n"
-        "      sweep.csv (any program's; W&B exports as they are)    what is printed\n"
+        commands, "fit-table", "fit_table:fit_table", "Fit your own sweep: optima, exponent, verdict, what to run next",
+        "  muster fit-table sweep.csv --predict width=8192\n\n"
+        "      sweep.csv (any program's; exports as they are)        what is printed\n"
         "      width,lr,seed,loss                                    the best lr of each width, with interval\n"
         "      64,0.001,0,2.31                                       d ln lr / d ln width: 0 if lr transfers\n"
         "      64,0.002,0,2.27                                       a verdict: is |exponent| at most --margin?\n"
         "      ...                                                   lr and loss at width 8192, with intervals\n\n"
-        "  muster fit-table runs.parquet --x config.lr --y summary.loss --scale config.width --by config.optimizer\n"
-        "  muster fit-table sweep.csv --x batch_size --y loss --scale params --select lr=0.001 --output out --json\n\n"
+        "  muster fit-table wandb.csv --x config.lr --y summary.val_loss --scale config.n_embd --by config.optimizer\n"
+        "  muster fit-table trials.jsonl.gz --y accuracy --maximize --adjust weight_decay\n"
+        "  muster fit-table sweep.csv --x batch_size --scale params --select lr=0.001 --output out --json\n\n"
         "five values of x around the best, and three values of the scale axis, are the least that decides anything",
     )  # fmt: skip
-    table.add_argument("sweep", type=Path, metavar="FILE", help="CSV, TSV or Parquet: one row a run, or a row per step")
     table.add_argument(
-        "--x", default="lr", metavar="COLUMN", help="swept hyperparameter, as plain numbers (default: lr)"
-    )
-    table.add_argument("--y", default="loss", metavar="COLUMN", help="loss, positive, lower is better (default: loss)")
-    table.add_argument("--scale", default="width", metavar="COLUMN", help="axis of transfer (default: width)")
+        "sweep", metavar="FILE",
+        help="CSV (any delimiter), JSON, JSON lines, Parquet, each also .gz; an Optuna storage, an MLflow folder: one "
+        "row a run, or a row per step",
+    )  # fmt: skip
+    table.add_argument("--x", metavar="COLUMN", help="swept hyperparameter, as plain numbers (default: the rate)")
+    table.add_argument("--y", metavar="COLUMN", help="loss, positive, lower is better (default: the loss)")
+    table.add_argument("--maximize", action="store_true", help="--y is a score: higher is better")
+    table.add_argument("--scale", metavar="COLUMN", help="axis of transfer (default: width, n_embd, d_model, …)")
     table.add_argument("--seed", metavar="COLUMN", help="replicate; without it every point is one run")
     table.add_argument(
         "--by", nargs="+", default=[], metavar="COLUMN", help="columns whose values are fitted separately"
     )
     table.add_argument("--select", nargs="+", default=[], metavar="COLUMN=VALUE", help="rows that are read")
+    table.add_argument(
+        "--adjust", nargs="+", default=[], metavar="COLUMN",
+        help="numbers that varied at once with x: a response surface takes them out",
+    )  # fmt: skip
+    table.add_argument("--run", metavar="COLUMN", help="of a history: which run a row belongs to")
+    table.add_argument("--step", metavar="COLUMN", help="of a history: the step, epoch or iteration")
+    table.add_argument(
+        "--finished", nargs="+", default=[], metavar="STATE", help="further words for runs that finished"
+    )
+    table.add_argument("--any-end", action="store_true", help="count runs that end far before the others, too")
     table.add_argument(
         "--margin", type=_not_negative, default=0.1, help="|exponent| that still counts as transfer (default: 0.1)"
     )

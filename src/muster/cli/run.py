@@ -11,7 +11,7 @@ from typing import Any
 
 from muster.cli.check import checked_plan, plan_from
 from muster.cli.scope import configuration, replaced
-from muster.cli.summary import figures, print_failures, print_outcome
+from muster.cli.summary import figures, lacks_own_table, print_failures, print_outcome
 from muster.config.load import CONFIG_PATH
 from muster.errors import MusterError
 from muster.plan.plan import Plan
@@ -33,6 +33,10 @@ def run(args: Namespace) -> int:
         print_failures(plan, start, status)
     else:
         print_outcome(plan)
+        lacking = lacks_own_table(plan)
+        for table in lacking:
+            print(f"missing: {table}", file=sys.stderr)
+        status = int(bool(lacking))
     return status
 
 

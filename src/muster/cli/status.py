@@ -11,6 +11,7 @@ from typing import Any
 from muster.cli.inspect import duration, print_table
 from muster.cli.run import overrides
 from muster.cli.scope import planned, replaced
+from muster.cli.summary import lacks_own_table
 from muster.digests import unsealed
 from muster.jobs.fingerprint import stage_fingerprint
 from muster.jobs.progress import (
@@ -34,7 +35,7 @@ SHOWN = 5  # failed cells that are shown with their commands
 def status(args: Namespace) -> int:
     """Progress of the studies, time left, failures with the command that retries them; with --why, Snakemake's reasons.
 
-    Returns 1 if a cell failed, so that scripts can tell.
+    Returns 1 if a cell failed, or a table of the user's own is missing, so that scripts can tell.
     """
     plan = planned(args)
     running = snakemake_at_work()
@@ -48,7 +49,10 @@ def status(args: Namespace) -> int:
     _print_failed(failed)
     if args.why:
         _print_reasons(replaced(args))
-    return 1 if failed else 0
+    lacking = lacks_own_table(plan)
+    for table in lacking:
+        print(f"missing: {table}")
+    return 1 if failed or lacking else 0
 
 
 def _headline(running: bool) -> str:

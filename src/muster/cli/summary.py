@@ -77,6 +77,19 @@ def _written_since(path: Path, since: float) -> bool:
         return False
 
 
+def lacks_own_table(plan: Plan) -> list[str]:
+    """Tables of the user's own that a study of the plan imports and that are not there: no address brings them."""
+    from muster.tables.missing import read_missing
+
+    results = Path(plan.config.results)
+    lacking = []
+    for name, study in plan.studies.items():
+        own = {f"source {source}" for cell in study.cells for source, table in getattr(cell.cell, "sources", {}).items()
+               if table.address is None}  # fmt: skip
+        lacking += [f"{name}: {each.what}: {each.reason}" for each in read_missing(results, name) if each.what in own]
+    return lacking
+
+
 def print_outcome(plan: Plan) -> None:
     """The verdict of each claim of the plan's studies, its facts counted, and where ledger and figures are."""
     from muster.claims.ledger import read_ledger, rows_of

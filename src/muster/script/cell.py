@@ -1,7 +1,8 @@
 """The settings of the experiment `command`, and the words of the command that they make."""
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal
@@ -100,9 +101,31 @@ def split(command: str) -> list[list[tuple[str, str | None]]]:
     return [[(text, field) for text, field, _, _ in parts] or [("", None)] for parts in parsed]
 
 
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish"})
+_SHELL_WORDS = re.compile(r"&&?|\|\|?|;.*|.*;|\d?>>?.*|\d?<.*|.*\$[({A-Za-z_].*|.*`.*")
+_BUILTINS = frozenset({"cd", "export", "source", ".", "ulimit", "module", "conda"})
+
+
+def refuse_shell(words: Sequence[str]) -> None:
+    """Raises MusterError for a line that only a shell understands: its words would reach the program as they are."""
+    if Path(words[0]).name in _SHELLS:
+        return
+    assigns = re.fullmatch(r"[A-Za-z_]\w*=.*", words[0])
+    found = next((word for word in words if _SHELL_WORDS.fullmatch(word)), None)
+    if assigns or words[0] in _BUILTINS or found:
+        shown = found or words[0]
+        remedy = (
+            "No shell runs the command: put the line into a script and call `bash run.sh …`; `env NAME=value …` sets"
+        )
+        raise MusterError("command", f"{shown!r} means something to a shell alone", f"{remedy} a variable")
+
+
 def check_command(cell: CommandCell) -> None:
-    """Raises MusterError for a placeholder that nothing fills, and for a setting that would not reach the script."""
-    used = {field for word in split(cell.command) for _, field in word if field is not None}
+    """Raises MusterError for a shell's line, for a placeholder that nothing fills, and for a setting that would not
+    reach the script."""
+    words = split(cell.command)
+    refuse_shell(shlex.split(cell.command))
+    used = {field for word in words for _, field in word if field is not None}
     known = [*PLACEHOLDERS, *cell.options]
     for name in sorted(used - set(known)):
         raise MusterError(

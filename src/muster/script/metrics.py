@@ -1,4 +1,7 @@
-"""The file of metrics that a training script leaves: JSON, or CSV with a header."""
+"""The file of metrics that a training script leaves: JSON, or CSV with a header.
+
+What is empty, or null, was not logged. Only NaN and infinities diverge.
+"""
 
 import csv
 import json
@@ -15,17 +18,17 @@ NON_FINITE = ("nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"
 
 
 def _number(value: Any) -> Any:
-    """A loss: a number, or one of the ways in which JSON writers spell what is none (null, "NaN", "Infinity")."""
-    if value is None:
-        return math.nan
+    """A loss: a number, or one of the ways in which JSON writers spell what is not finite ("NaN", "Infinity")."""
     if isinstance(value, str) and value.strip().lower() in NON_FINITE:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("a loss is a number, or null where it is not finite")
+        raise ValueError("a loss is a number, or NaN where it is not finite")
     return value
 
 
 Loss = Annotated[float, BeforeValidator(_number)]
+# In a curve: NaN where nothing was logged.
+Logged = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else _number(value))]
 Step = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
@@ -33,8 +36,8 @@ class CurvePoint(BaseModel):
     """Losses after some updates."""
 
     step: Step
-    train_loss: Loss
-    eval_loss: Loss = math.nan
+    train_loss: Logged = math.nan
+    eval_loss: Logged = math.nan
 
 
 class Reading(BaseModel):
@@ -48,7 +51,8 @@ class Reading(BaseModel):
 
 
 class Metrics(BaseModel):
-    """What a run reports. Only the training loss is required; unknown names are left alone."""
+    """What a run reports. Only the training loss is required, and that of a curve will do; unknown names are left
+    alone."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -85,7 +89,7 @@ def read_metrics(path: Path, kind: str) -> Metrics:
         raise MusterError(str(path), f"cannot be read ({error})", "It must be a UTF-8 text file") from None
     tree = {"json": _from_json, "csv": _from_csv}[kind](text, path)
     try:
-        found = Metrics.model_validate(tree)
+        found = Metrics.model_validate(_logged(tree, path, kind))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -95,6 +99,30 @@ def read_metrics(path: Path, kind: str) -> Metrics:
         raise MusterError(f"{path} {field}", f"found {first['input']!r} ({message})", _expected(kind)) from None
     _check_steps(found, path)
     return found
+
+
+def _logged(tree: dict[str, Any], path: Path, kind: str) -> dict[str, Any]:
+    """What was logged: without nulls, and with the last values of the curves where no final ones stand.
+
+    Raises MusterError where no training loss was logged at all: that is no divergence.
+    """
+    kept = {name: value for name, value in tree.items() if value is not None}
+    points = kept.get("curves")
+    points = [point for point in points if isinstance(point, dict)] if isinstance(points, list) else []
+    from_curves = () if "final_train_loss" in kept else ("train_loss", "eval_loss")
+    for column in from_curves:
+        final = f"final_{column}"
+        logged = [point for point in points if point.get(column) is not None and _is_step(point.get("step"))]
+        if final not in kept and logged:
+            kept[final] = max(logged, key=lambda point: point["step"])[column]
+    if "final_train_loss" in tree and "final_train_loss" not in kept and not kept.get("diverged"):
+        remedy = f"Write the last one, or NaN where the run diverged; {_expected(kind)}"
+        raise MusterError(f"{path} final_train_loss", "null: no training loss was logged", remedy)
+    return {"final_train_loss": math.nan, **kept} if kept.get("diverged") else kept
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _expected(kind: str) -> str:
@@ -116,7 +144,10 @@ def _from_json(text: str, path: Path) -> Any:
 
 
 def _from_csv(text: str, path: Path) -> dict[str, Any]:
-    """One row of results, or a history whose last step holds the final losses."""
+    """One row of results, or a history: rows of one step are merged, and of each column the last logged value is final.
+
+    Of a step that a resumed run logged twice the later row counts.
+    """
     raw = list(csv.DictReader(text.splitlines()))
     if not raw or any(None in row for row in raw):
         raise MusterError(str(path), "more cells than names" if raw else "no row below the header", _expected("csv"))
@@ -125,13 +156,15 @@ def _from_csv(text: str, path: Path) -> dict[str, Any]:
         if len(rows) > 1:
             raise MusterError(str(path), f"{len(rows)} rows of results", _expected("csv"))
         return rows[0]
-    if any(not isinstance(row.get("step"), int | float) for row in rows):
+    if not all(_is_step(row.get("step")) for row in rows):
         raise MusterError(f"{path} step", "missing or not a number", _expected("csv"))
-    last = max(rows, key=lambda row: row["step"])
-    final = {"final_train_loss": last["train_loss"]}
-    if "eval_loss" in last:
-        final["final_eval_loss"] = last["eval_loss"]
-    return {**final, "curves": rows}
+    merged: dict[float, dict[str, Any]] = {}
+    for row in rows:
+        logged = {name: value for name, value in row.items() if value is not None}
+        merged[row["step"]] = merged.get(row["step"], {}) | logged
+    if not any("train_loss" in row for row in merged.values()):
+        raise MusterError(f"{path} train_loss", "no row has one", _expected("csv"))
+    return {"curves": [merged[step] for step in sorted(merged)]}
 
 
 def _cell(text: str | None) -> Any:

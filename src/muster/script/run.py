@@ -1,5 +1,6 @@
 """Run the members of a command cell one after another, keep what is finished, and turn it into tables."""
 
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from muster.experiments import Context, Outcome
 from muster.script.cell import CommandCell, arguments, split
 from muster.script.metrics import Metrics, read_metrics
 
+GUARD = Path(__file__).with_name("guard.py")
 GRACE_SECONDS = 5.0  # between asking a process to end and ending it
 LAST_LINE = 200  # characters of a log that a message shows
 
@@ -149,17 +151,22 @@ def call(command: list[str], log: Path, timeout: float) -> int | None:
     """Run a command without a shell, in a process group of its own; both streams go to the log.
 
     Returns its exit status (minus the signal that killed it), or None after the time-out. Whatever ends this call, a
-    time-out, Ctrl-C or a scheduler's SIGTERM, ends the whole group with it. Raises OSError if it cannot be started.
+    time-out, Ctrl-C, a scheduler's SIGTERM, a terminal that is closed, ends the whole group with it; so does the end of
+    this process, even by SIGKILL (`muster.script.guard`). Raises OSError if it cannot be started.
     """
+    if shutil.which(command[0]) is None:
+        number = errno.EACCES if Path(command[0]).exists() else errno.ENOENT
+        raise OSError(number, os.strerror(number), command[0])
     # Python scripts buffer their output: what they said before a kill would be lost.
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with log.open("wb") as stream, _stoppable():
+    with log.open("wb") as stream, _stoppable(), _lifeline() as lifeline:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", str(GUARD), str(lifeline), *command],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=(lifeline,),
             env=environment,
         )
         try:
@@ -188,16 +195,29 @@ def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) ->
 
 
 @contextmanager
+def _lifeline() -> Iterator[int]:
+    """The reading end of a pipe whose other end lives as long as this process, or this block."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+
+@contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that the command's process group is ended with us."""
+    """Let SIGTERM and SIGHUP raise SystemExit, so that the command's process group is ended with us."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    stops = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(stop, lambda number, frame: sys.exit(128 + number)) for stop in stops]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for stop, handler in zip(stops, before, strict=True):
+            signal.signal(stop, handler)
 
 
 def _tables(done: dict[float, Finished]) -> Outcome:

@@ -15,7 +15,7 @@ from scipy import stats
 from muster.cli import main
 from muster.errors import MusterError
 from muster.fitting.optimum.predict_lr import line_interval, predict_loss, predict_lr, reach
-from muster.tables.sweep import Columns, Sweep, read_sweep
+from muster.tables.sweeps import Columns, Sweep, read_sweep
 
 WIDTHS = (64, 128, 256, 512, 1024)
 RATES = tuple(2.0**k for k in range(-12, -3))
@@ -227,12 +227,12 @@ def differing() -> list[Row]:
         (repeated(), [], "s.csv line 5 and line 47: 2 runs share width 64, lr 0.001953125. Keep one row a run"),
         (differing(), [], "they differ in batch. Tell them apart: --by batch, or --select batch=VALUE"),
         ([{"_step": 9, **row} for row in differing()], [], "2 runs share width 64, lr 0.000244140625; they"),
-        (sweep(seeds=2), [], "they differ in seed. Tell them apart: --seed seed"),
         (sweep(), ["--select", "width=65"], "--select width=65: no such row. width holds: 64, 128, 256, 512, 1024"),
         (sweep(), ["--select", "width"], "--select: found 'width'. Write column=value"),
-        (sweep(), ["--predict", "depth=3"], "--predict: found 'depth=3'. Write width=VALUE"),
-        (sweep(), ["--predict", "width=-3"], "Write width=VALUE, with a positive number"),
-        (sweep(), ["--predict", "width=many"], "Write width=VALUE, with a positive number"),
+        (sweep(), ["--predict", "depth=3", "--scale", "width"], "--predict: found 'depth=3'. Write width=VALUE"),
+        (sweep(), ["--predict", "depth=3"], "s.csv: no column 'depth'"),
+        (sweep(), ["--predict", "width=-3"], "Write width=VALUE, a positive number"),
+        (sweep(), ["--predict", "width=many"], "Write width=VALUE, a positive number"),
         (sweep(), ["--margin", "0"], "--margin: found 0"),
         (sweep(), ["--by", "width"], "--by: 'width' is --scale already"),
         (sweep(), ["--by", "seed"], "'seed' is a name that muster needs itself"),
@@ -255,7 +255,7 @@ def test_wrong_cells_are_one_line_that_names_them(
     [
         ("s.csv", b"", "the file is empty"),
         ("s.csv", b"width,lr,loss\n", "no row below the header"),
-        ("s.csv", b"width;lr;loss\n64;0.1;2\n", "one column, 'width;lr;loss'. Separate cells by commas"),
+        ("s.csv", b"width\n64\n", "one column, 'width'. Separate cells by commas"),
         ("s.csv", b"width,lr,loss\n64,0.1,2\n64,0.2,2,9\n", "line 3: 4 cells, but the header has 3"),
         ("s.csv", b"width,lr,lr,loss\n64,0.1,0.1,2\n", "two columns are called 'lr'"),
         ("s.csv", b"\x89PNG\r\n\x1a\n\xff\xfe", "not a table of text"),
@@ -318,7 +318,7 @@ def test_a_sweep_that_cannot_decide_says_why(
         (lambda lr: 2**-9.5 < lr < 2**-6.5, "3 values of lr: an interior optimum needs 5"),
         (lambda lr: lr < 2**-7.5, "the best is the largest lr: sweep larger ones"),
         (lambda lr: lr > 2**-8.5, "the best is the smallest lr: sweep smaller ones"),
-        (lambda lr: lr < 2**-6.5, "fewer than two finite values of lr on one side"),
+        (lambda lr: lr < 2**-6.5, "one finite value of lr larger than the best"),
     ],
 )
 def test_an_optimum_that_was_not_found_comes_with_a_remedy(
@@ -334,7 +334,7 @@ def test_no_advice_to_sweep_what_is_in_the_file(tmp_path: Path, capsys: pytest.C
     rows = [row | ({"loss": float("nan")} if row["lr"] < 2**-8.5 else {}) for row in sweep()]
     assert main(["fit-table", str(write(tmp_path / "s.csv", rows))]) == 0
     out = capsys.readouterr().out
-    assert "edge: the best is the smallest lr that has one: the 4 smaller ones in the file have no finite loss" in out
+    assert "edge: the best is the smallest lr with a finite loss in every run; the 4 smaller ones in the file diverged" in out
     assert "sweep smaller ones" not in out
 
 

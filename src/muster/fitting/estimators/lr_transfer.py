@@ -169,7 +169,9 @@ def _bounds(found: Optimum) -> tuple[float, float]:
     return (found.ci_low, found.ci_high) if found.status == "edge" else (found.log2_lr, found.log2_lr)
 
 
-def _slopes(fit: FitConfig, found: Located, rows: pd.DataFrame, notes: Sequence[str], total: int) -> Iterator[Fitted]:
+def transfer_slopes(
+    fit: FitConfig, found: Located, rows: pd.DataFrame, notes: Sequence[str], total: int
+) -> Iterator[Fitted]:
     """Every variant of the slope of ln lr* on ln x; status `too_few` below three interior optima."""
     used = rows[rows[fit.along].isin(found.x)]
     if len(found.x) < 3:
@@ -206,7 +208,7 @@ def lr_transfer(rows: pd.DataFrame, fit: FitConfig, options: TransferOptions) ->
     intercept per shape (`mixed`); `interval_censored` takes in the shapes at an edge of the grid, as intervals.
     """
     found = shape_optima(rows, fit, options)
-    yield from _slopes(fit, locate(found), rows, [shapes_note(found, fit.along)], len(found))
+    yield from transfer_slopes(fit, locate(found), rows, [shapes_note(found, fit.along)], len(found))
     yield Optima(optimum_rows(fit.along, found))
 
 
@@ -221,7 +223,7 @@ def lr_transfer_difference(rows: pd.DataFrame, fit: FitConfig, options: Differen
         label = {name: value if not isinstance(value, list) else str(value) for name, value in selection.items()}
         yield Optima(optimum_rows(fit.along, found[side], label))
     both = pd.concat([chosen["a"], chosen["b"]])
-    yield from _slopes(fit, subtract(found["a"], found["b"]), both, notes, rows[fit.along].nunique())
+    yield from transfer_slopes(fit, subtract(found["a"], found["b"]), both, notes, rows[fit.along].nunique())
 
 
 _SOURCE = (

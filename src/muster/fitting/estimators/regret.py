@@ -8,13 +8,20 @@ from numpy.typing import NDArray
 
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Fitted, Optima, no_estimates
-from muster.fitting.estimators.lr_transfer import MEMBER, WindowOptions, optimum_rows, shape_optima, shapes_note
-from muster.fitting.frames import levels, seed_matrix
-from muster.fitting.optimum.quadratic import Optimum
+from muster.fitting.estimators.lr_transfer import (
+    MEMBER,
+    WindowOptions,
+    optimum_rows,
+    shape_optima,
+    shape_sweeps,
+    shapes_note,
+)
+from muster.fitting.optimum.quadratic import Optimum, Sweep
 from muster.fitting.per_group import per_group
 from muster.statistics.components import Component, largest
 from muster.statistics.fieller import vertex_se
 from muster.statistics.linear import Estimate, slope_ols
+from muster.statistics.pairing import column_means, paired_rows
 
 VARIANTS = ("worst", "mean")
 MIN_WANDER = 4  # shapes from which the scatter of optima around a line is an error of one seed's optima
@@ -42,16 +49,14 @@ def _scatter(found: Sequence[Optimum]) -> tuple[float, int]:
     return float(line.se * np.sqrt(spread)), len(x) - 2
 
 
-def _component(small: Optimum, other: Optimum, rates: Array, log_loss: Array, scatter: float, dof: int) -> Component:
+def _component(small: Optimum, other: Optimum, sweep: Sweep, scatter: float, dof: int) -> Component:
     """√regret of one larger shape, with the delta method's error through both optima and the curvature.
 
     Inside the window r = β₂ (u − v)², u the transferred rate and v the own vertex, so √r is as normal as u − v is, and
     Var √r = β₂ Var u + [Var β₁ + (u + v)² Var β₂ + 2 (u + v) Cov(β₁, β₂)] / (4 β₂). Outside it ln loss is interpolated
     (Akima) and its slope there takes the place of β₂'s.
     """
-    everything = np.arange(len(log_loss))
-    own = other.refit(everything)
-    source = small.refit(np.arange(len(small.window.log_loss)) if small.window is not None else everything)
+    own, source = other.refit(), small.refit()
     rate = small.grid_best + source.vertex()
     offset, vertex, least = rate - other.grid_best, own.vertex(), own.at(own.vertex())
     moved = max(small.se, scatter) ** 2
@@ -66,22 +71,23 @@ def _component(small: Optimum, other: Optimum, rates: Array, log_loss: Array, sc
         within = (cov[1, 1] + ends**2 * cov[2, 2] + 2 * ends * cov[1, 2]) / (4 * own.beta[2])
         variance = own.beta[2] * (moved + sideways) + max(float(within), 0.0)
     else:
-        value, steepness = _interpolated(rates, log_loss, rate)
+        value, steepness = _interpolated(sweep, rate)
         value -= least
         around = steepness**2 * (moved + sideways) + scale + float(cov[0, 0])
         variance = around / (4 * max(value, 1e-300))
     return Component(other.x, float(np.sqrt(max(value, 0.0))), float(np.sqrt(variance)), dof, squared=True)
 
 
-def _interpolated(rates: Array, log_loss: Array, rate: float) -> tuple[float, float]:
-    """ln loss and its slope per octave at a rate beyond the window, between finite rates."""
+def _interpolated(sweep: Sweep, rate: float) -> tuple[float, float]:
+    """ln loss and its slope per octave at a rate beyond the window, between rates at which no run was lost."""
     from scipy import interpolate
 
-    finite = np.asarray(np.isfinite(log_loss).all(axis=0))
+    rates, usable = sweep.log2_lr, sweep.usable()
     right = int(np.searchsorted(rates, rate))
-    if not (0 < right < len(rates) and finite[right - 1] and finite[right]):
+    if not (0 < right < len(rates) and right - 1 in usable and right in usable):
         raise _Outside
-    curve = interpolate.Akima1DInterpolator(rates[finite], log_loss[:, finite].mean(axis=0), method="makima")
+    means = column_means(paired_rows(sweep.log_loss[:, usable]))
+    curve = interpolate.Akima1DInterpolator(rates[usable], means, method="makima")
     return float(curve(rate)), float(curve(rate, 1))
 
 
@@ -111,17 +117,14 @@ def _compare(rows: pd.DataFrame, fit: FitConfig, found: list[Optimum]) -> Fitted
             none, status=first, note=f"every shape needs an interior optimum: {shapes_note(found, fit.along)}"
         )
     small, larger = found[0], found[1:]
-    matrices = {value: seed_matrix(level, fit.response, [MEMBER]) for value, level in levels(rows, fit.along)}
+    sweeps = {sweep.x: sweep for sweep in shape_sweeps(rows, fit)}
     scatter, few = _scatter(found)
-    pooled = sum(each.refit(np.arange(len(each.window.log_loss))).dof for each in found if each.window is not None)
+    pooled = sum(each.refit().dof for each in found if each.window is not None)
     dof = few if scatter > min(each.se for each in found) else pooled
     components = []
     try:
         for optimum in larger:
-            matrix = matrices[optimum.x]
-            rates = matrix.columns.get_level_values(0).to_numpy(float)
-            log_loss = np.log(matrix.to_numpy(float))
-            components.append(_component(small, optimum, rates, log_loss, scatter, dof))
+            components.append(_component(small, optimum, sweeps[optimum.x], scatter, dof))
     except _Outside:
         note = f"the rate of {fit.along} {small.x:g} diverges, or is off the grid, at a larger {fit.along}"
         return Fitted(none, status="diverged", note=note)

@@ -106,12 +106,14 @@ class Optimum:
     window: Window | None = None
     weights: Array | None = None
 
-    def refit(self, seeds: NDArray[np.intp]) -> Quadratic:
-        """The quadratic of some of the seeds (row numbers) on the same points with the same weights, in octaves from
-        `grid_best`. Raises a ValueError when the shape had no window."""
+    def refit(self, seeds: NDArray[np.intp] | None = None) -> Quadratic:
+        """The quadratic of some rows of the window's losses, all if None, on the same points with the same weights, in
+        octaves from `grid_best`. Rows are seeds, or repetitions where seeds pair nothing. Raises a ValueError when the
+        shape had no window."""
         if self.window is None or self.weights is None:
             raise ValueError(f"no quadratic was fitted at {self.x:g}: {self.status}")
-        return fit_quadratic(self.window.offset, column_means(self.window.log_loss[seeds]), self.weights)
+        rows = self.window.log_loss if seeds is None else self.window.log_loss[seeds]
+        return fit_quadratic(self.window.offset, column_means(rows), self.weights)
 
 
 def is_even(log2_lr: Array) -> bool:

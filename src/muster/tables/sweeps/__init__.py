@@ -1,0 +1,11 @@
+"""Anybody's table of runs, as it is, becomes a run table.
+
+    sweep = read_sweep(Path("sweep.csv"), Columns("lr", "loss", "width"))
+
+`vocabulary` has the words of trackers and tuners, `readers` the file formats, `notation` the ways to write a number,
+`histories` what a run with a row per step comes to, `others` the columns that vary and are not used.
+"""
+
+from muster.tables.sweeps.runs import Columns, Sweep, read_sweep
+
+__all__ = ["Columns", "Sweep", "read_sweep"]

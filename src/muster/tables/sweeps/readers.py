@@ -1,0 +1,298 @@
+"""File formats of run tables: text with any delimiter, JSON, Parquet, gzip around them; a DataFrame; the stores of
+Optuna and MLflow, read by their own packages where these are installed."""
+
+import ast
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from muster.errors import MusterError
+from muster.tables.sweeps.cells import Cells
+from muster.tables.sweeps.notation import understood
+
+DELIMITERS = (",", "\t", ";", "|")
+JSON_LINES = (".jsonl", ".ndjson")
+DATABASES = (".db", ".sqlite", ".sqlite3")
+SNIFFED = 50  # lines from which a delimiter is told
+LARGEST_FIELD = 2**27
+
+
+def read_cells(source: "Path | str | pd.DataFrame") -> Cells:
+    """Read a table of runs, with dictionaries in cells unfolded into columns.
+
+    Raises MusterError naming file and line when it is no table of rows.
+    """
+    raw = _from_frame(source) if isinstance(source, pd.DataFrame) else _read(source)
+    if not len(raw.cells):
+        raise MusterError(raw.path, "no row below the header", "Give a table with one row a run")
+    return _unfolded(raw)
+
+
+def _read(source: Path | str) -> Cells:
+    if str(source).startswith(("sqlite:", "mysql:", "postgresql:")):
+        return _from_optuna(str(source), str(source))
+    path = Path(source)
+    if path.is_dir():
+        return _from_mlflow(path)
+    if not path.is_file():
+        raise MusterError(str(path), "no such file", "Give a CSV, JSON or Parquet file with one row a run")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] and suffixes[-1] in DATABASES:
+        return _from_optuna(str(path), f"sqlite:///{path}")
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        data, suffixes = _unpacked(path, data), [suffix for suffix in suffixes if suffix not in (".gz", ".gzip")]
+    kind = suffixes[-1] if suffixes else ""
+    if kind in (".parquet", ".pq") or data[:4] == b"PAR1":
+        return _from_parquet(str(path), data)
+    text = _decoded(path, data)
+    if kind in (*JSON_LINES, ".json"):
+        return _from_json(str(path), text, kind in JSON_LINES)
+    return _from_text(str(path), text, "\t" if kind == ".tsv" else None)
+
+
+def _unpacked(path: Path, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError) as error:
+        raise MusterError(str(path), f"not readable as gzip ({error})", "Pack it again, or give it unpacked") from None
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    """Text as UTF-8 or UTF-16 with its mark, else as Western spreadsheets write it."""
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", data):
+            try:
+                return data.decode("cp1252")
+            except UnicodeDecodeError:
+                pass
+        remedy = "Give CSV in UTF-8, or a .parquet file"
+        raise MusterError(str(path), f"not a table of text ({error})", remedy) from None
+
+
+def _from_text(path: str, text: str, delimiter: str | None) -> Cells:
+    csv.field_size_limit(LARGEST_FIELD)
+    text, skipped = _body(text)
+    if text[:4].lower() == "sep=":  # as spreadsheets say it
+        head, _, text = text.partition("\n")
+        delimiter, skipped = head[4:5], skipped + 1
+    delimiter = delimiter or _delimiter(text)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        lines = [(reader.line_num + skipped, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise MusterError(path, f"not a table of text ({error})", "Give CSV in UTF-8, or a .parquet file") from None
+    if not lines:
+        raise MusterError(path, "the file is empty", "Give a CSV with a header and one row a run")
+    header = [name.strip() for name in lines[0][1]]
+    if not header[-1] and all(len(row) == len(header) and not row[-1].strip() for _, row in lines):
+        header, lines = header[:-1], [(number, row[:-1]) for number, row in lines]  # a delimiter at each line's end
+    if len(header) == 1:
+        remedy = "Separate cells by commas, semicolons or tabs"
+        raise MusterError(path, f"one column, {header[0]!r}", remedy)
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise MusterError(path, f"two columns are called {twice!r}", "Give every column its own name")
+    for number, row in lines[1:]:
+        if len(row) != len(header):
+            found = f"{len(row)} cells, but the header has {len(header)}"
+            raise MusterError(f"{path} line {number}", found, "Quote texts that hold commas; give every row all cells")
+    rows = [[_cell(cell) for cell in row] for _, row in lines[1:]]
+    cells, ambiguous = understood(pd.DataFrame(rows, columns=header, dtype=object))
+    return Cells(path, cells, [f"line {number}" for number, _ in lines[1:]], ambiguous)
+
+
+def _cell(text: str) -> str | None:
+    return text.strip() or None
+
+
+def _body(text: str) -> tuple[str, int]:
+    """The text below comments at its head, and how many lines those are."""
+    lines = text.splitlines(keepends=True)
+    skipped = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    return "".join(lines[skipped:]), skipped
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that cuts the first lines into as many cells as the header has; of several, into the most."""
+    head = "\n".join(text.splitlines()[:SNIFFED])
+
+    def fit(delimiter: str) -> tuple[float, int]:
+        try:
+            rows = [row for row in csv.reader(io.StringIO(head), delimiter=delimiter) if row]
+        except csv.Error:
+            return 0.0, 0
+        cells = len(rows[0]) if rows else 0
+        same = sum(len(row) == cells for row in rows) / max(len(rows), 1)
+        return (same if cells > 1 else 0.0), cells
+
+    best = max(DELIMITERS, key=fit)
+    if fit(best)[0] == 0 and fit(" ")[0] == 1:
+        return " "
+    return best
+
+
+def _from_json(path: str, text: str, lines: bool) -> Cells:
+    """Objects one a line; a list of objects, alone or as the only list of an object; or an object of columns."""
+    numbered = [(f"line {i}", line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    parts = numbered if lines else [("", text)]
+    found, at = [], ""
+    try:
+        for place, part in parts:
+            at = f" {place}" if place else ""
+            found.append(json.loads(part))
+        records = found if lines else _records(found[0])
+    except (ValueError, TypeError, RecursionError) as error:
+        told = f"not readable as JSON ({str(error).splitlines()[0]})"
+        raise MusterError(f"{path}{at}", told, "Give one object a run, in a list or one a line") from None
+    wrong = [row for row in records if not isinstance(row, dict)]
+    if wrong:
+        raise MusterError(path, f"found {type(wrong[0]).__name__} where a run should be", "Give one object a run")
+    names = list(dict.fromkeys(name for row in records for name in row))
+    cells = pd.DataFrame({str(name): _values([row.get(name) for row in records]) for name in names})
+    where = [place for place, _ in numbered] if lines else [f"row {i + 1}" for i in range(len(records))]
+    return Cells(path, cells, where)
+
+
+def _records(tree: Any) -> list[Any]:
+    """The runs of a JSON tree; whatever is none of its known forms stands alone."""
+    if isinstance(tree, list):
+        return tree
+    if not isinstance(tree, dict):
+        return [tree]
+    lists = [value for value in tree.values() if isinstance(value, list)]
+    if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
+        return lists[0]
+    return pd.DataFrame(tree).to_dict("records")
+
+
+def _from_parquet(path: str, data: bytes) -> Cells:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowInvalid, OSError) as error:
+        found = f"not a readable Parquet file ({str(error).splitlines()[0]})"
+        raise MusterError(path, found, "Write it again, or give CSV") from None
+    columns = (_values(column.to_pylist()) for column in table.columns)
+    cells = pd.DataFrame(dict(zip(table.column_names, columns, strict=True)))
+    return Cells(path, cells, [f"row {i + 1}" for i in range(len(cells))])
+
+
+def _values(cells: Sequence[Any]) -> pd.Series:
+    """Values as they are; a null stays None, unlike NaN."""
+    return pd.Series([_cell(cell) if isinstance(cell, str) else cell for cell in cells], dtype=object)
+
+
+def _from_frame(frame: pd.DataFrame) -> Cells:
+    """A DataFrame, whose NaN means that nothing was logged, as in the histories that trackers give."""
+    plain = frame.reset_index(drop=True)
+    if not plain.columns.is_unique:
+        twice = plain.columns[plain.columns.duplicated()][0]
+        raise MusterError("the table", f"two columns are called {twice!r}", "Give every column its own name")
+    cells = {
+        str(name): _values(
+            [None if missing else cell for cell, missing in zip(plain[name].tolist(), gone, strict=True)]
+        )
+        for name, gone in ((name, plain[name].isna().tolist()) for name in plain.columns)
+    }
+    return Cells("the table", pd.DataFrame(cells), [f"row {i}" for i in frame.index])
+
+
+def _from_optuna(path: str, url: str) -> Cells:
+    """All trials of the only study of a storage, by Optuna itself."""
+    try:
+        import optuna
+    except ImportError:
+        remedy = "pip install optuna, or export it: study.trials_dataframe().to_csv('trials.csv')"
+        raise MusterError(path, "an Optuna storage, which its package reads", remedy) from None
+    try:
+        names = optuna.get_all_study_names(url)
+        if len(names) != 1:
+            remedy = "Export the one you mean: study.trials_dataframe().to_csv('trials.csv')"
+            raise MusterError(path, f"it holds {len(names)} studies ({', '.join(names)})", remedy)
+        frame = optuna.load_study(study_name=names[0], storage=url).trials_dataframe()
+    except MusterError:
+        raise
+    except Exception as error:  # whatever its database says
+        raise MusterError(path, f"not a storage of Optuna ({str(error).splitlines()[0]})", "Check the path") from None
+    return _from_frame(frame)._replace(path=path)
+
+
+def _from_mlflow(path: Path) -> Cells:
+    """All runs of all experiments of a folder `mlruns`, by MLflow itself."""
+    try:
+        import mlflow
+    except ImportError:
+        remedy = "Give a file; of an MLflow folder: pip install mlflow, or mlflow.search_runs().to_csv('runs.csv')"
+        raise MusterError(str(path), "a folder, which only MLflow's package reads", remedy) from None
+    mlflow.set_tracking_uri(path.resolve().as_uri())
+    frame = mlflow.search_runs(search_all_experiments=True)
+    if not len(frame):
+        raise MusterError(str(path), "no run of MLflow in this folder", "Give the folder that holds experiments")
+    return _from_frame(frame)._replace(path=str(path))
+
+
+def _unfolded(raw: Cells) -> Cells:
+    """Dictionaries in cells as columns: `config` with {"lr": 0.1} becomes `config.lr`."""
+    columns: dict[str, pd.Series] = {}
+    for name in raw.cells:
+        found = _dictionaries(raw.cells[name].tolist())
+        if found is None:
+            columns[str(name)] = raw.cells[name]
+            continue
+        flat = [_flat(row) for row in found]
+        for key in dict.fromkeys(key for row in flat for key in row):
+            columns.setdefault(f"{name}.{key}", _values([row.get(key) for row in flat]))
+    return raw if list(columns) == list(raw.cells) else raw._replace(cells=pd.DataFrame(columns))
+
+
+def _dictionaries(cells: Sequence[Any]) -> list[Mapping[str, Any]] | None:
+    """A column of dictionaries, or of texts that hold them; None for any other."""
+    first = next((cell for cell in cells if cell is not None), None)
+    if not (isinstance(first, Mapping) or (isinstance(first, str) and first.startswith("{"))):
+        return None
+    found: list[Mapping[str, Any]] = []
+    for cell in cells:
+        row = _dictionary(cell) if isinstance(cell, str) else {} if cell is None else cell
+        if not isinstance(row, Mapping):
+            return None
+        found.append(row)
+    return found
+
+
+def _dictionary(text: str) -> Any:
+    """JSON, or a dictionary as Python prints it."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots; W&B's {"value": …, "desc": …} is its value; lists and what is deeper stay text."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping) and set(value) <= {"value", "desc"} and "value" in value:
+            value = value["value"]
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value) if isinstance(value, list | tuple) else value
+    return flat
