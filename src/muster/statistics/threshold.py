@@ -17,8 +17,8 @@ NORMAL_975 = 1.959964
 class Threshold:
     """Where the probability of success is one half, on the scale of the regression.
 
-    status: interior; separated (success and failure do not overlap: `ci` is the gap between them, `location` its
-    middle, `se` that of a uniform variable in it); one_sided (all runs succeed, or all fail); flat (no trend by the
+    status: interior; separated (success and failure overlap nowhere, or at one value alone: `ci` is the gap between
+    them, or between that value's neighbours, `location` its middle, `se` that of a uniform variable in it); one_sided (all runs succeed, or all fail); flat (no trend by the
     likelihood ratio at 5 %).
     """
 
@@ -26,6 +26,16 @@ class Threshold:
     location: float = np.nan
     se: float = np.nan
     ci: tuple[float, float] = (np.nan, np.nan)
+
+
+def _neighbours(x: Array, value: float) -> tuple[float, float]:
+    """The values of x next to one of them; on a side where there is none, as far away as on the other."""
+    below, above = x[x < value], x[x > value]
+    low = below.max() if len(below) else None
+    high = above.min() if len(above) else None
+    if low is None:
+        low = value if high is None else 2 * value - high
+    return low, 2 * value - low if high is None else high
 
 
 def find_threshold(x: Array, success: Array) -> Threshold:
@@ -41,6 +51,8 @@ def find_threshold(x: Array, success: Array) -> Threshold:
         return Threshold("one_sided")
     for low, high in ((no.max(), yes.min()), (yes.max(), no.min())):
         if low <= high:
+            if low == high:  # both at this one value: the threshold lies between its neighbours
+                low, high = _neighbours(x, low)
             low, high = float(low), float(high)
             return Threshold("separated", (low + high) / 2, (high - low) / float(np.sqrt(12)), (low, high))
     centre, spread = x.mean(), x.std()

@@ -57,7 +57,7 @@ class TestOneThreshold:
 
     def test_touching_is_separation_too(self):
         found = find_threshold(np.array([1.0, 2.0, 2.0, 3.0]), np.array([0.0, 0.0, 1.0, 1.0]))
-        assert (found.status, found.ci) == ("separated", (2.0, 2.0))
+        assert (found.status, found.location, found.ci) == ("separated", 2.0, (1.0, 3.0))
 
     @pytest.mark.parametrize("value", [0.0, 1.0])
     def test_one_outcome_has_no_threshold(self, value):
