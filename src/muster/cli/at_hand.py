@@ -23,10 +23,11 @@ SHOWN = 12  # values or groups that a message lists
 
 
 class AtHand(NamedTuple):
-    """Tables of a study by kind, and where they come from."""
+    """Tables of a study by kind, and where they come from; the results' folder, if a run of this plan made them."""
 
     tables: dict[str, pd.DataFrame]
     origin: str
+    results: Path | None = None
 
 
 def tables_at_hand(plan: StudyPlan, results: Path, sources: Iterable[Path]) -> AtHand | None:
@@ -39,7 +40,8 @@ def tables_at_hand(plan: StudyPlan, results: Path, sources: Iterable[Path]) -> A
     record = results / "provenance" / "tables" / f"{plan.study.study}.json"
     try:
         if unsealed(record.read_bytes())["config"]["cells"] == plan.digest:
-            return AtHand({kind: read_table(folder / f"{kind}.parquet", kind) for kind in KINDS}, str(folder))
+            tables = {kind: read_table(folder / f"{kind}.parquet", kind) for kind in KINDS}
+            return AtHand(tables, str(folder), results)
     except (OSError, ValueError, KeyError, TypeError, DamagedError):
         pass  # not made, or not readable: then nothing is at hand, and a run makes it anew
     return _published(plan, list(sources), results / "sources" / "downloaded")

@@ -3,7 +3,8 @@
 Nothing here keeps a study from being run: a claim that is not fairly declared is still measured.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from muster.claims.conditions import options_of
@@ -112,6 +113,23 @@ def other_runs(plan: StudyPlan, plans: Mapping[str, StudyPlan]) -> Iterator[Fiel
         if claim.same_as in claims and not _cells(plan, claim) & _cells(*claims[claim.same_as]):
             found = f"{claim.same_as} is measured in none of the cells of {claim.claim} at scale {plan.scale!r}"
             yield FieldError(("claims", i, "same_as"), found, "Other runs are another fact: remove same_as")
+
+
+def underpowered(plan: StudyPlan, family: Sequence[StudyConfig], results: Path | None) -> Iterator[FieldError]:
+    """Headline claims of a planned study of our own runs whose power at their own prediction is known to be low, and
+    that do not say why they stay. results: the folder of a run of this plan, None without one."""
+    from muster.claims.power import POWER
+    from muster.cli.power import headline_powers
+
+    if plan.scale == "smoke" or plan.cells[0].stage == "import":
+        return
+    powers = headline_powers(plan, family, results)
+    for i, claim in enumerate(plan.study.claims):
+        there = powers.get(claim.claim, 1.0)
+        if there < POWER and claim.underpowered is None:
+            found = f"power {100 * there:.0f} % at its own prediction, at scale {plan.scale!r} and the family's level"
+            remedy = f"Change the design (`muster power {plan.study.study}`), or say why it stays: underpowered: …"
+            yield FieldError(("claims", i), found, remedy)
 
 
 def hopeless(plan: StudyPlan) -> Iterator[FieldError]:

@@ -1,12 +1,13 @@
 """`muster power`: what a study's grid can show, by simulation, before any compute is spent."""
 
 from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from muster.cli.inspect import print_table
 from muster.cli.stages import study_plan, with_defaults
-from muster.config.models import ClaimConfig, FitConfig, StudyConfig
+from muster.config.models import ClaimConfig, FitConfig, PilotConfig, StudyConfig
 from muster.errors import MusterError
 from muster.plan.study import StudyPlan
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from muster.claims.power import Design
 
 SIMULATED = ("lr_transfer", "lr_transfer_difference")
+DEFAULT = "default"  # of no run: numbers that a user may replace
 HEAD = (
     "fit and group",
     "shapes",
@@ -34,7 +36,7 @@ LEGEND = """\
 noise      standard deviation of one run's ln loss around its seed's curve
 tau        scatter of ln(optimal rate) between shapes, beyond the line
 curvature  of ln loss, per octave² of the rate
-from       where these three come from: given, the study's table of runs, or default
+from       where these three come from: given, the study's table of runs, its pilots (`pilot:` of the scale), or default
 interior   shapes whose optimum would be found inside the grid, on average
 se         typical standard error of the slope, where the truth is what the grid expects
 expects    slope of the grid's middle: 0 where all shapes run the same rates
@@ -73,7 +75,8 @@ def power(args: Namespace) -> None:
     found: list[Group] = []
     if names:
         cells = _cell_table(plan)
-        found = [group for name in names for group in _groups(name, study.fits[name], cells, args)]
+        pilot = study.scales[plan.scale].pilot  # type: ignore[index]
+        found = [group for name in names for group in _groups(name, study.fits[name], cells, args, pilot)]
         print(f"{study.study} at scale {plan.scale}, {found[0].design.draws} simulations each\n")
         print_table([HEAD, *(_group_row(group) for group in found)])
     rows = [row for claim in study.claims if claim.fit in names for row in _claim_rows(claim, found, levels)]
@@ -86,7 +89,47 @@ def power(args: Namespace) -> None:
     print(f"\n{LEGEND}\n{CAVEAT}" if names else f"\n{CAVEAT}")
 
 
-def _finished(study: StudyConfig, args: Namespace, levels: dict[str, float]) -> list[tuple[str, ...]]:
+def headline_powers(plan: StudyPlan, family: Sequence[StudyConfig], results: Path | None) -> dict[str, float]:
+    """Power, at their own prediction and the family's level, of a planned study's headline claims of two bounds, as far
+    as a run or a pilot tells of their errors: by simulation for exponents of learning rates, for others by the errors
+    of a finished run. results: the folder of a run of this very plan, None without one. A claim of one bound has none:
+    its prediction is the bound, where the power is the level.
+    """
+    from muster.claims.power import DRAWS, claim_power, family_level
+    from muster.claims.tests import two_sided
+    from muster.fitting.base import group_key
+
+    study, level = plan.study, family_level(family)
+    claims = [claim for claim in study.claims if claim.headline and two_sided(claim.test) and claim.margin]
+    found = {claim.claim: told.power for claim, told in _by_errors(study, claims, results, level)}
+    names = {claim.fit for claim in claims if study.fits[claim.fit].estimator in SIMULATED}
+    pilot = study.scales[plan.scale].pilot  # type: ignore[index]
+    if not names or (pilot is None and results is None):
+        return found
+    nothing = dict.fromkeys(("noise", "tau", "curvature"))
+    args = Namespace(study=study.study, scale=plan.scale, results=results, draws=DRAWS, **nothing)
+    cells = _cell_table(plan)
+    groups = [group for name in sorted(names) for group in _groups(name, study.fits[name], cells, args, pilot)]
+    for claim in claims:
+        for group in groups:
+            own = group.fit == claim.fit and group_key(group.group) == group_key(claim.where)
+            if own and group.source != DEFAULT:
+                told = claim_power(group.design, claim.test, claim.predicted, claim.margin, level)
+                found[claim.claim] = told["power"]
+    return found
+
+
+class Told(NamedTuple):
+    """What a finished run tells of a claim's power."""
+
+    power: float
+    se: float
+    dof: float
+
+
+def _by_errors(
+    study: StudyConfig, claims: Iterable[ClaimConfig], results: Path | None, level: float
+) -> Iterator[tuple[ClaimConfig, Told]]:
     """Claims of two bounds whose fits are not simulated, with the power that the errors of a finished run leave."""
     import math
 
@@ -95,19 +138,26 @@ def _finished(study: StudyConfig, args: Namespace, levels: dict[str, float]) -> 
     from muster.claims.tests import two_sided
     from muster.tables.io import read_frame
 
-    path = args.results / "fits" / study.study / "fits.parquet"
-    if not path.exists():
-        return []
+    path = None if results is None else results / "fits" / study.study / "fits.parquet"
+    if path is None or not path.exists():
+        return
     fits = read_frame(path)
-    rows: list[tuple[str, ...]] = []
-    for claim in study.claims:
-        other = study.fits[claim.fit].estimator not in SIMULATED and args.fit in (None, claim.fit)
+    for claim in claims:
+        other = study.fits[claim.fit].estimator not in SIMULATED
         row = primary_row(claim, fits) if other and two_sided(claim.test) and claim.margin else None
         if row is None or not math.isfinite(row["se"]) or row["se"] <= 0:
             continue
-        level = levels[claim.claim]
-        there = equivalence_power(claim.margin, row["se"], row["dof"], level)
-        rows.append((*_claimed(claim), f"{level:.2g}", f"{100 * there:.0f} %", f"{row['se']:.2g}", f"{row['dof']:.3g}"))
+        yield claim, Told(equivalence_power(claim.margin, row["se"], row["dof"], level), row["se"], row["dof"])
+
+
+def _finished(study: StudyConfig, args: Namespace, levels: dict[str, float]) -> list[tuple[str, ...]]:
+    """What a finished run tells, a row a claim."""
+    chosen = [claim for claim in study.claims if args.fit in (None, claim.fit)]
+    rows: list[tuple[str, ...]] = []
+    for level in dict.fromkeys(levels.values()):
+        own = [claim for claim in chosen if levels[claim.claim] == level]
+        for claim, (there, se, dof) in _by_errors(study, own, args.results, level):
+            rows.append((*_claimed(claim), f"{level:.2g}", f"{100 * there:.0f} %", f"{se:.2g}", f"{dof:.3g}"))
     return rows
 
 
@@ -146,7 +196,9 @@ def _cell_table(plan: StudyPlan) -> "pd.DataFrame":
     return table
 
 
-def _groups(name: str, fit: FitConfig, cells: "pd.DataFrame", args: Namespace) -> list[Group]:
+def _groups(
+    name: str, fit: FitConfig, cells: "pd.DataFrame", args: Namespace, pilot: PilotConfig | None
+) -> list[Group]:
     from muster.claims.power import Design, shapes_of
     from muster.fitting.base import ESTIMATORS, parse_options
     from muster.fitting.estimators.lr_transfer import MEMBER
@@ -166,7 +218,7 @@ def _groups(name: str, fit: FitConfig, cells: "pd.DataFrame", args: Namespace) -
             if min(map(len, shapes)) < 3:
                 where = f"{min(map(len, shapes))} value(s) of {fit.along} at scale {args.scale}"
                 raise MusterError("along", where, "A slope needs three: choose another --scale, or widen the grid")
-            assumed, source = _assumptions(fit, group, args, options)
+            assumed, source = _assumptions(fit, group, args, options, pilot)
             b = shapes[1] if len(shapes) > 1 else None
             found.append(Group(name, group, Design(shapes[0], b, options, assumed, args.draws), source))
     except MusterError as error:
@@ -176,12 +228,16 @@ def _groups(name: str, fit: FitConfig, cells: "pd.DataFrame", args: Namespace) -
     return found
 
 
-def _assumptions(fit: FitConfig, group: dict[str, Any], args: Namespace, options: Any) -> tuple[Any, str]:
-    """Given numbers first, then those of a finished run's table, then defaults; and where they are from."""
+def _assumptions(
+    fit: FitConfig, group: dict[str, Any], args: Namespace, options: Any, pilot: PilotConfig | None
+) -> tuple[Any, str]:
+    """Given numbers first, then those of a finished run's table, of pilots, defaults; and where they are from."""
     from muster.claims.power import Assumptions
 
-    assumed, source = Assumptions(), "default"
-    seen = _seen(args.results / "tables" / args.study / "runs.parquet", fit, group, options)
+    assumed, source = Assumptions(), DEFAULT
+    if pilot is not None:
+        assumed, source = Assumptions(pilot.noise, pilot.tau, pilot.curvature), "pilots"
+    seen = _seen(args.results / "tables" / args.study / "runs.parquet", fit, group, options) if args.results else None
     if seen is not None:
         assumed, source = seen, "tables"
     given = {name: value for name in Assumptions._fields if (value := getattr(args, name)) is not None}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand
 from muster.cli.check import check_study
-from muster.cli.declared import declarations, hopeless, other_runs
+from muster.cli.declared import declarations, hopeless, other_runs, underpowered
 from muster.cli.scope import configuration
 from muster.config.load import Studies, chosen_studies, in_file, load_studies, shadowed, study_paths
 from muster.config.models import Config, Scale, StudyConfig, shared_folder
@@ -54,9 +54,12 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
             check_study(plan, path)
             own = [*other_runs(plan, _plans_named(study, scale, studies)), *hopeless(plan)]
             wrong += _at_their_fields(own, path)
-            if config is not None and (found := _against_tables(plan, config, args, path)):
+            found = None if config is None else _against_tables(plan, config, args, path)
+            if found is not None:
                 origins.append(found.origin)
                 questions += asked(plan, found)
+            family = [known for known in studies.known.values() if known.slug == study.slug]
+            wrong += _at_their_fields(underpowered(plan, family, found and found.results), path)
         except MusterError as error:
             wrong += error.mistakes
     if wrong:

@@ -91,6 +91,20 @@ Block = Annotated[
 ]
 
 
+class PilotConfig(Section):
+    """What pilots saw of a study's learning-rate sweeps: the assumptions from which the power of its claims follows."""
+
+    noise: float = Field(
+        ge=0, allow_inf_nan=False, description="Standard deviation of one run's ln loss around its seed's curve"
+    )
+    tau: float = Field(
+        ge=0, allow_inf_nan=False, description="Standard deviation of ln(optimal rate) between shapes, beyond the line"
+    )
+    curvature: float = Field(
+        gt=0, allow_inf_nan=False, description="Of ln loss at its minimum, per octave² of the rate"
+    )
+
+
 class ScaleConfig(Section):
     """One preset of a study: what differs from the study's settings, and the grid as a union of blocks."""
 
@@ -98,6 +112,10 @@ class ScaleConfig(Section):
         default_factory=dict, description="Settings of this scale alone, over the study's"
     )
     grid: list[Block] = Field(min_length=1, description="Blocks whose union is the grid of cells and members")
+    # Left out of every dump: what was expected of a run changes nothing in it.
+    pilot: PilotConfig | None = Field(
+        None, exclude=True, description="What pilots at this scale saw: `muster power` and `muster validate` assume it"
+    )
 
 
 class FitConfig(Section):

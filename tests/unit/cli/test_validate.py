@@ -6,6 +6,7 @@ import pytest
 
 from muster.cli import main
 from muster.cli.at_hand import tables_at_hand
+from muster.cli.declared import underpowered
 from muster.config.load import load_study
 from muster.plan.grid import plan_study
 from muster.plan.plan import load_plan
@@ -152,6 +153,47 @@ def test_a_cubic_needs_seven_rates(project: Path, capsys: pytest.CaptureFixture[
     write_config(project, tiny_train=text.replace("from: -10", "from: -9"))
     (line,) = said(capsys, 2)
     assert "same_basin can never pass at scale 'laptop': 0 of width with 7 learning rates. Give it 3 values" in line
+
+
+@pytest.mark.parametrize(
+    ("pilot", "reason", "found"),
+    [
+        ("{noise: 0.01, tau: 0.1, curvature: 0.02}", "", "at its own prediction, at scale 'laptop'"),
+        ("{noise: 0.01, tau: 0.1, curvature: 0.02}", "underpowered: three widths are what a test has time for,", ""),
+        ("{noise: 0.00001, tau: 0.0001, curvature: 0.02}", "", ""),
+        (None, "", ""),
+    ],
+)
+def test_a_headline_that_cannot_be_supported_says_why_it_stays(
+    pilot: str | None, reason: str, found: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Known from pilots; without them, and without a run, nothing is."""
+    text = TINY.replace("headline: false,", f"regime: [{{check: interior}}], {reason}")
+    text = text.replace("  laptop:\n", f"  laptop:\n    pilot: {pilot}\n") if pilot else text
+    write_config(project, tiny_train=text)
+    lines = said(capsys, 2 if found else 0)
+    assert len(lines) == bool(found)
+    assert all(found in line and "claims[0]: power " in line for line in lines)
+
+
+@pytest.mark.parametrize(("se", "right"), [(0.02, False), (0.002, True)])
+def test_errors_of_a_finished_run_tell_the_power(se: float, right: bool, project: Path) -> None:
+    """t(1) at ±.1 and 5 %: 6.31 · .002 is far inside, 6.31 · .02 is not."""
+    import pandas as pd
+
+    from muster.tables.io import write_frame
+
+    text = JUDGED.replace("headline: false,", "regime: [{check: inside, column: width, range: [4, 8]}],")
+    path = write_config(project, "scale: laptop\n", tiny_sample=text)
+    plan = load_plan(path).studies["tiny-sample"]
+    row = {"fit": "uniform", "primary": True, "parameter": "exponent", "group": "{}", "se": se, "dof": 1.0}
+    folder = project / "results/fits/tiny-sample"
+    folder.mkdir(parents=True)
+    write_frame(pd.DataFrame([row]), folder / "fits.parquet")
+    assert not list(underpowered(plan, [plan.study], None)), "no run, no power"
+    wrong = list(underpowered(plan, [plan.study], project / "results"))
+    assert len(wrong) == (not right)
+    assert all("power" in error.found and error.field == ("claims", 0) for error in wrong)
 
 
 def blank_se(path: Path) -> None:
