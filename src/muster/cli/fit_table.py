@@ -17,6 +17,7 @@ from muster.fitting.base import group_key, to_json
 from muster.fitting.frames import groups
 from muster.fitting.optimum.predict_lr import predict_loss, predict_lr, reach
 from muster.fitting.study import fit_study
+from muster.tables.spreadsheet import quoted
 from muster.tables.sweep import Columns, Sweep, read_sweep
 
 FIT = "transfer"
@@ -197,7 +198,7 @@ def _write(
     for name in ("optima", "exponents", "verdicts", "predictions"):
         flat = [record["group"] | {k: v for k, v in record.items() if k != "group"} for record in result[name]]
         if flat:
-            write_text(folder / f"{name}.csv", pd.DataFrame(flat).to_csv(index=False, float_format="%.6g"))
+            write_text(folder / f"{name}.csv", quoted(pd.DataFrame(flat)).to_csv(index=False, float_format="%.6g"))
     data = PlotData(study, "", runs=sweep.runs, optima=optima, fits=fits)
     for name in study.figures:
         save(render(name, data), folder / f"{name}.svg", folder / f"{name}.png")

@@ -1,6 +1,8 @@
 """The cells of somebody's table as they stand in the file, each with the line where it stands."""
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +12,10 @@ import pandas as pd
 
 from muster.config.load import nearest
 from muster.errors import MusterError
+from muster.files import read_regular
+from muster.tables.foreign import MOST_COLUMNS, check_plain, read_parquet
+
+SIZE_LIMIT = 256 * 2**20  # bytes
 
 
 class Cells(NamedTuple):
@@ -42,16 +48,13 @@ def read_cells(path: Path) -> Cells:
 
 
 def _read_parquet(path: Path) -> Cells:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise MusterError(
-            str(path), f"not a readable Parquet file ({str(error).splitlines()[0]})", "Write it again, or give CSV"
-        ) from None
-    cells = pd.DataFrame(dict(zip(table.column_names, map(_values, table.columns), strict=True)))
+        table = read_parquet(read_regular(path, SIZE_LIMIT))
+        cells = pd.DataFrame(dict(zip(table.column_names, map(_values, table.columns), strict=True)))
+        check_plain(cells)
+    except Exception as error:  # whatever the file makes pyarrow raise
+        found = " ".join(str(error).split())[:200] or type(error).__name__
+        raise MusterError(str(path), f"not a readable Parquet file ({found})", "Write it again, or give CSV") from None
     return Cells(path, cells, [f"row {i + 1}" for i in range(len(cells))])
 
 
@@ -62,10 +65,10 @@ def _values(column: Any) -> pd.Series:
 
 def _read_csv(path: Path) -> Cells:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = read_regular(path, SIZE_LIMIT).decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise MusterError(
             str(path), f"not a table of text ({error})", "Give CSV in UTF-8, or a .parquet file"
         ) from None
@@ -75,7 +78,9 @@ def _read_csv(path: Path) -> Cells:
     if len(header) == 1:
         remedy = "Separate cells by commas (or by tabs, in a file .tsv)"
         raise MusterError(str(path), f"one column, {header[0]!r}", remedy)
-    twice = next((name for name in header if header.count(name) > 1), None)
+    if len(header) > MOST_COLUMNS:
+        raise MusterError(str(path), f"{len(header)} columns", f"At most {MOST_COLUMNS} are read")
+    twice = next((name for name, count in Counter(header).items() if count > 1), None)
     if twice is not None:
         raise MusterError(str(path), f"two columns are called {twice!r}", "Give every column its own name")
     for number, row in lines[1:]:
@@ -105,5 +110,5 @@ def parse_number(cell: Any) -> float | None:
         return None
     try:
         return float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
