@@ -434,7 +434,7 @@ def _check_public(tree: Any, field: FieldPath = ()) -> Iterator[FieldError]:
     elif isinstance(tree, str) and (shown := redacted(tree)) != tree:
         remedy = "Leave it out: the file may lie in the folder of sources, and a script may read a variable"
         yield FieldError(
-            field, f"{_short(shown)} holds credentials, which would be written to logs and records", remedy
+            field, f"found {_short(shown)}, which holds credentials: they would be written to logs and records", remedy
         )
 
 
