@@ -72,7 +72,8 @@ def _check_extent(text: str) -> None:
     sizes: dict[str, int] = {}  # of what an anchor names, once it is complete
     open_: list[tuple[str | None, int]] = []  # anchors of the collections around, and how many nodes came before
     nodes = 0
-    for event in yaml.parse(text, _Loader):
+    events: Iterator[Any] = yaml.parse(text, _Loader)
+    for event in events:
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_.pop()
             if anchor is not None:

@@ -109,7 +109,7 @@ class Reader:
     def __call__(self, data: bytes, options: dict[str, Any]) -> "pd.DataFrame":
         """The table: plain cells in columns of different names. Raises MusterError saying what of the file cannot be
         read."""
-        from muster.tables.foreign import check_plain
+        from muster.published.foreign import check_plain
 
         with _foreign():
             frame = self.read(data, self.parse(options))
@@ -145,7 +145,7 @@ def read_csv(data: bytes, options: CsvOptions) -> "pd.DataFrame":
     """Comma-separated values with a header."""
     import pandas as pd
 
-    from muster.tables import foreign
+    from muster.published import foreign
 
     columns = re.split(rb"[\r\n]", data, maxsplit=1)[0].count(options.delimiter.encode())
     if columns >= foreign.MOST_COLUMNS:
@@ -167,7 +167,7 @@ def read_parquet(data: bytes, options: NoOptions) -> "pd.DataFrame":
     """A Parquet file."""
     import pyarrow as pa
 
-    from muster.tables import foreign
+    from muster.published import foreign
 
     try:
         return foreign.read_parquet(data).to_pandas().rename(columns=str)

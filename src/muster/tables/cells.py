@@ -13,7 +13,7 @@ import pandas as pd
 from muster.config.load import nearest
 from muster.errors import MusterError
 from muster.files import read_regular
-from muster.tables.foreign import MOST_COLUMNS, check_plain, read_parquet
+from muster.published.foreign import MOST_COLUMNS, check_plain, read_parquet
 
 SIZE_LIMIT = 256 * 2**20  # bytes
 

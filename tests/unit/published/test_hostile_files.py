@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from muster.errors import MusterError
+from muster.published import foreign
 from muster.published.readers import READERS
-from muster.tables import foreign
 
 MB = 2**20
 
