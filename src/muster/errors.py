@@ -1,9 +1,28 @@
 """The exceptions that a user is meant to read."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 FieldPath = tuple[str | int, ...]
+
+# What lets others in: user and password in an address, tokens and signatures in its query, tokens by their prefixes.
+_SECRETS = (
+    re.compile(r"(?<=://)[^\s/?#@'\"]+(?=@)"),
+    re.compile(
+        r"(?<=[?&;])((?:[\w.-]*(?:token|secret|signature|credential|password|passwd|apikey|api[_-]key|accesskeyid)|key|sig|pw"
+        r"|auth)=)[^\s&#;'\"]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-)[A-Za-z0-9_-]{16,}"),
+)
+
+
+def redacted(text: str) -> str:
+    """A text without credentials: those of addresses, and tokens that are known by their prefix."""
+    for pattern in _SECRETS:
+        text = pattern.sub(lambda found: f"{found[1] if found.lastindex else ''}***", text)
+    return text
 
 
 class MusterError(Exception):
@@ -14,7 +33,7 @@ class MusterError(Exception):
 
     def __init__(self, place: str, found: str, remedy: str):
         self.place, self.found, self.remedy = place, found, remedy
-        message = f"{place}: {found}. {remedy}"
+        message = redacted(f"{place}: {found}. {remedy}")
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
     def __reduce__(self):
@@ -83,3 +102,6 @@ class Unavailable(Exception):
 
     The message is the reason, one clause.
     """
+
+    def __init__(self, reason: str):
+        super().__init__(redacted(reason))

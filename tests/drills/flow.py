@@ -128,6 +128,12 @@ class Bench:
     def flow(self, *studies: str) -> Flow:
         return prepare(self.folder / f"drill-{next(self.numbers)}", *studies)
 
+    def empty(self) -> Path:
+        """A new folder."""
+        folder = self.folder / f"empty-{next(self.numbers)}"
+        folder.mkdir()
+        return folder
+
     @cached_property
     def finished(self) -> Flow:
         """The undisturbed run, to the ledger."""

@@ -8,6 +8,7 @@ in `muster.jobs.plan_rules`; here they meet Snakemake.
 import gc
 import os
 import shutil
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -106,9 +107,14 @@ def tell_jobs() -> None:
 def run_here() -> None:
     """Prepare for jobs on this machine: they are forked from a process that is warm.
 
+    The end of a terminal ends a run as SIGTERM does: Snakemake knows that alone, lets jobs finish and unlocks the folder.
+
     Each finished job starts one more endless chain of the rate limiter's timers, and each tick reconsiders all ready
     jobs: after 250 jobs that takes a fifth of a core. No option switches it off, and only clusters need the limit.
     """
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     workflow.scheduler.job_rate_limiter = None
     SERVERS.append(warm.start(len(workflow.dag)))
 

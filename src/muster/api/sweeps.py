@@ -130,11 +130,12 @@ class SweepFit:
         """Tables as CSV, groups as columns, and the two figures as SVG and PNG."""
         from muster.files import write_text
         from muster.plots import save
+        from muster.tables.spreadsheet import quoted
 
         for name in ("optima", "exponents", "verdicts", "predictions"):
             frame = getattr(self, name)
             if len(frame):
-                write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
+                write_text(folder / f"{name}.csv", quoted(frame).to_csv(index=False, float_format="%.6g"))
         for name in FIGURES:
             save(self.plot(name), folder / f"{name}.svg", folder / f"{name}.png")
 

@@ -37,6 +37,7 @@ from muster.errors import DamagedError, MusterError
 from muster.files import SUMS, read_sums, sha256, write_sums, write_text
 from muster.fitting.base import group_key
 from muster.tables.missing import Missing, explain_missing
+from muster.tables.spreadsheet import quoted, unquoted
 
 COLUMNS = (
     "claim", "study", "slug", "paper", "statement", "source", "provenance", "asserts", "stance", "criterion", "test",
@@ -232,7 +233,7 @@ def write_ledger(
     records = [{name: _json_value(value) for name, value in row.items()} for row in rows]
     q = false_discovery(rows)
     texts = {
-        "claims.csv": ordered.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n"),
+        "claims.csv": quoted(ordered).to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n"),
         "claims.json": json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "metrics.json": json.dumps(_metrics(ordered, rows, q), indent=1, sort_keys=True) + "\n",
         "LEDGER.md": markdown(rows, q, expected_false(rows), shown, questions),
@@ -274,6 +275,7 @@ def read_ledger(folder: Path) -> pd.DataFrame:
     raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     if tuple(raw.columns) != COLUMNS:
         raise _damaged(folder, path.name, "it has other columns than those of this version")
+    raw = raw.assign(**unquoted(raw[[name for name in COLUMNS if name not in (*NUMBERS, *COUNTS)]]))
     return _typed(raw.assign(**{name: pd.to_numeric(raw[name], errors="raise") for name in (*NUMBERS, *COUNTS)}))
 
 

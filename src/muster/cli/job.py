@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from muster.errors import MusterError
+from muster.errors import MusterError, redacted
 from muster.files import setting_aside
 
 
@@ -31,7 +31,7 @@ def by_hand(args: Namespace) -> str:
     if "--planned" in words:  # by hand one may repeat it with other code
         place = words.index("--planned")
         del words[place : place + 2]
-    return f"to repeat: cd {shlex.quote(str(Path.cwd()))} && {prefix}muster {shlex.join(words)}"
+    return redacted(f"to repeat: cd {shlex.quote(str(Path.cwd()))} && {prefix}muster {shlex.join(words)}")
 
 
 def check_planned(args: Namespace, place: str, found: str) -> None:

@@ -1,11 +1,15 @@
 """Commands that hand over to Snakemake."""
 
+import ctypes
 import json
+import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +109,46 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 def snakemake(arguments: list[str]) -> int:
     """Run Snakemake of this Python in the current folder; returns its exit status.
 
-    Ctrl-C reaches Snakemake too, which then ends its jobs and unlocks the folder: it is waited for.
+    Ctrl-C reaches Snakemake too, which then ends its jobs and unlocks the folder: it is waited for. What ends this
+    process otherwise is handed on as SIGTERM, upon which Snakemake lets its jobs finish and starts no more; so is the
+    death of this process, on Linux.
     """
     if not any(Path(place).exists() for place in ("Snakefile", "workflow/Snakefile")):
         raise MusterError(str(Path.cwd()), "no Snakefile here", "Run muster from the project's folder")
-    with subprocess.Popen([sys.executable, "-m", "snakemake", *arguments]) as process:
+    with (
+        subprocess.Popen([sys.executable, "-m", "snakemake", *arguments], preexec_fn=_end_with_parent) as process,
+        handing_on(process),
+    ):
         while True:
             try:
                 return process.wait()
             except KeyboardInterrupt:
                 continue
+
+
+HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@contextmanager
+def handing_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Within, signals that would end this process end another one, which is then waited for. Those that are ignored,
+    as `nohup` has it, stay so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in HANDED_ON}
+    for number, action in before.items():
+        if action is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: process.send_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent is gone: a run that nobody sees any more would hold the folder's lock."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

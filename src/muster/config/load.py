@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from muster.config.models import Config, StudyConfig
-from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted
+from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted, redacted
 from muster.files import read_regular
 from muster.numbers import ODD, branches
 
@@ -72,7 +72,8 @@ def _check_extent(text: str) -> None:
     sizes: dict[str, int] = {}  # of what an anchor names, once it is complete
     open_: list[tuple[str | None, int]] = []  # anchors of the collections around, and how many nodes came before
     nodes = 0
-    for event in yaml.parse(text, _Loader):
+    events: Iterator[Any] = yaml.parse(text, _Loader)
+    for event in events:
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_.pop()
             if anchor is not None:
@@ -212,6 +213,9 @@ def config_of(settings: Mapping[str, Any], path: Path = CONFIG_PATH) -> Config:
 def _config(tree: dict[str, Any], path: Path, typed: dict[str, str]) -> Config:
     """Validate the fields; a mistake in one that was typed names the command line, not the file."""
     try:
+        if secret := [*_check_public(tree)]:
+            places = (_typed_place(typed, mistake.field, path, _composed(path)) for mistake in secret)
+            raise as_one([MusterError(where, m.found, m.remedy) for where, m in zip(places, secret, strict=True)])
         config = Config.model_validate(tree)
     except ValidationError as error:
         node = _composed(path)
@@ -420,10 +424,26 @@ def _group_mistakes(config: Config, paths: Mapping[str, Path], path: Path) -> It
                 yield MusterError(where, f"unknown study {member!r}", nearest(member, paths))
 
 
+def _check_public(tree: Any, field: FieldPath = ()) -> Iterator[FieldError]:
+    """Texts that hold credentials: what is written here ends in logs, records and reports."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _check_public(value, (*field, str(key)))
+    elif isinstance(tree, list):
+        for i, value in enumerate(tree):
+            yield from _check_public(value, (*field, i))
+    elif isinstance(tree, str) and (shown := redacted(tree)) != tree:
+        remedy = "Leave it out: the file may lie in the folder of sources, and a script may read a variable"
+        yield FieldError(
+            field, f"found {_short(shown)}, which holds credentials: they would be written to logs and records", remedy
+        )
+
+
 def validate(model: type[Model], tree: dict[str, Any], path: Path) -> Model:
     """Validate a parsed file; raises all its mistakes as one MusterError."""
     try:
-        return model.model_validate(tree)
+        if not (found := [*_check_public(tree)]):
+            return model.model_validate(tree)
     except ValidationError as error:
         found = field_errors(error, model, tree)
     with in_file(path):

@@ -274,7 +274,13 @@ class Config(Section):
 
 
 def check_workbench(results: Path) -> None:
-    """Raises ValueError for a folder of results that lies where only `muster publish` may write."""
+    """Raises ValueError for a folder of results that lies where only `muster publish` may write, or whose name would be
+    read as something else: as an option, as somebody's home, as this very folder."""
+    name = str(results)
+    if name in ("", "."):
+        raise ValueError("This very folder holds more than results: name one for them alone")
+    if name.startswith(("-", "~")) or not name.isprintable():
+        raise ValueError("A name that begins with - or ~, or cannot be printed, means something else to a shell")
     if results.resolve().is_relative_to(PUBLISHED.resolve()):
         raise ValueError(f"{PUBLISHED} is written by `muster publish` alone: choose another folder")
 

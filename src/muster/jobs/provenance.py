@@ -30,9 +30,15 @@ def made_by(code: str, seconds: float, device: str = "cpu") -> dict[str, Any]:
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "platform": platform.platform(),
         "seconds": round(seconds, 3),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        "threads": _threads(),
         "versions": {"muster": __version__, "python": platform.python_version(), **_versions()},
     }
+
+
+def _threads() -> int:
+    """Threads of this process: the first of those that OMP_NUM_THREADS lists by level of nesting, else all cores."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else os.cpu_count() or 1
 
 
 def made_before(results: Path, cell: str) -> bool:

@@ -4,13 +4,18 @@ A Snakefile that runs jobs on this machine starts `python -m muster.cli.serve SO
 the environment; `muster` then sends its command there instead of starting anew. The forked job gets the caller's
 arguments, environment, working directory, stdout and stderr, and dies with the caller; the server dies with whoever
 holds the other end of its stdin. Without a server, or with more than one thread a job, commands run as ever.
+
+A job begins with two bytes: the forked process says that it is there, and the caller, if it still waits, lets it go. A
+server that is stopped, killed or cannot fork therefore loses no job and runs none twice: its callers run them.
 """
 
+import atexit
 import contextlib
 import gc
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +30,9 @@ Main = Callable[[list[str]], int]
 
 VARIABLE = "MUSTER_WARM"
 WORTHWHILE = 12  # jobs: each saves about two seconds, the server takes five to start
+PATIENCE = 10.0  # seconds that a caller waits for the server to fork: longer than it ever takes, unless it is stopped
+READY, GO = b"+", b"!"
+LONGEST_SOCKET = 100  # bytes of its path; Linux takes 107
 COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "plot"})
 
 
@@ -34,14 +42,21 @@ def forward(argv: Sequence[str]) -> int | None:
     if not path or not argv or argv[0] not in COMMANDS or os.environ.get("OMP_NUM_THREADS") != "1":
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.settimeout(PATIENCE)
         try:
             server.connect(path)
-        except OSError:  # not ready yet, or gone
+            if server.recv(1) != READY:
+                return None
+            server.settimeout(None)
+            job = json.dumps({"argv": list(argv), "env": dict(os.environ), "cwd": os.getcwd()}).encode()
+            socket.send_fds(server, [GO, len(job).to_bytes(8, "big")], [1, 2])
+        except OSError:  # not ready yet, gone, stopped, or without room for a process
             return None
-        job = json.dumps({"argv": list(argv), "env": dict(os.environ), "cwd": os.getcwd()}).encode()
-        socket.send_fds(server, [len(job).to_bytes(8, "big")], [1, 2])
-        server.sendall(job)
-        answer = server.recv(1)
+        try:
+            server.sendall(job)
+            answer = server.recv(1)
+        except ConnectionError:
+            answer = b""
     if not answer:
         print(f"muster {argv[0]}: the job was killed", file=sys.stderr)
         return 137
@@ -55,13 +70,31 @@ def start(jobs: int) -> subprocess.Popen[bytes] | None:
     """
     if sys.platform != "linux" or jobs < WORTHWHILE:
         return None
-    path = os.path.join(tempfile.mkdtemp(prefix="muster-"), "jobs")
+    path = _socket_path()
+    if path is None:
+        return None
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "muster.cli.serve", path]
     # Ctrl-C reaches Snakemake's whole group: the server must outlive the jobs that then end.
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}, start_new_session=True)
+    try:
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}, start_new_session=True)
+    except OSError:  # no room for a process: jobs will find out for themselves
+        return None
     os.environ[VARIABLE] = path
     return server
+
+
+def _socket_path() -> str | None:
+    """A path for the socket in a new folder of this user's; None where no folder has a name that is short enough."""
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        if len(os.fsencode(parent)) + len("/muster-12345678/jobs") <= LONGEST_SOCKET:
+            try:
+                folder = tempfile.mkdtemp(prefix="muster-", dir=parent)
+            except OSError:
+                continue
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the server removes it, unless it was killed
+            return os.path.join(folder, "jobs")
+    return None
 
 
 def serve(path: Path, main: Main) -> None:
@@ -76,10 +109,10 @@ def serve(path: Path, main: Main) -> None:
                 if key.fileobj is not listener:
                     return
                 caller, _ = listener.accept()
-                if os.fork() == 0:
-                    listener.close()
-                    _job(caller, main)
-                caller.close()
+                with caller, contextlib.suppress(OSError):  # no room for a process: the caller is told by the end
+                    if os.fork() == 0:
+                        listener.close()
+                        _job(caller, main)
 
 
 @contextlib.contextmanager
@@ -100,8 +133,11 @@ def _job(caller: socket.socket, main: Main) -> None:
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        head, files, _, _ = socket.recv_fds(caller, 8, 2)
-        job = json.loads(_receive(caller, int.from_bytes(head, "big")))
+        caller.sendall(READY)
+        head, files, _, _ = socket.recv_fds(caller, 9, 2)
+        if head[:1] != GO:  # it has not waited
+            return
+        job = json.loads(_receive(caller, int.from_bytes(head[1:], "big")))
         threading.Thread(target=_die_with, args=(caller,), daemon=True).start()
         for number, file in enumerate([os.open(os.devnull, os.O_RDONLY), *files]):
             os.dup2(file, number)

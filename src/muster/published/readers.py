@@ -4,12 +4,18 @@ Nothing that was downloaded is ever executed or extracted: Python sources are pa
 """
 
 import ast
+import bz2
 import hashlib
 import io
-import json
+import itertools
+import lzma
+import math
 import re
 import tarfile
+import warnings
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -18,6 +24,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from muster.config.models import Section
+from muster.digests import parse_json
 from muster.errors import MusterError
 from muster.registry import Registry
 
@@ -25,7 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LIST_LIMIT = 100_000  # entries of a list written as [x] * n
+VALUE_LIMIT = 1_000_000  # values of a column, however its lists are nested
 ARCHIVE_LIMIT = 256 * 2**20  # bytes unpacked
+XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of that
 
 
 class NoOptions(Section):
@@ -98,11 +107,19 @@ class Reader:
             raise ValueError(f"reader_options {first['loc'][0]}: {first['msg']}. Options: {fields or 'none'}") from None
 
     def __call__(self, data: bytes, options: dict[str, Any]) -> "pd.DataFrame":
-        """The table. Raises MusterError saying what of the file cannot be read."""
-        return self.read(data, self.parse(options))
+        """The table: plain cells in columns of different names. Raises MusterError saying what of the file cannot be
+        read."""
+        from muster.published.foreign import check_plain
+
+        with _foreign():
+            frame = self.read(data, self.parse(options))
+            check_plain(frame)
+        return frame
 
     def checksum(self, data: bytes, options: dict[str, Any]) -> str:
-        return self.digest(data, self.parse(options))
+        """What `sha256` of a source means. Raises MusterError for an archive that cannot be opened."""
+        with _foreign():
+            return self.digest(data, self.parse(options))
 
 
 READERS: Registry[Reader] = Registry("reader")
@@ -112,13 +129,36 @@ def _unreadable(found: str) -> MusterError:
     return MusterError("reader", found, "Check that file, reader and reader_options belong together")
 
 
+@contextmanager
+def _foreign() -> Iterator[None]:
+    """Bytes of other people may raise anything: whatever it is, they cannot be read as what they were meant for."""
+    try:
+        yield
+    except MusterError:
+        raise
+    except Exception as error:
+        found = " ".join(str(error).split())[:200]
+        raise _unreadable(f"not as expected ({type(error).__name__}{f': {found}' if found else ''})") from None
+
+
 def read_csv(data: bytes, options: CsvOptions) -> "pd.DataFrame":
     """Comma-separated values with a header."""
     import pandas as pd
 
+    from muster.published import foreign
+
+    columns = re.split(rb"[\r\n]", data, maxsplit=1)[0].count(options.delimiter.encode())
+    if columns >= foreign.MOST_COLUMNS:
+        raise _unreadable(f"not readable as CSV ({columns} columns)")
     try:
-        frame = pd.read_csv(io.BytesIO(data), sep=options.delimiter, encoding="utf-8")
-    except (ValueError, pd.errors.ParserError) as error:  # an empty file and a wrong encoding are ValueErrors
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
+            frame = pd.read_csv(io.BytesIO(data), sep=options.delimiter, encoding="utf-8", index_col=False)
+    except (
+        ValueError,
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+    ) as error:
         raise _unreadable(f"not readable as CSV ({str(error).strip()})") from None
     return frame.rename(columns=str)
 
@@ -126,11 +166,12 @@ def read_csv(data: bytes, options: CsvOptions) -> "pd.DataFrame":
 def read_parquet(data: bytes, options: NoOptions) -> "pd.DataFrame":
     """A Parquet file."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from muster.published import foreign
 
     try:
-        return pq.read_table(io.BytesIO(data)).to_pandas().rename(columns=str)
-    except (pa.ArrowInvalid, OSError) as error:
+        return foreign.read_parquet(data).to_pandas().rename(columns=str)
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise _unreadable(f"not readable as Parquet ({error})") from None
 
 
@@ -138,10 +179,7 @@ def read_npy(data: bytes, options: NpyOptions) -> "pd.DataFrame":
     """An array saved by NumPy, as one row an entry: the columns of its axes, and `value`."""
     import pandas as pd
 
-    try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise _unreadable(f"not readable as an array of NumPy ({error})") from None
+    array = _array(data)
     levels = [range(axis.values) if isinstance(axis.values, int) else axis.values for axis in options.axes]
     if array.shape != (shape := tuple(len(values) for values in levels)):
         raise _unreadable(f"the array has shape {array.shape}, the axes have {shape}")
@@ -149,11 +187,26 @@ def read_npy(data: bytes, options: NpyOptions) -> "pd.DataFrame":
     return pd.DataFrame({"value": array.ravel()}, index=index).reset_index()
 
 
+def _array(data: bytes) -> np.ndarray:
+    """The array of an npy file: its header is held against the bytes that are there before any memory is asked for."""
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, by_column, dtype = header(stream)
+        count = math.prod(shape)
+        if dtype.kind not in "biuf" or count * dtype.itemsize != len(data) - stream.tell():
+            raise ValueError(f"it declares {count} values of type {dtype}, which are not what follows")
+        return np.frombuffer(data, dtype, count, stream.tell()).reshape(shape, order="F" if by_column else "C")
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        raise _unreadable(f"not readable as an array of NumPy ({error})") from None
+
+
 def _assignments(text: str) -> dict[str, list[ast.expr]]:
     """Every `name = expression` of a Python text, in all its blocks, by name."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _unreadable(f"not readable as Python ({error})") from None
     found: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
@@ -196,7 +249,11 @@ def read_python_lists(data: bytes, options: PythonOptions) -> "pd.DataFrame":
     import pandas as pd
 
     found = _assignments(data.decode("utf-8", "replace"))
-    columns = {column: list(_flat(_variable(found, name))) for column, name in options.variables.items()}
+    columns = {}
+    for column, name in options.variables.items():
+        columns[column] = list(itertools.islice(_flat(_variable(found, name)), VALUE_LIMIT + 1))
+        if len(columns[column]) > VALUE_LIMIT:
+            raise _unreadable(f"variable {name!r} holds more than {VALUE_LIMIT} values")
     lengths = {column: len(values) for column, values in columns.items()}
     if len(set(lengths.values())) != 1:
         raise _unreadable(f"columns of different length: {lengths}")
@@ -213,7 +270,7 @@ def read_datablations(data: bytes, options: NotebookOptions) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        source = "".join(json.loads(data)["cells"][options.cell]["source"])
+        source = "".join(parse_json(data)["cells"][options.cell]["source"])
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise _unreadable(f"no notebook with a cell {options.cell} ({error!r})") from None
     written = _assignments(source)
@@ -258,7 +315,7 @@ def _archive(data: bytes, folder: str) -> dict[str, bytes]:
     """
     files, total = {}, 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        with tarfile.open(fileobj=io.BytesIO(_expanded(data)), mode="r:") as archive:
             for member in archive:
                 parts = PurePosixPath(member.name).parts
                 if member.name.startswith("/") or ".." in parts:
@@ -270,9 +327,37 @@ def _archive(data: bytes, folder: str) -> dict[str, bytes]:
                 if member.isfile() and inner.is_relative_to(folder):
                     content = archive.extractfile(member)
                     files[str(inner)] = content.read() if content else b""
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise _unreadable(f"not readable as a tar archive ({error})") from None
     return files
+
+
+def _expanded(data: bytes) -> bytes:
+    """What a compressed file expands to, or the bytes themselves: in steps, so that it never takes more than it may.
+
+    A tar file may declare headers of gigabytes, but not bring them along uncompressed.
+    """
+    openers: tuple[tuple[bytes, Callable[[], Any]], ...] = (
+        (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+        (b"BZh", bz2.BZ2Decompressor),
+        (b"\xfd7zXZ", lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)),
+    )
+    opener = next((make for magic, make in openers if data.startswith(magic)), None)
+    if opener is None:
+        return data
+    found = bytearray()
+    while data:
+        stream, waiting = opener(), data
+        while not stream.eof:
+            part = stream.decompress(waiting, ARCHIVE_LIMIT + 1 - len(found))
+            found += part
+            if len(found) > ARCHIVE_LIMIT:
+                raise _unreadable(f"the archive unpacks to more than {ARCHIVE_LIMIT >> 20} MB")
+            waiting = getattr(stream, "unconsumed_tail", b"")
+            if not part and not waiting and not stream.eof:
+                raise EOFError("the compressed data end too early")
+        data = stream.unused_data.lstrip(b"\0")
+    return bytes(found)
 
 
 def archive_checksum(data: bytes, options: OpenLmOptions) -> str:
@@ -300,8 +385,8 @@ def read_open_lm(data: bytes, options: OpenLmOptions) -> "pd.DataFrame":
             continue
         name = PurePosixPath(path).stem
         try:
-            tasks = json.loads(files[f"{options.folder}/evals/evaluation_{name}_heavy.json"])
-            rows.append(_open_lm_row(json.loads(content), tasks["eval_metrics"]["icl"], options.tasks))
+            tasks = parse_json(files[f"{options.folder}/evals/evaluation_{name}_heavy.json"])
+            rows.append(_open_lm_row(parse_json(content), tasks["eval_metrics"]["icl"], options.tasks))
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise _unreadable(f"{path} or its evaluation is not as expected ({error!r})") from None
     if not rows:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from muster.config.models import Name, Section
 from muster.download import TIMEOUT, download
-from muster.errors import MusterError, Unavailable
+from muster.errors import MusterError, Unavailable, redacted
 from muster.files import write_bytes
 from muster.published.readers import READERS
 
@@ -32,6 +32,8 @@ def _below(path: str) -> str:
 def _web(address: str | None) -> str | None:
     if address is not None and not address.startswith(("https://", "http://")):
         raise ValueError("An address that starts with https:// (or none for a table of your own)")
+    if address is not None and redacted(address) != address:
+        raise ValueError("An address without credentials: they would be written to logs and records")
     return address
 
 

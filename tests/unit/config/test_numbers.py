@@ -122,6 +122,18 @@ def test_a_grid_is_bounded_over_all_its_blocks(tmp_path: Path) -> None:
         plan_study(study, "smoke")
 
 
+@pytest.mark.parametrize("results", ["", ".", "./", "-rf", "~", "~/results", "{}", "{other}", "a\\nb"])
+def test_a_folder_of_results_that_means_something_else_is_refused(tmp_path: Path, results: str) -> None:
+    path = write_config(tmp_path, f'scale: smoke\nresults: "{results}"\n', tiny_train=TINY)
+    with pytest.raises(MusterError, match=r"config\.yaml:2 results: found"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("results", ["my results (1)", "a;b", "实验", "x/-rf", "$HOME", "it's"])
+def test_other_folders_of_results_are_taken_as_they_are(tmp_path: Path, results: str) -> None:
+    assert load_config(write_config(tmp_path, f'results: "{results}"\n')).results == results
+
+
 def test_a_study_of_published_tables_takes_no_odd_number(tmp_path: Path) -> None:
     text = IMPORTED.replace("columns:", "drop: [{column: N, above: .inf}]\n      columns:")
     path = write_config(tmp_path, "scale: smoke\n", tiny_import=text)

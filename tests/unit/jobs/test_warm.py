@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from muster.cli import serve
+from muster.cli.run import HANDED_ON, handing_on
 from muster.jobs import warm
+from muster.jobs.provenance import made_by
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
@@ -58,9 +61,10 @@ def server(tmp_path_factory):
     process.wait(20)
 
 
-def ask(socket, *argv, threads="1", **kwargs):
+def ask(socket, *argv, threads="1", patience=60, **kwargs):
     # A shell that puts the tests into the background makes them ignore Ctrl-C: the caller must not inherit that.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += f"from muster.jobs import warm; warm.PATIENCE = {patience}; "
     code += "from muster.jobs.warm import forward; s = forward(sys.argv[1:]); sys.exit(99 if s is None else s)"
     env = {**os.environ, warm.VARIABLE: str(socket), "OMP_NUM_THREADS": threads, "MARK": "here"}
     command = [sys.executable, "-c", code, *map(str, argv)]
@@ -111,6 +115,61 @@ def test_the_server_ends_with_its_stdin_and_removes_its_socket(server):
     job = ask(socket, "sample", "0")
     job.communicate(timeout=20)
     assert job.returncode == 99  # the caller has to run it itself
+
+
+def test_a_stopped_server_hangs_no_job_and_runs_none_twice(server, tmp_path):
+    process, socket = server
+    process.send_signal(signal.SIGSTOP)
+    job = ask(socket, "sample", "sleep", tmp_path / "pid", patience=1)
+    job.communicate(timeout=20)
+    assert job.returncode == 99  # the caller runs it itself
+    process.send_signal(signal.SIGCONT)
+    again = ask(socket, "sample", "0")
+    again.communicate(timeout=20)
+    assert again.returncode == 0
+    assert not (tmp_path / "pid").exists()
+
+
+def test_a_server_that_cannot_fork_loses_no_job(tmp_path):
+    failing = SERVER.replace("serve(Path", "os.fork = lambda: os.open('/nowhere', 0)\nserve(Path")
+    process = subprocess.Popen([sys.executable, "-c", failing, tmp_path / "jobs"], stdin=subprocess.PIPE)
+    wait_for((tmp_path / "jobs").exists)
+    for _ in range(2):
+        job = ask(tmp_path / "jobs", "sample", "0")
+        job.communicate(timeout=20)
+        assert job.returncode == 99
+    process.stdin.close()
+    assert process.wait(20) == 0
+
+
+def test_a_temporary_folder_with_a_long_name_gives_a_socket_elsewhere_or_none(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    path = warm._socket_path()
+    assert path is not None
+    assert len(path) < warm.LONGEST_SOCKET
+    Path(path).parent.rmdir()
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: os.open("/nowhere", 0))
+    assert warm._socket_path() is None
+    assert warm.start(warm.WORTHWHILE) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"), [("4,2", 4), ("1", 1), (" 3 ", 3), ("many", os.cpu_count()), ("0", os.cpu_count())]
+)
+def test_provenance_takes_threads_as_openmp_lists_them(monkeypatch, given, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert made_by("code", 1.0)["threads"] == threads
+
+
+@pytest.mark.parametrize("number", HANDED_ON)
+def test_what_ends_muster_ends_snakemake_which_is_waited_for(number):
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with handing_on(process):
+        os.kill(os.getpid(), number)
+        assert process.wait(20) == -signal.SIGTERM
+    assert signal.getsignal(number) is not None
 
 
 def test_other_commands_and_jobs_of_several_threads_start_anew(server):

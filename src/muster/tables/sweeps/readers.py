@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 
 from muster.errors import MusterError
+from muster.files import read_regular
+from muster.published.foreign import read_parquet
 from muster.tables.sweeps.cells import Cells
 from muster.tables.sweeps.notation import understood
 
@@ -34,6 +36,8 @@ def read_cells(source: "Path | str | pd.DataFrame") -> Cells:
         raise MusterError(raw.path, "no row below the header", "Give a table with one row a run")
     return _unfolded(raw)
 
+MOST_FILE = 256 * 2**20  # bytes, packed or unpacked
+
 
 def _read(source: Path | str) -> Cells:
     if str(source).startswith(("sqlite:", "mysql:", "postgresql:")):
@@ -46,7 +50,10 @@ def _read(source: Path | str) -> Cells:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] and suffixes[-1] in DATABASES:
         return _from_optuna(str(path), f"sqlite:///{path}")
-    data = path.read_bytes()
+    try:
+        data = read_regular(path, MOST_FILE)
+    except OSError as error:
+        raise MusterError(str(path), f"cannot be read ({error.strerror or error})", "Give a smaller file of rows") from None
     if data[:2] == b"\x1f\x8b":
         data, suffixes = _unpacked(path, data), [suffix for suffix in suffixes if suffix not in (".gz", ".gzip")]
     kind = suffixes[-1] if suffixes else ""
@@ -60,7 +67,11 @@ def _read(source: Path | str) -> Cells:
 
 def _unpacked(path: Path, data: bytes) -> bytes:
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            content = file.read(MOST_FILE + 1)
+        if len(content) > MOST_FILE:
+            raise OSError(f"larger than {MOST_FILE} bytes unpacked")
+        return content
     except (OSError, EOFError) as error:
         raise MusterError(str(path), f"not readable as gzip ({error})", "Pack it again, or give it unpacked") from None
 
@@ -178,13 +189,10 @@ def _records(tree: Any) -> list[Any]:
 
 
 def _from_parquet(path: str, data: bytes) -> Cells:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowInvalid, OSError) as error:
-        found = f"not a readable Parquet file ({str(error).splitlines()[0]})"
+        table = read_parquet(data)
+    except Exception as error:  # whatever the file makes pyarrow raise
+        found = f"not a readable Parquet file ({' '.join(str(error).split())[:200] or type(error).__name__})"
         raise MusterError(path, found, "Write it again, or give CSV") from None
     columns = (_values(column.to_pylist()) for column in table.columns)
     cells = pd.DataFrame(dict(zip(table.column_names, columns, strict=True)))
