@@ -64,6 +64,22 @@ def test_optima_are_those_of_the_estimator(options):
     assert statuses >= {"interior", "edge", "flat"}
 
 
+def test_windows_of_scattered_rates_are_those_of_the_estimator():
+    """Windows in octaves, and from 25 rates on the best one by the mean around it."""
+    rng = np.random.default_rng(4)
+    grids = [np.sort(rng.uniform(-11, -3, count)) for count in (12, 40)]
+    five = []
+    for _ in range(10):
+        curves = [0.02 * (grid - rng.uniform(-8, -6)) ** 2 + 0.01 * rng.standard_normal(len(grid)) for grid in grids]
+        sweeps = [Sweep(float(i), grid, curve[None]) for i, (grid, curve) in enumerate(zip(grids, curves, strict=True))]
+        found, losses = find_optima(sweeps), [curve[None] for curve in curves]
+        np.testing.assert_allclose(
+            locate_all(grids, losses, WindowOptions())[0], [optimum.log2_lr for optimum in found], rtol=1e-9
+        )
+        five += [optimum.n_points == 5 for optimum in found]
+    assert np.mean(five) < 0.5
+
+
 def test_slopes_are_least_squares_over_the_shapes_that_are_there():
     rng = np.random.default_rng(2)
     y = rng.standard_normal((4, 5))
