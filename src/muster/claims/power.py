@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from muster.claims.families import HEADLINE, family_text
-from muster.claims.tests import ALPHA, CLAIM_TESTS
+from muster.claims.tests import ALPHA, CLAIM_TESTS, p_refute
 from muster.config.models import FitConfig, StudyConfig
 from muster.fitting.estimators.lr_transfer import LN2, MEMBER, WindowOptions, shape_optima
 from muster.fitting.frames import levels
@@ -297,6 +297,23 @@ def claim_power(design: Design, test: str, predicted: float, margin: float, leve
         bound = high if sign > 0 else low
         return {"power": supported, "needs": f"a true value {'≤' if sign > 0 else '≥'} {bound - sign * at:.3g}"}
     return {"power": supported, "needs": f"a margin ≥ {at:.3g}"}
+
+
+def refutation_power(
+    design: Design, test: str, predicted: float, margin: float, level: float = ALPHA, times: float = 2.0
+) -> float:
+    """Power of refuting a claim at a level where the truth is off its prediction by so many margins, beyond the end of
+    its region that is harder to leave on this grid."""
+    low, high = CLAIM_TESTS[test](predicted, margin)
+    sides = [side for side, end in ((-1, low), (1, high)) if np.isfinite(end)]
+    claimed = {"test": test, "predicted": predicted, "margin": margin}
+    shares = []
+    for side in sides:
+        found = design.simulate(predicted + side * times * margin)
+        rows = zip(found.slope, found.se, found.dof, strict=True)
+        p = [p_refute({**claimed, "estimate": slope, "se": se, "dof": dof}) for slope, se, dof in rows]
+        shares.append(float(np.mean(np.array(p) <= level)))
+    return min(shares)
 
 
 def summarize(design: Design) -> Mapping[str, float]:
