@@ -137,11 +137,13 @@ def locate(optima: Sequence[Optimum]) -> Located:
     """The optima of one group in ln lr; `diverged` and `flat` shapes bound nothing and are left out."""
     interior = [found for found in optima if found.status == "interior"]
     edge = [found for found in optima if found.status == "edge"]
+    lean, lean_se = leans_of(interior)
     return Located(
         np.array([found.x for found in interior]),
         np.array([found.log2_lr for found in interior]) * LN2,
         np.array([found.se for found in interior]) * LN2,
-        *(each * LN2 for each in leans_of(interior)),
+        lean * LN2,
+        lean_se * LN2,
         [seed_optima(found) * LN2 for found in interior],
         np.array([found.x for found in edge]),
         np.array([found.ci_low for found in edge]) * LN2,

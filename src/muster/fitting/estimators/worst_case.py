@@ -62,7 +62,7 @@ def worst_case(rows: pd.DataFrame, fit: FitConfig, options: WorstCaseOptions) ->
         "simultaneous": Estimate(float(worst["log_ratio"]), float(worst["log_se"] * each / one), dof),
     }
     numbers = ratios[[fit.along, "log_ratio", "log_se"]].to_numpy(float)
-    components = [Component(*number, dof)._asdict() for number in numbers]
+    components = [Component(at, ratio, error, dof)._asdict() for at, ratio, error in numbers.tolist()]
     varying = [column for column in keys(rows) if ratios[column].nunique(dropna=False) > 1]
     where = ", ".join(f"{column} {plain(worst[column])}" for column in varying)
     yield Fitted(
