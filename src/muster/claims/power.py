@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from muster.claims.families import HEADLINE, family_text
-from muster.claims.tests import ALPHA, CLAIM_TESTS
+from muster.claims.tests import ALPHA, CLAIM_TESTS, p_refute
 from muster.config.models import FitConfig, StudyConfig
 from muster.fitting.estimators.lr_transfer import LN2, MEMBER, WindowOptions, shape_optima
 from muster.fitting.frames import levels
-from muster.fitting.optimum.quadratic import CURVATURE_T, ROUNDING
+from muster.fitting.optimum.quadratic import CURVATURE_T, MANY, ROUNDING, is_even, members, smoothed
 from muster.statistics.linear import meta_regression
 
 Array = NDArray[np.float64]
@@ -137,44 +137,44 @@ def locate_all(rates: Sequence[Array], mean_losses: Sequence[Array], options: Wi
     found = []
     for fit in fits:
         curved = fit.curvature > np.maximum(CURVATURE_T * np.sqrt(fit.curvature_var * scale), ROUNDING)
-        found.append(np.where(fit.inside & curved & (np.abs(fit.vertex - fit.centre) <= fit.reach), fit.vertex, np.nan))
+        found.append(np.where(fit.inside & curved & fit.within, fit.vertex, np.nan))
     return np.column_stack(found)
 
 
 class _Windows(NamedTuple):
-    """Quadratics of one shape in all draws, each [D]: `inside` where the best rate has enough neighbours."""
+    """Quadratics of one shape in all draws, each [D]: `inside` where the best rate has enough neighbours, `within`
+    where the vertex lies between the first and the last rate of its window."""
 
     inside: NDArray[np.bool_]
+    within: NDArray[np.bool_]
     vertex: Array
     curvature: Array
     curvature_var: Array
     rss: Array
-    dof: int
-    centre: Array
-    reach: Array
+    dof: Array
 
 
 def _fit_windows(rates: Array, losses: Array, options: WindowOptions) -> _Windows:
-    count, size = len(rates), min(options.window, len(rates))
-    best = losses.argmin(axis=1)
+    draws, count = losses.shape
+    even = is_even(rates)
+    best = (losses if even or count < MANY else smoothed(rates, losses, np.ones(count))).argmin(axis=1)
     inside = (np.minimum(best, count - 1 - best) >= options.min_side) & (count >= 4)
-    start = np.clip(best - options.window // 2, 0, count - size)
-    y = np.take_along_axis(losses, start[:, None] + np.arange(size), axis=1)
+    found = _Windows(inside, np.zeros(draws, bool), *np.full((5, draws), np.nan))
     # There are few distinct windows: each is solved once for all draws.
-    places = np.lib.stride_tricks.sliding_window_view(rates, size)
-    centre, reach = places[:, [0, -1]].mean(axis=1), np.ptp(places, axis=1) / 2
-    design = (places - centre[:, None])[:, :, None] ** np.arange(3)
-    bread = np.linalg.inv(np.swapaxes(design, 1, 2) @ design)
-    solve = bread @ np.swapaxes(design, 1, 2)
-    beta = np.empty((len(y), 3))
-    rss = np.empty(len(y))
-    for place in np.unique(start):
-        here = start == place
-        beta[here] = y[here] @ solve[place].T
-        rss[here] = np.square(y[here] - beta[here] @ design[place].T).sum(axis=1)
-    b1, b2 = beta[:, 1], beta[:, 2]
-    vertex = centre[start] - b1 / (2 * np.where(b2 == 0, np.nan, b2))
-    return _Windows(inside, vertex, b2, bread[start, 2, 2], rss, size - 3, centre[start], reach[start])
+    for place in np.unique(best[inside]):
+        here = best == place
+        chosen = members(rates, int(place), options.window, options.octaves, even=even)
+        offset = rates[chosen] - rates[place]
+        design = np.vander(offset, 3, increasing=True)
+        bread = np.linalg.inv(design.T @ design)
+        y = losses[np.ix_(here, chosen)]
+        beta = y @ design @ bread
+        vertex = -beta[:, 1] / (2 * np.where(beta[:, 2] == 0, np.nan, beta[:, 2]))
+        found.within[here] = (offset[0] <= vertex) & (vertex <= offset[-1])
+        found.vertex[here], found.curvature[here] = rates[place] + vertex, beta[:, 2]
+        found.curvature_var[here], found.dof[here] = bread[2, 2], len(offset) - 3
+        found.rss[here] = np.square(y - beta @ design.T).sum(axis=1)
+    return found
 
 
 def fit_slopes(log_x: Array, y: Array) -> Slopes:
@@ -297,6 +297,23 @@ def claim_power(design: Design, test: str, predicted: float, margin: float, leve
         bound = high if sign > 0 else low
         return {"power": supported, "needs": f"a true value {'≤' if sign > 0 else '≥'} {bound - sign * at:.3g}"}
     return {"power": supported, "needs": f"a margin ≥ {at:.3g}"}
+
+
+def refutation_power(
+    design: Design, test: str, predicted: float, margin: float, level: float = ALPHA, times: float = 2.0
+) -> float:
+    """Power of refuting a claim at a level where the truth is off its prediction by so many margins, beyond the end of
+    its region that is harder to leave on this grid."""
+    low, high = CLAIM_TESTS[test](predicted, margin)
+    sides = [side for side, end in ((-1, low), (1, high)) if np.isfinite(end)]
+    claimed = {"test": test, "predicted": predicted, "margin": margin}
+    shares = []
+    for side in sides:
+        found = design.simulate(predicted + side * times * margin)
+        rows = zip(found.slope, found.se, found.dof, strict=True)
+        p = [p_refute({**claimed, "estimate": slope, "se": se, "dof": dof}) for slope, se, dof in rows]
+        shares.append(float(np.mean(np.array(p) <= level)))
+    return min(shares)
 
 
 def summarize(design: Design) -> Mapping[str, float]:

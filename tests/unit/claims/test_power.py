@@ -20,6 +20,7 @@ from muster.claims.power import (
     fit_slopes,
     grid_slope,
     locate_all,
+    refutation_power,
     shapes_of,
     simulate_optima,
     smallest_change,
@@ -62,6 +63,33 @@ def test_optima_are_those_of_the_estimator(options):
         statuses |= {optimum.status for optimum in expected}
         np.testing.assert_allclose(found[0], [optimum.log2_lr for optimum in expected], rtol=1e-9)
     assert statuses >= {"interior", "edge", "flat"}
+
+
+def test_refuting_at_twice_the_margin_is_a_noncentral_t():
+    """By scatter alone and with a wide region only one end counts: P(T > t) with T noncentral by margin/se."""
+    tau, margin, level = 0.08, 0.1, 0.01
+    each = design(Assumptions(noise=1e-6, tau=tau, curvature=0.05), draws=1000)
+    se = tau / np.sqrt(np.square(OCTAVES - OCTAVES.mean()).sum())
+    theory = stats.nct.sf(stats.t.isf(level, 3), 3, margin / se)
+    assert refutation_power(each, "equivalence", 0.0, margin, level) == pytest.approx(theory, abs=0.06)
+    assert refutation_power(each, "less", 0.0, margin, level) == pytest.approx(theory, abs=0.06)
+    assert refutation_power(each, "equivalence", 0.0, margin, level, times=1.0) < 0.03
+
+
+def test_windows_of_scattered_rates_are_those_of_the_estimator():
+    """Windows in octaves, and from 25 rates on the best one by the mean around it."""
+    rng = np.random.default_rng(4)
+    grids = [np.sort(rng.uniform(-11, -3, count)) for count in (12, 40)]
+    five = []
+    for _ in range(10):
+        curves = [0.02 * (grid - rng.uniform(-8, -6)) ** 2 + 0.01 * rng.standard_normal(len(grid)) for grid in grids]
+        sweeps = [Sweep(float(i), grid, curve[None]) for i, (grid, curve) in enumerate(zip(grids, curves, strict=True))]
+        found, losses = find_optima(sweeps), [curve[None] for curve in curves]
+        np.testing.assert_allclose(
+            locate_all(grids, losses, WindowOptions())[0], [optimum.log2_lr for optimum in found], rtol=1e-9
+        )
+        five += [optimum.n_points == 5 for optimum in found]
+    assert np.mean(five) < 0.5
 
 
 def test_slopes_are_least_squares_over_the_shapes_that_are_there():

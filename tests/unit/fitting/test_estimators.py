@@ -410,6 +410,7 @@ class TestRegret:
         components = json.loads(row["diagnostics"])["components"]
         assert [each["at"] for each in components] == [128, 256, 512]
         assert (row["dof"], row["status"]) == (8, "ok")  # four windows of five rates
+        assert primary(run(sweep({"sp": -0.25}, seeds=2, noise=0.002), config("regret")))["dof"] == 4  # as many pairs
         expected = np.sqrt(0.08) * np.hypot(optima["se"].iloc[0], optima["se"].iloc[1])
         assert components[0]["se"] == pytest.approx(expected, rel=0.15)
         assert row["se"] > 0

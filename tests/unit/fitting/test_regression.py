@@ -250,14 +250,11 @@ class TestSlopeEquality:
 
     def test_welch_by_hand(self):
         rng = np.random.default_rng(2)
-        x = np.arange(6.0)
-        ya, yb = rng.standard_normal(6), 5 * rng.standard_normal(6)
-        a, b = slope_ols(x, ya), slope_ols(x, yb)
-        welch = difference(x, ya, x, yb)["welch_t"]
-        assert welch.se == pytest.approx(np.hypot(a.se, b.se))
-        assert welch.dof == pytest.approx((a.se**2 + b.se**2) ** 2 / (a.se**4 / 4 + b.se**4 / 4))
-        assert 4 < welch.dof < 8
-        assert difference(x, ya, x, ya)["welch_t"].dof == pytest.approx(8)
+        xa, xb = np.arange(6.0), np.arange(9.0)
+        ya, yb = rng.standard_normal(6), 5 * rng.standard_normal(9)
+        a, b = slope_ols(xa, ya), slope_ols(xb, yb)
+        welch = difference(xa, ya, xb, yb)["welch_t"]
+        assert (welch.se, welch.dof) == pytest.approx((np.hypot(a.se, b.se), 4))
 
     def test_seeds_of_one_width_are_one_point(self):
         fits = self.fits(self.rows(noise=0.1))

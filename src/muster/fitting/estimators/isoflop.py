@@ -11,6 +11,7 @@ from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Counts, Fitted
 from muster.fitting.estimators.lr_transfer import LN2, WindowOptions, shapes_note
 from muster.fitting.frames import absent_runs, levels, positive_axis, require_columns, seed_matrix
+from muster.fitting.optimum.leaning import cubic_line, leaning_note, leans_of, take_in
 from muster.fitting.optimum.quadratic import Sweep, find_optima
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
@@ -101,8 +102,10 @@ def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iter
         notes.insert(0, f"{len(x)} of {len(found)} budgets have an interior optimum, 3 are needed")
     else:
         log_x = positive_axis(x, fit.along)
-        estimates, status = slopes(log_x, y, se), "ok"
-        notes.insert(0, slope_note(log_x, y))
+        minima = cubic_line(log_x, y, *(each * LN2 for each in leans_of(interior)))
+        estimates = {variant: take_in(line, minima) for variant, line in slopes(log_x, y, se).items()}
+        status = "ok"
+        notes = [slope_note(log_x, y), *notes, leaning_note(minima)]
     optima = [
         {fit.along: it.x, "status": it.status, f"log2_{options.size}": it.log2_lr, f"se_log2_{options.size}": it.se}
         for it in found
@@ -126,7 +129,8 @@ ESTIMATORS.register("isoflop")(
         source="Hoffmann et al. 2022, Section 3.2 (approach 2); Fieller 1954",
         assumes="At each budget ln loss is a parabola in ln N near its minimum; sizes lie alike around every optimum",
         fails="The true valley is lopsided (α ≠ β): a grid of sizes that drifts away from the optimum as compute grows "
-        "shifts the vertices and tilts the exponent; interpolated budgets share runs, so they are not independent",
+        "shifts the vertices and tilts the exponent, unseen below seven sizes a budget; interpolated "
+        "budgets share runs, so they are not independent",
         needs=(),
         options=IsoflopOptions,
     )

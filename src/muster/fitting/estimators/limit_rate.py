@@ -19,6 +19,7 @@ from muster.fitting.estimators.lr_transfer import (
     shapes_note,
 )
 from muster.fitting.frames import count, positive_axis
+from muster.fitting.optimum.leaning import cubic_line, leaning_note, take_in
 from muster.fitting.per_group import per_group
 from muster.statistics.components import Component, largest
 from muster.statistics.linear import Estimate, slope_ols
@@ -28,6 +29,7 @@ Array = NDArray[np.float64]
 VARIANTS = ("profile", "ols_t")
 MIN_SHAPES = 4  # two parameters, and two degrees of freedom for the scatter
 KNOTS = 81
+LEAST_ROOT = 1e-6
 MOST_DRIFT = 3.0  # ln lr* beyond the largest shape: a factor of twenty, more than any claim of a limit
 
 
@@ -92,6 +94,17 @@ def fit_approach(x: Array, y: Array, power: float) -> Approach:
     return Approach(drift, float(left.mean()), float(np.sqrt(variance)), values, roots)
 
 
+def either(first: Approach, other: Approach) -> Approach:
+    """The first approach, with roots that exclude a drift no more than either of the two does: sets of values that are
+    not excluded, at any level, become their union."""
+    values = np.unique(np.r_[first.values, other.values])
+    one, two = (np.interp(values, each.values, each.roots) for each in (first, other))
+    nearer = np.where(np.sign(one) == np.sign(two), np.minimum(np.abs(one), np.abs(two)), 0.0)
+    side = np.sign(values - first.drift)
+    # A root of 0 away from the estimate would be read as an estimate without error.
+    return first._replace(values=values, roots=side * np.maximum(nearer, LEAST_ROOT))
+
+
 def limit_rate(rows: pd.DataFrame, fit: FitConfig, options: LimitOptions) -> Iterator[Fitted | Optima]:
     """Drift of ln lr* left between the largest measured shape and the limit, if ln lr* = a + ln(1 − c x^−γ).
 
@@ -112,25 +125,34 @@ def limit_rate(rows: pd.DataFrame, fit: FitConfig, options: LimitOptions) -> Ite
         return
     log_x = positive_axis(located.x, fit.along)
     approach = fit_approach(located.x, located.y, options.power)
+    known, dof = np.isfinite(located.lean), len(log_x) - 2
+    minima = cubic_line(log_x, located.y, located.lean, located.lean_se)
+    if minima is not None and known.sum() >= MIN_SHAPES:
+        leaned = fit_approach(located.x[known], (located.y + located.lean)[known], options.power)
+        approach, dof = either(approach, leaned), int(known.sum()) - 2
     exact = approach.scatter < 1e-9  # rounding is no precision: optima of a grid may lie on any curve
     component = Component(
         float(located.x.max()),
         approach.drift,
         np.nan if exact else 0.0,
-        len(log_x) - 2,
+        dof,
         values=approach.values.tolist(),
         roots=approach.roots.tolist(),
     )
+    told = f"scatter {approach.scatter:.3g}, limit ln lr {approach.limit:.4g}"
     yield Fitted(
         {"profile": largest([component])},
         parameter="drift_left",
-        note=", ".join(filter(None, [f"scatter {approach.scatter:.3g}, limit ln lr {approach.limit:.4g}", lost])),
+        note=", ".join(filter(None, [told, lost, leaning_note(minima)])),
         counts=counts,
         x=located.x,
         diagnostics={} if exact else {"components": [component._asdict()], "of": "profile", "refutes": False},
     )
     half = upper_half(located.x)
-    local = slope_ols(log_x[half], located.y[half]) if half.sum() > 2 else Estimate(np.nan, np.nan, np.nan)
+    local = Estimate(np.nan, np.nan, np.nan)
+    if half.sum() > 2:
+        minima = cubic_line(log_x[half], located.y[half], located.lean[half], located.lean_se[half])
+        local = take_in(slope_ols(log_x[half], located.y[half]), minima)
     note = f"over {fit.along} {located.x[half].min():g} to {located.x.max():g}"
     yield Fitted(
         {"ols_t": local}, parameter="local_exponent", note=note, counts=counts, x=located.x[half], primary="ols_t"
@@ -151,6 +173,7 @@ ESTIMATORS.register("limit_rate")(
         source="The optimum under µP converges at n^−½; profile likelihood: Bates & Watts 1988, Section 6.1",
         assumes="ln lr* approaches a limit with the given power; scatter between shapes independent and of one size",
         fails="It supposes a limit and so cannot refute one: a power law n^.2 leaves little drift with γ = 1; a limit "
-        "that is far away leaves much and is not supported, though it exists",
+        "that is far away leaves much and is not supported, though it exists; where valleys lean more and more, its "
+        "interval takes in the minima of cubics, from seven rates on, and covered .91",
     )
 )

@@ -49,6 +49,16 @@ def _scatter(found: Sequence[Optimum]) -> tuple[float, int]:
     return float(line.se * np.sqrt(spread)), len(x) - 2
 
 
+def _freedom(found: Sequence[Optimum]) -> int:
+    """Degrees of freedom of the optima's errors: of the quadratics' residuals and, with several seeds, of these, the
+    fewer. Where seeds' curves lie sideways of each other, the errors are from the seeds' own vertices, of which there
+    are few: two seeds and residual degrees of freedom supported a regret at its bound in .08 instead of .05."""
+    windows = [each.window for each in found if each.window is not None]
+    residual = sum(each.refit().dof for each in found if each.window is not None)
+    seeds = sum(max(len(window.complete) - 1, 0) for window in windows)
+    return min(residual, seeds) if seeds else residual
+
+
 def _component(small: Optimum, other: Optimum, sweep: Sweep, scatter: float, dof: int) -> Component:
     """√regret of one larger shape, with the delta method's error through both optima and the curvature.
 
@@ -119,8 +129,7 @@ def _compare(rows: pd.DataFrame, fit: FitConfig, found: list[Optimum]) -> Fitted
     small, larger = found[0], found[1:]
     sweeps = {sweep.x: sweep for sweep in shape_sweeps(rows, fit)}
     scatter, few = _scatter(found)
-    pooled = sum(each.refit().dof for each in found if each.window is not None)
-    dof = few if scatter > min(each.se for each in found) else pooled
+    dof = few if scatter > min(each.se for each in found) else _freedom(found)
     components = []
     try:
         for optimum in larger:

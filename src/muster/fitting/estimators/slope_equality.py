@@ -29,8 +29,8 @@ def slope_equality(rows: pd.DataFrame, fit: FitConfig, options: PairOptions) -> 
     """Difference a − b of the slopes d ln y / d ln x of two groups of rows; 0 means equal exponents.
 
     Rows that share x are averaged in the logarithm first: seeds of one shape share its peculiarities. Variants:
-    `welch_t`, each group with its own scatter, Satterthwaite's degrees of freedom; `pooled_t`, one scatter for both,
-    t(n_a + n_b − 4). The groups are taken as independent, which is cautious when they share widths and scatter.
+    `welch_t`, each group with its own scatter, t with the fewer degrees of freedom of both; `pooled_t`, one scatter for
+    both, t(n_a + n_b − 4). The groups are taken as independent, which is cautious when they share widths and scatter.
     """
     require_columns(rows, [fit.response], "response")
     sides = [select(rows, selection, f"options.{side}") for side, selection in (("a", options.a), ("b", options.b))]
@@ -64,19 +64,19 @@ def _points(rows: pd.DataFrame, fit: FitConfig) -> tuple[Array, Array, int]:
 def difference(xa: Array, ya: Array, xb: Array, yb: Array) -> dict[str, Estimate]:
     """Both variants of slope(a) − slope(b), from ln x and ln y of at least three points each.
 
-    Welch (1947) with Satterthwaite's (1946) degrees of freedom (v_a + v_b)² / (v_a²/ν_a + v_b²/ν_b), v = se²; pooled:
-    the interaction of one regression with common variance.
+    Welch's (1947) t with the fewer degrees of freedom of both, which bounds its level whatever the two scatters: Mickey
+    & Brown (1966), Ann. Math. Stat. 37, 639. Satterthwaite's estimate does not, least at the levels that Holm asks for:
+    3 points beside 10 gave intervals that covered .89, and a test at 0.005 that rejected in .057. pooled: the
+    interaction of one regression with common variance.
     """
     a, b = slope_ols(xa, ya), slope_ols(xb, yb)
     gap = a.estimate - b.estimate
     va, vb = a.se**2, b.se**2
-    parts = va**2 / a.dof + vb**2 / b.dof
-    welch = (va + vb) ** 2 / parts if parts > 0 else a.dof + b.dof
     sxx = [float(np.square(x - x.mean()).sum()) for x in (xa, xb)]
     dof = a.dof + b.dof
     variance = (va * sxx[0] * a.dof + vb * sxx[1] * b.dof) / dof
     return {
-        "welch_t": Estimate(gap, float(np.sqrt(va + vb)), float(welch)),
+        "welch_t": Estimate(gap, float(np.sqrt(va + vb)), min(a.dof, b.dof)),
         "pooled_t": Estimate(gap, float(np.sqrt(variance * (1 / sxx[0] + 1 / sxx[1]))), dof),
     }
 
@@ -89,7 +89,7 @@ ESTIMATORS.register("slope_equality")(
         min_points=3,
         needs=(),
         options=PairOptions,
-        source="Welch 1947; Satterthwaite 1946; with the test `equivalence`, Schuirmann 1987",
+        source="Welch 1947; Mickey & Brown 1966; with the test `equivalence`, Schuirmann 1987",
         assumes="Responses linear in logarithms; scatter normal, independent between values of the axis and groups",
         fails="Groups over different ranges of a bent curve differ in slope without differing in law; scatter that the "
         "groups share makes the interval too wide",

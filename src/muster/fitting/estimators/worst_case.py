@@ -15,9 +15,10 @@ from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.fitting.estimators.closed_form import ClosedFormOptions, log_ratios
 from muster.fitting.frames import keys, require_columns, require_unique
 from muster.fitting.per_group import per_group
+from muster.statistics.components import Component
 from muster.statistics.linear import Estimate
 
-VARIANTS = ("simultaneous", "single")
+VARIANTS = ("simultaneous",)
 LEVEL = 0.05
 
 
@@ -38,10 +39,10 @@ def _check(options: WorstCaseOptions) -> None:
 def worst_case(rows: pd.DataFrame, fit: FitConfig, options: WorstCaseOptions) -> Iterator[Fitted]:
     """ln(measured / closed form) of the row that is worst for the claim on all rows: that with the highest upper limit.
 
-    All K rows lie within a bound if the highest of their upper limits does. `simultaneous` gives the row an error that
-    makes its 95 % interval one of K at level 5 %/K (Bonferroni), as it was picked from K: with it neither support nor
-    refutation is made easier by many cases. `single` is the row's own error, which suffices to support a claim on all
-    (intersection–union, Berger 1982), never to refute one.
+    All K rows lie within a bound if the highest of their upper limits does. All are kept in the diagnostics, and which
+    of them decides, with which error, depends on the claimed bound (`statistics.components`): support of all needs no
+    correction, refutation by any of them does. The row itself, without a bound, is the worst with an error that makes
+    its 95 % interval one of K at level 5 %/K (Bonferroni), as it was picked from K.
     """
     _check(options)
     require_columns(rows, ["width", "se", fit.response], "response")
@@ -59,11 +60,17 @@ def worst_case(rows: pd.DataFrame, fit: FitConfig, options: WorstCaseOptions) ->
     worst = ratios.loc[(off + each * ratios["log_se"]).idxmax()]
     estimates = {
         "simultaneous": Estimate(float(worst["log_ratio"]), float(worst["log_se"] * each / one), dof),
-        "single": Estimate(float(worst["log_ratio"]), float(worst["log_se"]), dof),
     }
+    numbers = ratios[[fit.along, "log_ratio", "log_se"]].to_numpy(float)
+    components = [Component(at, ratio, error, dof)._asdict() for at, ratio, error in numbers.tolist()]
     varying = [column for column in keys(rows) if ratios[column].nunique(dropna=False) > 1]
     where = ", ".join(f"{column} {plain(worst[column])}" for column in varying)
-    yield Fitted(estimates, note=f"worst of {cases}: {where}", x=np.sort(ratios[fit.along].unique().astype(float)))
+    yield Fitted(
+        estimates,
+        note=f"worst of {cases}: {where}",
+        x=np.sort(ratios[fit.along].unique().astype(float)),
+        diagnostics={"components": components, "of": "simultaneous"},
+    )
 
 
 ESTIMATORS.register("worst_case")(
@@ -76,8 +83,9 @@ ESTIMATORS.register("worst_case")(
         needs=("width", "se"),
         options=WorstCaseOptions,
         check=_check,
-        source="Bonferroni limits of K rows; Berger 1982 for the variant `single`",
+        source="Every row: intersection–union test (Berger 1982), refuted by Bonferroni's bound",
         assumes="Each row's error is that of the mean of independent draws, near enough normal",
-        fails="Rows of heavy-tailed draws, whose error is itself too small; many rows widen the interval like √ln K",
+        fails="Rows of heavy-tailed draws, whose error is itself too small; of many rows one must lie "
+        "far beyond a bound to refute it",
     )
 )

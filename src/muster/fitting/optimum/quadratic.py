@@ -4,7 +4,7 @@ The response is the logarithm of the loss: the basin (+0.25 %) is then a constan
 the steep unstable side pulls less on a parabola than in the loss itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -83,12 +83,21 @@ class Quadratic:
     def at(self, u: float) -> float:
         return float(np.polynomial.polynomial.polyval(u, self.beta))
 
+    def responses(self, offset: Array, weights: Array) -> Array:
+        """What each coefficient gains [degree + 1, K] as one of the fitted values rises by 1."""
+        design = np.vander(offset, len(self.beta), increasing=True)
+        return np.asarray(self.unscaled_cov @ design.T * weights)
+
 
 @dataclass(frozen=True)
 class Optimum:
     """The optimum of one shape in log2(lr). `status`: interior, edge, diverged or flat; numbers are NaN unless
     interior, but for `edge` the interval holds the neighbours that bracket the best rate (±inf at the end of the
-    grid)."""
+    grid).
+
+    lean, lean_se: how far the minimum of a cubic over at least `CUBIC` rates lies from the vertex, and the error of
+    that distance; NaN without so many.
+    """
 
     x: float
     status: str
@@ -103,6 +112,8 @@ class Optimum:
     n_points: int = 0
     n_runs: int = 0
     asymmetric: bool = False
+    lean: float = np.nan
+    lean_se: float = np.nan
     window: Window | None = None
     weights: Array | None = None
 
@@ -123,9 +134,18 @@ def is_even(log2_lr: Array) -> bool:
 
 
 def smoothed(log2_lr: Array, means: Array, runs: Array) -> Array:
-    """Mean of `means` [G] over the rates within half an octave: where runs are many the lowest single one is luck."""
+    """Mean of `means` [… G] over the rates within half an octave: where runs are many the lowest single one is luck."""
     near = (np.abs(log2_lr[:, None] - log2_lr) <= SMOOTHING) * runs
-    return np.asarray(near @ means / near.sum(axis=1))
+    return np.asarray(means @ near.T / near.sum(axis=1))
+
+
+def members(log2_lr: Array, best: int, size: int, octaves: float, *, even: bool) -> NDArray[np.bool_]:
+    """Which of the usable rates [G] lie in the window around one of them: the `size` nearest by number and, where rates
+    are no grid, all within half of `octaves`."""
+    start = int(np.clip(best - size // 2, 0, max(len(log2_lr) - size, 0)))
+    chosen = np.zeros(len(log2_lr), bool)
+    chosen[start : start + size] = True
+    return chosen if even else chosen | (np.abs(log2_lr - log2_lr[best]) <= octaves / 2)
 
 
 def find_window(sweep: Sweep, size: int, min_side: int, octaves: float = OCTAVES) -> Window | Optimum:
@@ -155,11 +175,7 @@ def find_window(sweep: Sweep, size: int, min_side: int, octaves: float = OCTAVES
             n_points=len(usable),
             n_runs=int(runs.sum()),
         )
-    start = int(np.clip(best - size // 2, 0, max(len(usable) - size, 0)))
-    chosen = np.zeros(len(usable), bool)
-    chosen[start : start + size] = True
-    if not even:
-        chosen |= np.abs(rates - rates[best]) <= octaves / 2
+    chosen = members(rates, best, size, octaves, even=even)
     return Window(float(rates[best]), rates[chosen] - rates[best], log_loss[:, chosen])
 
 
@@ -234,6 +250,33 @@ def other_vertex(window: Window, weights: Array, scale: float, vertex: float) ->
     if not three.beta[2] > ROUNDING:
         return np.nan, np.nan
     return three.vertex() + (three.vertex() - vertex) / 2.4, vertex_se(three.beta, three.unscaled_cov * scale)
+
+
+def measure_leans(
+    wide: Mapping[int, tuple[Window, Array]], fits: Mapping[int, tuple[Window, Array, Quadratic]]
+) -> dict[int, tuple[float, float]]:
+    """How far the minimum of the cubic through a wide window lies from the quadratic's vertex, and the delta method's
+    error of that, by shape.
+
+    Both are functions of the same mean losses, whose residual variance is that around the cubics of all shapes. Shapes
+    whose cubic has no minimum inside its window are left out.
+    """
+    cubics = {index: fit_polynomial(*each, 3) for index, each in wide.items()}
+    dof = sum(cubic.dof for cubic in cubics.values())
+    scale = sum(cubic.rss for cubic in cubics.values()) / dof if dof else np.nan
+    found = {}
+    for index, cubic in cubics.items():
+        (around, around_weights), (window, weights, quadratic) = wide[index], fits[index]
+        u, v = cubic_vertex(cubic, scale)[0], quadratic.vertex()
+        if not around.offset[0] <= u <= around.offset[-1]:
+            continue
+        _, _, b2, b3 = cubic.beta
+        terms = cubic.responses(around.offset, around_weights)
+        moves = -(terms[1] + 2 * u * terms[2] + 3 * u**2 * terms[3]) / (2 * b2 + 6 * b3 * u)
+        terms = quadratic.responses(window.offset, weights)
+        moves[np.isin(around.offset, window.offset)] += (terms[1] + 2 * v * terms[2]) / (2 * quadratic.beta[2])
+        found[index] = u - v, float(np.sqrt(scale * (moves**2 / around_weights).sum()))
+    return found
 
 
 def is_asymmetric(window: Window, weights: Array) -> bool:
@@ -337,13 +380,22 @@ def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octav
     fits: dict[int, tuple[Window, Array, Quadratic]] = {}
     for index, entry in enumerate(found):
         if isinstance(entry, Window):
-            weights = np.exp(-gamma * (entry.mean - entry.mean.min())) * (entry.runs / entry.runs.max())
+            weights = _weights(entry, gamma)
             fits[index] = (entry, weights, fit_quadratic(entry.offset, entry.mean, weights))
     dof = sum(quadratic.dof for _, _, quadratic in fits.values())
     scale = sum(quadratic.rss for _, _, quadratic in fits.values()) / dof if dof else np.nan
     interior = {index for index, (window, _, quadratic) in fits.items() if has_minimum(window, quadratic, scale)}
     inflated = scale * seed_inflation([fits[index] for index in sorted(interior)], scale)
     leaning = leans(list(fits.values()))
+    wide = {index: find_window(sweeps[index], max(size, CUBIC), min_side, octaves) for index in sorted(interior)}
+    leaned = measure_leans(
+        {
+            index: (each, _weights(each, gamma))
+            for index, each in wide.items()
+            if isinstance(each, Window) and len(each.offset) >= CUBIC
+        },
+        fits,
+    )
     optima = []
     for index, entry in enumerate(found):
         if isinstance(entry, Optimum):
@@ -360,10 +412,17 @@ def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octav
             weights=weights,
         )
         if index in interior and not contradicts(window, quadratic, scale if np.isnan(noise) else noise):
-            optima.append(_locate(flat, window, weights, quadratic, inflated, dof, leaning))
+            lean, lean_se = leaned.get(index, (np.nan, np.nan))
+            vertex = _locate(flat, window, weights, quadratic, inflated, dof, leaning)
+            optima.append(replace(vertex, lean=lean, lean_se=lean_se))
         else:
             optima.append(_bracketed(flat, window, noise))
     return optima
+
+
+def _weights(window: Window, gamma: float) -> Array:
+    """Weights of a window's points, up to a factor: by the number of runs, and as their variance follows the loss."""
+    return np.asarray(np.exp(-gamma * (window.mean - window.mean.min())) * (window.runs / window.runs.max()))
 
 
 def grid_optimum(sweep: Sweep, size: int, min_side: int) -> Optimum:
