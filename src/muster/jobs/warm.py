@@ -25,7 +25,7 @@ Main = Callable[[list[str]], int]
 
 VARIABLE = "MUSTER_WARM"
 WORTHWHILE = 12  # jobs: each saves about two seconds, the server takes five to start
-COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "plot"})
+COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "page", "plot"})
 
 
 def forward(argv: Sequence[str]) -> int | None:
