@@ -1,4 +1,4 @@
-"""What a study's texts hold is shown, not run: neither the report's page nor its captions read them as markup."""
+"""What a study's texts hold is shown, not run: by the report, its captions and the ledger's page alike."""
 
 import json
 import re
@@ -29,6 +29,10 @@ class Scripts(HTMLParser):
         self.found[-1] += data if self.inside else ""
 
 
+def between(text: str, start: str, end: str) -> str:
+    return text.partition(start)[2].partition(end)[0]
+
+
 def test_hostile_texts_of_a_study_end_in_a_whole_report(tmp_path: Path) -> None:
     text = json.dumps(HOSTILE)
     study = SAMPLED.replace("title: Tiny sampling", f"title: {text}")
@@ -46,6 +50,9 @@ def test_hostile_texts_of_a_study_end_in_a_whole_report(tmp_path: Path) -> None:
     results = next(script for script in page.found if script.strip().startswith("var results = "))
     shown = json.loads(results.strip().removeprefix("var results = ").removesuffix(";"))
     assert {Path(name).name for name in shown} == {"scaling.svg", "claims.csv", "forest.svg"}
+    ledger = (tmp_path / "results/ledger/index.html").read_text()
+    assert [row["statement"] for row in json.loads(between(ledger, 'id="data">', "</script>"))["rows"]] == [HOSTILE]
+    assert ledger.count("<script") == 2
     caption = next(each["caption"] for name, each in shown.items() if name.endswith("scaling.svg"))
     assert "Power law of a measurement" in caption
     assert "49" not in caption

@@ -90,7 +90,10 @@ def test_a_study_is_published_when_it_is_complete_and_changes_its_own_rows(proje
     # The overview shows headline claims of papers alone, and this one is none.
     changed = {line.split()[-1] for line in git(project.folder, "status", "--porcelain", "-uall").splitlines()}
     assert {path.removeprefix("results/published/") for path in changed} == {
-        *(f"ledger/{name}" for name in ("LEDGER.md", "SHA256SUMS", "claims.csv", "claims.json", "metrics.json")),
+        *(
+            f"ledger/{name}"
+            for name in ("LEDGER.md", "SHA256SUMS", "claims.csv", "claims.json", "index.html", "metrics.json")
+        ),
         "records/tiny-sample.json",
     }
     assert (published / "tables/tiny-sample/runs.parquet").exists()

@@ -19,7 +19,7 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 from muster.jobs import plan_rules, planned, warm
 from muster.jobs.availability import planned_state
 from muster.cli.check import plan_from
-from muster.config.load import read_yaml
+from muster.config.load import read_yaml, study_paths
 from muster.published.source import state
 from muster.jobs.fingerprint import dataset_fingerprint, stage_fingerprint
 from muster.digests import canonical, digest
@@ -228,6 +228,20 @@ def stage_code(stage: str):
         return stage_fingerprint(stage)
 
     return code
+
+
+@rule_function
+def study_texts(wildcards) -> str:
+    """What the ledger's page shows of the studies' files."""
+    paths = study_paths(Path(CONFIG_FILE))
+    return digest({name: paths[name].read_text(encoding="utf-8") for name in PLAN.known if name in paths})
+
+
+@rule_function
+def page_template(wildcards) -> str:
+    from muster.claims.html import template_digest
+
+    return template_digest()
 
 
 @rule_function

@@ -14,9 +14,9 @@ rule plot:
         svg=report(
             f"{RESULTS}/figures/{{study}}/{{figure}}.svg",
             caption="../report/figure.rst",
-            category="{study}",
-            subcategory=figure_plot,
-            labels={"figure": "{figure}"},
+            category="Studies",
+            subcategory="{study}",
+            labels={"figure": "{figure}", "plot": figure_plot},
         ),
         png=f"{RESULTS}/figures/{{study}}/{{figure}}.png",
     log:

@@ -136,7 +136,7 @@ def _opening(rows: Sequence[Row], of_papers: Sequence[Row], asked: Mapping[str, 
     if waiting:
         told = "claims were measured before their regime was checked: until they are measured again"
         lines += ["", f"{len(waiting)} {told} they can be supported, but not refuted."]
-    return [*lines, "", *_legend(false)]
+    return [*lines, "", *legend(false)]
 
 
 def by_question(rows: Sequence[Row], questions: Mapping[str, str | None]) -> list[str]:
@@ -149,7 +149,8 @@ def by_question(rows: Sequence[Row], questions: Mapping[str, str | None]) -> lis
     return lines
 
 
-def _legend(false: float) -> list[str]:
+def legend(false: float) -> list[str]:
+    """What the words of a ledger mean, as Markdown."""
     return [
         "Brackets hold 95 % intervals; n counts cells / runs. A claim is `supported` when a test shows that the value "
         "lies in the claimed region, `refuted` when one shows that it does not; both at 5 % over the claims of one "
@@ -212,10 +213,17 @@ def as_text(text: str) -> str:
     return line.replace("$", "<span>$</span>")
 
 
+def figure_file(name: str, shown: Mapping[str, str] | None) -> str:
+    """Where a figure lies, relative to the ledger's folder; empty if it is not shown. name, shown: as in `markdown`."""
+    if name and (shown is None or name in shown):
+        return f"../{name if shown is None else shown[name]}"
+    return ""
+
+
 def _figure(name: str, shown: Mapping[str, str] | None) -> str:
     """A link to a figure, or its name where it is not shown: `relu-kurtosis/kurtosis`."""
-    if name and (shown is None or name in shown):
-        return f"[figure](../{name if shown is None else shown[name]})"
+    if file := figure_file(name, shown):
+        return f"[figure]({file})"
     return name.removeprefix("figures/").removesuffix(".svg")
 
 

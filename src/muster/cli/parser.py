@@ -309,7 +309,7 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     _scope(status)
 
     report = _add(
-        commands, "report", "run:report", "Write Snakemake's HTML report of what exists: figures, ledger, run times",
+        commands, "report", "report:report", "Write Snakemake's HTML report of what exists: figures, ledger, run times",
         "  muster report                               every study of config.yaml\n"
         "  muster report relu-kurtosis --scale smoke   it runs nothing: see `muster run`",
     )  # fmt: skip
@@ -318,6 +318,14 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     report.add_argument("--settings", metavar="JSON", help=argparse.SUPPRESS)  # the whole configuration of a rule
     _results(report)
     _scope(report)
+
+    page = _add(
+        commands, "page", "page:page", "Write the ledger's page for browsers, from the ledger that is there",
+        "  muster page                              <results>/ledger/index.html\n"
+        "  muster page --results results/published  after an edit of a study's file: the published one",
+    )  # fmt: skip
+    page.add_argument("--scale", choices=SCALES, help="scale of the results (default: config.yaml)")
+    _results(page)
 
     fetch = _add(
         commands, "fetch", "fetch:fetch", "Bring the data sets and published tables that studies need, and verify them",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from muster.claims.tests import VERDICTS
 from muster.cli.check import checked_plan
 from muster.cli.inspect import print_table
+from muster.cli.page import published_figures, write_page
 from muster.cli.stages import draw, fit_stamp, questions_of, tallest_of
 from muster.config.load import load_config
 from muster.config.models import PUBLISHED, StudyConfig
@@ -215,7 +216,9 @@ def _write(plan: Plan, ledger: "pd.DataFrame", folder: Path, config: Path) -> No
     for study in plan.studies.values():
         _remove(folder, study.study.study)
         _write_study(plan, study, folder)
-    write_ledger(ledger, folder / "ledger", _shown(plan, folder), questions_of(plan.known))
+    shown = _shown(plan, folder)
+    write_ledger(ledger, folder / "ledger", shown, questions_of(plan.known))
+    write_page(ledger, folder / "ledger", plan.known, config, shown)
     for name, study in plan.studies.items():
         for figure in _chosen(study.study):
             _draw(plan, folder, config, name, figure)
@@ -266,9 +269,8 @@ def _chosen(study: StudyConfig) -> list[str]:
 
 def _shown(plan: Plan, folder: Path) -> dict[str, str]:
     """The ledger's name of each figure that is published → its file."""
-    files = {path.relative_to(folder) for path in folder.glob("figures/*/*.png")}
-    files |= {Path("figures", name, f"{figure}.png") for name in plan.studies for figure in _chosen(plan.known[name])}
-    return {str(path.with_suffix(".svg")): str(path) for path in files}
+    drawn = (Path("figures", name, figure) for name in plan.studies for figure in _chosen(plan.known[name]))
+    return published_figures(folder) | {f"{path}.svg": f"{path}.png" for path in drawn}
 
 
 def _draw(plan: Plan, folder: Path, config: Path, study: str, figure: str, svg: bool = False) -> None:

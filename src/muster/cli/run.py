@@ -13,20 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from muster.cli.check import checked_plan, plan_from
+from muster.cli.check import checked_plan
 from muster.cli.scope import configuration, replaced
-from muster.cli.summary import figures, lacks_own_table, print_failures, print_outcome
+from muster.cli.summary import lacks_own_table, print_failures, print_outcome
 from muster.config.load import CONFIG_PATH
 from muster.errors import MusterError
-from muster.plan.plan import Plan
-from muster.plan.study import LEDGER_PLOTS
 
 DRY = {"-n", "--dry-run", "--dryrun"}
 
 
 def run(args: Namespace) -> int:
     """`snakemake` on some studies, with the given fields of config.yaml replaced; then what came of it."""
-    _only_own_config(args.config)
+    only_own_config(args.config)
     plan = checked_plan(configuration(args), args.config)
     passed, more = split_settings(args.passed)
     start = time.time()
@@ -44,7 +42,8 @@ def run(args: Namespace) -> int:
     return status
 
 
-def _only_own_config(path: Path) -> None:
+def only_own_config(path: Path) -> None:
+    """Raises MusterError for a configuration that Snakemake would not read."""
     if path.resolve() != CONFIG_PATH.resolve():
         remedy = f"Run muster from the folder that holds {CONFIG_PATH}, and replace single fields by options"
         raise MusterError("--config", f"Snakemake reads {CONFIG_PATH}, not {path}", remedy)
@@ -69,40 +68,8 @@ def split_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return others, settings
 
 
-def report(args: Namespace) -> int:
-    """Snakemake's HTML report of those figures of the plan, and that ledger, which exist: nothing is made for it."""
-    _only_own_config(args.config)
-    settings = json.loads(args.settings) if args.settings else replaced(args)
-    plan = plan_from(settings, args.config) if args.settings else checked_plan(configuration(args), args.config)
-    output = args.output or Path(plan.config.results) / "report.html"
-    made = [str(path) for path in _reportable(plan)]
-    if not made:
-        raise MusterError(plan.config.results, "holds no ledger and no figure", "Make them first: muster run STUDY")
-    # The lock is Snakemake's own when the rule `report` calls this; reporting writes nothing but the page.
-    status = snakemake([*made, "--report", str(output), "--nolock", *overrides(settings)])
-    if status == 0 and not output.exists():
-        raise MusterError(str(output), "Snakemake wrote no report", "See its messages above")
-    if status == 0:
-        shown = sum(path.endswith(".svg") for path in made)
-        print(f"report   {output}: {shown} of {len(list(figures(plan)))} figures")
-    return status
-
-
-def _reportable(plan: Plan) -> list[Path]:
-    """The ledger and those figures that exist; without a ledger none that is drawn from it."""
-    ledger = Path(plan.config.results, "ledger", "claims.csv")
-    judged = ledger.exists()
-    found = [
-        path for study, name, path in figures(plan) if path.exists() and (judged or not _judged(plan, study, name))
-    ]
-    return [*([ledger] if judged else []), *found]
-
-
-def _judged(plan: Plan, study: str, figure: str) -> bool:
-    return study not in plan.studies or plan.studies[study].study.figures[figure].plot in LEDGER_PLOTS
-
-
 def overrides(settings: dict[str, Any]) -> list[str]:
+    """Options by which Snakemake replaces fields of the configuration."""
     return ["--config", *(f"{name}={json.dumps(value)}" for name, value in settings.items())] if settings else []
 
 

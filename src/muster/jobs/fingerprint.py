@@ -59,6 +59,13 @@ STAGES = {
         "muster.tables.missing:explain_missing",
         "muster.tables.io:read_frame",
     ),
+    "page": (
+        "muster.claims.html:html",
+        "muster.claims.html:template_digest",
+        "muster.claims.ledger:read_ledger",
+        "muster.claims.families:false_discovery",
+        "muster.claims.families:expected_false",
+    ),
     "plot": (
         "muster.plots:render",
         "muster.plots.forest:overview",

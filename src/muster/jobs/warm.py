@@ -33,7 +33,7 @@ WORTHWHILE = 12  # jobs: each saves about two seconds, the server takes five to 
 PATIENCE = 10.0  # seconds that a caller waits for the server to fork: longer than it ever takes, unless it is stopped
 READY, GO = b"+", b"!"
 LONGEST_SOCKET = 100  # bytes of its path; Linux takes 107
-COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "plot"})
+COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "page", "plot"})
 
 
 def forward(argv: Sequence[str]) -> int | None:

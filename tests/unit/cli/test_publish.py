@@ -73,7 +73,10 @@ def test_a_study_is_published_whole_and_the_same_bytes_each_time(project: Path) 
     assert set(first) == {
         *(f"tables/tiny-sample/{kind}.parquet" for kind in ("runs", "curves", "probes")),
         *(f"fits/tiny-sample/{name}" for name in ("fits.parquet", "optima.parquet", "regime.parquet", "fits.json")),
-        *(f"ledger/{name}" for name in ("claims.csv", "claims.json", "LEDGER.md", "metrics.json", "SHA256SUMS")),
+        *(
+            f"ledger/{name}"
+            for name in ("claims.csv", "claims.json", "LEDGER.md", "index.html", "metrics.json", "SHA256SUMS")
+        ),
         "figures/tiny-sample/scaling.png",
         "figures/overview/forest.png",
         "figures/overview/forest.svg",

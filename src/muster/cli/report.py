@@ -1,0 +1,97 @@
+"""The command `report`: Snakemake's HTML report of what exists, and its figures packed so that it can be passed on."""
+
+import base64
+import gzip
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+
+from muster.cli.check import checked_plan, plan_from
+from muster.cli.page import NAME, write_page
+from muster.cli.run import only_own_config, overrides, snakemake
+from muster.cli.scope import configuration, replaced
+from muster.cli.summary import figures
+from muster.errors import MusterError
+from muster.files import write_text
+from muster.plan.plan import Plan
+from muster.plan.study import LEDGER_PLOTS
+
+_RESULTS = re.compile(r'(<script id="results">\s*var results = )(\{.*?\})(;\s*</script>)', re.DOTALL)
+_FIGURE = re.compile(r"data:image/svg\+xml;.*?base64,(.*)")
+UNPACK = """
+<script id="packed" type="application/json">@PACKED@</script>
+<script>
+for (const [name, packed] of Object.entries(JSON.parse(document.getElementById("packed").textContent))) {
+  const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  new Response(stream).blob().then((found) => {
+    results[name].data_uri = URL.createObjectURL(new Blob([found], {type: "image/svg+xml"}));
+  });
+}
+</script>"""
+
+
+def report(args: Namespace) -> int:
+    """Snakemake's HTML report of those figures of the plan, and that ledger, which exist: nothing is made for it."""
+    only_own_config(args.config)
+    settings = json.loads(args.settings) if args.settings else replaced(args)
+    plan = plan_from(settings, args.config) if args.settings else checked_plan(configuration(args), args.config)
+    output = args.output or Path(plan.config.results) / "report.html"
+    made = [str(path) for path in _reportable(plan)]
+    if not made:
+        raise MusterError(plan.config.results, "holds no ledger and no figure", "Make them first: muster run STUDY")
+    # The lock is Snakemake's own when the rule `report` calls this; reporting writes nothing but the page.
+    status = snakemake([*made, "--report", str(output), "--nolock", *overrides(settings)])
+    if status == 0 and not output.exists():
+        raise MusterError(str(output), "Snakemake wrote no report", "See its messages above")
+    if status == 0:
+        write_text(output, packed(output.read_text(encoding="utf-8")))
+        _bring_page(plan, args.config)
+        shown = sum(path.endswith(".svg") for path in made)
+        print(f"report   {output}: {shown} of {len(list(figures(plan)))} figures")
+    return status
+
+
+def _reportable(plan: Plan) -> list[Path]:
+    """The ledger and those figures that exist; without a ledger none that is drawn from it."""
+    ledger = Path(plan.config.results, "ledger", "claims.csv")
+    judged = ledger.exists()
+    found = [
+        path for study, name, path in figures(plan) if path.exists() and (judged or not _judged(plan, study, name))
+    ]
+    return [*([ledger] if judged else []), *found]
+
+
+def _judged(plan: Plan, study: str, figure: str) -> bool:
+    return study not in plan.studies or plan.studies[study].study.figures[figure].plot in LEDGER_PLOTS
+
+
+def _bring_page(plan: Plan, config: Path) -> None:
+    """The ledger's page, to which the report links, if there is none of this ledger yet."""
+    from muster.claims.ledger import read_ledger
+
+    folder = Path(plan.config.results, "ledger")
+    claims, page = folder / "claims.csv", folder / NAME
+    if claims.exists() and not (page.exists() and page.stat().st_mtime >= claims.stat().st_mtime):
+        write_page(read_ledger(folder), folder, plan.known, config)
+
+
+def packed(report: str) -> str:
+    """A report with its figures compressed: a fifth of the bytes, and unpacked by the browser when it is opened.
+
+    A report of another form than that of the Snakemake which this package asks for stays as it is.
+    """
+    from muster.claims.html import as_script
+
+    found = _RESULTS.search(report)
+    if found is None:
+        return report
+    results, figures_of = json.loads(found[2]), {}
+    for name, result in results.items():
+        if svg := _FIGURE.fullmatch(result["data_uri"]):
+            small = gzip.compress(base64.b64decode(svg[1]), mtime=0)
+            figures_of[name] = base64.b64encode(small).decode()
+            result["data_uri"] = ""
+    unpack = UNPACK.replace("@PACKED@", as_script(figures_of))
+    return f"{report[: found.end(1)]}{as_script(results)}{found[3]}{unpack}{report[found.end() :]}"
