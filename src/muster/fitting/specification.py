@@ -215,7 +215,7 @@ def _try(alternative: Alternative, table: pd.DataFrame) -> pd.DataFrame:
 
 def _rows(alternative: Alternative, fits: pd.DataFrame) -> pd.DataFrame:
     return fits.assign(
-        parameter=fits["parameter"].replace("", ESTIMATORS[alternative.fit.estimator].parameters[0]),
+        parameter=fits["parameter"].replace("", ESTIMATORS[alternative.fit.estimator].first(alternative.fit)),
         declared=fits["primary"] & (alternative.choice == DECLARED),
         choice=alternative.choice,
         label=alternative.label,
