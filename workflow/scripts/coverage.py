@@ -45,7 +45,7 @@ WITHOUT = {
     "forms": "a difference of AICc between forms has no true value; `tests/statistical/test_forms.py` has the size of "
     "its decision",
     **dict.fromkeys(
-        ("annealing", "data_constrained", "error_law", "law", "overtraining", "parallel", "parallel_power", 
+        ("annealing", "data_constrained", "error_law", "law", "overtraining", "parallel", "parallel_power",
          "parallel_shape", "routed"),
         "a law: solver, resampling and intervals are those of `power_offset` and `joint_law`, which stand for it",
     ),
