@@ -33,7 +33,7 @@ def _inner(options: PooledOptions, fit: FitConfig) -> tuple[Estimator, FitConfig
         estimator = ESTIMATORS[options.estimator]
     except MusterError as error:
         raise MusterError("options.estimator", error.found, error.remedy) from None
-    own = {
+    own: dict[str, Any] = {
         "estimator": options.estimator,
         "by": [],
         "select": {},
@@ -93,7 +93,7 @@ def pooled(rows: pd.DataFrame, fit: FitConfig, options: PooledOptions) -> Iterat
 
 
 def _check(options: PooledOptions) -> None:
-    _inner(options, FitConfig(estimator="pooled", response="response"))
+    _inner(options, FitConfig.model_validate({"estimator": "pooled", "response": "response"}))
 
 
 ESTIMATORS.register("pooled")(

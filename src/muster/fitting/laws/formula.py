@@ -227,7 +227,7 @@ class Sum(Node):
             return Jet(logarithm, slopes)
         taken, by_taken = Sum(tuple(term for term in self.terms if not term.positive)).value(where)
         share = -taken / total
-        value, bend = log_one_minus(share)
+        value, bend = log_one_minus(np.asarray(share))
         slopes = {p: slope * (1.0 - bend * share) for p, slope in slopes.items()}
         _gather(slopes, {p: -slope * (bend / total) for p, slope in by_taken.items()})
         return Jet(logarithm + value, slopes)
@@ -264,7 +264,7 @@ def log_and_gradient(node: Node, where: At) -> tuple[Array, Array]:
     total, parts = node.shares(where)
     filled: set[int] = set()
     for value, by in parts:
-        share = None
+        share: Array | float | None = None
         for p, slope in sorted(by.items(), key=lambda each: not _is_unit(each[1])):
             out = gradient[..., p]
             if p in filled:
@@ -272,8 +272,9 @@ def log_and_gradient(node: Node, where: At) -> tuple[Array, Array]:
             elif share is None and _is_unit(slope):
                 share = np.divide(value, total, out=out)
             else:
-                share = value / total if share is None else share
-                np.multiply(share, slope, out=out)
+                factor = value / total if share is None else share
+                np.multiply(factor, slope, out=out)
+                share = factor
         filled.update(by)
     return np.broadcast_to(np.log(total), shape), gradient
 
@@ -551,7 +552,7 @@ def _node(node: ast.expr, leaves: Mapping[str, Node], form: str, place: str) -> 
         case ast.BinOp(op=ast.Div()):
             return product(1.0, [(inner[0], ONE), (power(inner[1], Number(-1.0), node.right), ONE)])
         case ast.BinOp():
-            return power(*inner, node.left)
+            return power(inner[0], inner[1], node.left)
         case ast.Call(func=ast.Name(id=name)):
             if name in EXTREMES:
                 return Extreme(name, *inner)

@@ -136,13 +136,15 @@ def fit_form(
     """
     variables = [name for name in formula.names(form) if name in table.columns]
     given = {**options, "form": form, "columns": {name: name for name in variables}}
-    fit = FitConfig(
-        estimator=DECLARED,
-        response=response,
-        along=variables[0] if variables else response,
-        by=list(by),
-        select=dict(select or {}),
-        options=given,
+    fit = FitConfig.model_validate(
+        {
+            "estimator": DECLARED,
+            "response": response,
+            "along": variables[0] if variables else response,
+            "by": list(by),
+            "select": dict(select or {}),
+            "options": given,
+        }
     )
     estimator = ESTIMATORS[DECLARED]
     estimator.check(parse_options(DeclaredOptions, fit))
