@@ -44,9 +44,12 @@ Draw = Callable[[Rng], tuple[pd.DataFrame, float]]
 WITHOUT = {
     "forms": "a difference of AICc between forms has no true value; `tests/statistical/test_forms.py` has the size of "
     "its decision",
+    "pooled": "the random-effects mean, or plain t over groups where that is wider, is that of `exponent_difference`",
+    "mean_difference": "Welch's, Student's and the paired t test; `ordering` stands for the last",
+    "scatter": "the χ² interval of normal errors, which is exact for them and for no others",
     **dict.fromkeys(
-        ("annealing", "data_constrained", "error_law", "overtraining", "parallel", "parallel_power", "parallel_shape",
-         "routed"),
+        ("annealing", "data_constrained", "error_law", "law", "overtraining", "parallel", "parallel_power",
+         "parallel_shape", "routed"),
         "a law: solver, resampling and intervals are those of `power_offset` and `joint_law`, which stand for it",
     ),
 }  # fmt: skip

@@ -129,7 +129,7 @@ def _decided(study: StudyPlan, claim: ClaimConfig, level: float) -> Decided | st
     estimator = ESTIMATORS[fit.estimator]
     if LINE not in estimator.variants or primary_variant(fit, estimator.variants) != LINE:
         return f"{fit.estimator} is no line by least squares through one number a shape"
-    if claim.parameter not in (None, estimator.parameters[0]):
+    if claim.parameter not in (None, estimator.first(fit)):
         return f"{claim.parameter} is not the slope"
     if claim.test not in REGIONS:
         return f"a claim of the kind {claim.test} has no margin that a slope could cross"

@@ -49,7 +49,7 @@ def _attainable(study: StudyConfig, claim: ClaimConfig, field: FieldPath) -> Ite
     if fit is None or fit.estimator not in ESTIMATORS:
         return
     estimator = ESTIMATORS[fit.estimator]
-    number = claim.parameter or estimator.parameters[0]
+    number = claim.parameter or estimator.first(fit)
     if number in estimator.two_ends and not two_sided(claim.test):
         found = f"{number} of {fit.estimator} may lie on either side, and a test of one end lets the other pass"
         yield FieldError((*field, "test"), found, "Use equivalence with a margin")

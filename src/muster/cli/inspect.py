@@ -171,7 +171,7 @@ def _show_estimator(args: Namespace) -> None:
     estimator = ESTIMATORS[args.name]
     rows = [
         ("estimates", estimator.summary),
-        ("parameters", ", ".join(estimator.parameters)),
+        ("parameters", ", ".join(estimator.parameters) or "those that the fit's options name"),
         ("variants", ", ".join(estimator.variants)),
         ("source", estimator.source),
         ("assumes", estimator.assumes),

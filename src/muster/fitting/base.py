@@ -134,6 +134,10 @@ class Estimator:
         """The names of all numbers that a fit returns."""
         return [*self.parameters, *self.more(fit)]
 
+    def first(self, fit: FitConfig) -> str:
+        """The number that claims and figures mean unless they name one; empty where a fit's options tell of none."""
+        return next(iter(self.numbers(fit)), "")
+
     @property
     def __doc__(self) -> str:  # type: ignore[override]
         return f"{self.summary}\n\nSource: {self.source}\nAssumes: {self.assumes}\nFails: {self.fails}"

@@ -24,6 +24,7 @@ SPECIFICATION_COLUMNS = (
 )  # fmt: skip
 DECLARED = "as declared"
 SWAPPED = {"train": "eval", "eval": "train"}
+WHOLE = 1000  # sizes, and octaves: more than any table has
 QUICK = 200  # bootstrap replicates of an alternative: enough for a picture
 
 
@@ -90,9 +91,15 @@ def limit_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternat
 
 @ALTERNATIVES.register("isoflop")
 def isoflop_alternatives(fit: FitConfig, table: pd.DataFrame) -> Iterator[Alternative]:
-    """Other windows around each budget's best size, another rule for edges, fewer budgets."""
+    """Other windows around each budget's best size, or none, the loss for its logarithm, another rule for edges, fewer
+    budgets."""
     for window in (4, 5, 7):
         yield with_option(fit, "window", f"{window} sizes", window=window)
+    for octaves in (2.0, 4.0, 8.0):
+        yield with_option(fit, "window", f"{octaves:g} octaves of size", octaves=octaves)
+    yield with_option(fit, "window", "whole curve", window=WHOLE, octaves=WHOLE)
+    for scale in ("log", "linear"):
+        yield with_option(fit, "response", f"{scale} loss", response_scale=scale)
     for side in (1, 2, 3):
         yield with_option(fit, "edge", f"{side} size(s) beside the best", min_side=side)
     yield from dropped_ends(fit, table)
@@ -215,7 +222,7 @@ def _try(alternative: Alternative, table: pd.DataFrame) -> pd.DataFrame:
 
 def _rows(alternative: Alternative, fits: pd.DataFrame) -> pd.DataFrame:
     return fits.assign(
-        parameter=fits["parameter"].replace("", ESTIMATORS[alternative.fit.estimator].parameters[0]),
+        parameter=fits["parameter"].replace("", ESTIMATORS[alternative.fit.estimator].first(alternative.fit)),
         declared=fits["primary"] & (alternative.choice == DECLARED),
         choice=alternative.choice,
         label=alternative.label,

@@ -94,7 +94,7 @@ def fit_study(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> tuple[pd.D
             else:
                 fits, optima = estimator.function(chosen, fit)
         if (fits["parameter"] == "").any():
-            fits = fits.assign(parameter=fits["parameter"].replace("", estimator.parameters[0]))
+            fits = fits.assign(parameter=fits["parameter"].replace("", estimator.first(fit)))
         head = {"study": study.study, "fit": name}
         all_fits.append(fits.assign(**head, estimator=fit.estimator))
         if len(optima):

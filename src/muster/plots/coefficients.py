@@ -71,15 +71,14 @@ def _published(data: PlotData, spec: FigureConfig) -> dict[str, dict[str, float]
     """The vectors that the fit is held against, with the derived parameters of those that are complete."""
     import numpy as np
 
-    from muster.fitting.laws.base import LAWS
+    from muster.fitting.laws.law import law_of
     from muster.fitting.laws.printed import values as printed_values
 
     if spec.fit is None:
         return {}
     fit = data.study.fits[spec.fit]
     vectors = {name: printed_values(vector) for name, vector in fit.options.get("published", {}).items()}
-    if fit.estimator in LAWS:
-        law = LAWS[fit.estimator]
+    if (law := law_of(fit)) is not None:
         for values in vectors.values():
             if set(law.parameters) <= set(values):
                 natural = np.array([[values[name] for name in law.parameters]], float)

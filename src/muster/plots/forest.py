@@ -128,7 +128,7 @@ def _kind(estimator: str, parameter: str | None) -> str:
 
     if estimator in KINDS:
         return KINDS[estimator]
-    return "exponent" if (parameter or ESTIMATORS[estimator].parameters[0]) in EXPONENTS else "other"
+    return "exponent" if (parameter or next(iter(ESTIMATORS[estimator].parameters), "")) in EXPONENTS else "other"
 
 
 def _margin(row: Mapping[Any, Any]) -> float:

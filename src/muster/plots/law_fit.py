@@ -96,10 +96,13 @@ def law_fit(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> Figur
 
 def _law(data: PlotData, spec: FigureConfig) -> Law:
     from muster.fitting.laws.base import LAWS
+    from muster.fitting.laws.law import DECLARED, law_of
 
-    if spec.fit is None or data.study.fits[spec.fit].estimator not in LAWS:
-        raise MusterError("fit", f"{spec.fit!r} fits no law", f"Name a fit whose estimator is one of {', '.join(LAWS)}")
-    return LAWS[data.study.fits[spec.fit].estimator]
+    law = None if spec.fit is None else law_of(data.study.fits[spec.fit])
+    if law is None:
+        known = ", ".join((DECLARED, *LAWS))
+        raise MusterError("fit", f"{spec.fit!r} fits no law", f"Name a fit whose estimator is one of {known}")
+    return law
 
 
 def _columns(data: PlotData, spec: FigureConfig) -> dict[str, str]:

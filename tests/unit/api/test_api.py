@@ -33,9 +33,7 @@ def sweep(slope: float = 0.0, noise: float = 1e-3, seeds: int = 2) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def test_the_command_line_prints_what_the_function_returns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_prints_what_the_function_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "s.csv"
     sweep().to_csv(path, index=False)
     found = api.fit_table(path, seed="seed", predict=[4096])
@@ -64,7 +62,9 @@ def test_the_best_rate_of_one_network_needs_no_axis() -> None:
 
 
 def test_an_exponent_of_known_optima() -> None:
-    found = api.transfer(WIDTHS, [0.01 * (w / 64) ** -0.5 * f for w, f in zip(WIDTHS, (1, 1.01, 0.99, 1, 1.01), strict=True)])
+    found = api.transfer(
+        WIDTHS, [0.01 * (w / 64) ** -0.5 * f for w, f in zip(WIDTHS, (1, 1.01, 0.99, 1, 1.01), strict=True)]
+    )
     assert found.estimate == pytest.approx(-0.5, abs=0.02)
     assert found.verdict == "refuted"
     with pytest.raises(MusterError, match="Give three or more"):
@@ -73,6 +73,7 @@ def test_an_exponent_of_known_optima() -> None:
 
 def test_optima_that_approach_a_limit_never_refute_it() -> None:
     """lr* = lr∞ (1 − 5/√n), as the theorem allows; and n^-0.9, which it does not."""
+
     def frame(best: Any) -> pd.DataFrame:
         widths = (128, 192, 256, 384, 512, 768)
         return pd.DataFrame(

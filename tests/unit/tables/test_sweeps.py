@@ -33,7 +33,9 @@ def expected() -> pd.DataFrame:
 
 def text(table: Sequence[Row], delimiter: str = ",", number: Callable[[Any], str] = repr) -> str:
     lines = [delimiter.join(table[0])]
-    lines += [delimiter.join(number(v) if isinstance(v, float | int) else str(v) for v in row.values()) for row in table]
+    lines += [
+        delimiter.join(number(v) if isinstance(v, float | int) else str(v) for v in row.values()) for row in table
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -141,7 +143,9 @@ def test_an_unknown_state_is_named_and_does_not_count() -> None:
     found = read_sweep(pd.DataFrame(table), PLAIN)
     assert len(found.runs) == len(table) - 1
     assert "no known state: stopped (--finished stopped counts such runs)" in found.notes
-    assert len(read_sweep(pd.DataFrame(table), Columns("lr", "loss", "width", finished=("stopped",))).runs) == len(table)
+    assert len(read_sweep(pd.DataFrame(table), Columns("lr", "loss", "width", finished=("stopped",))).runs) == len(
+        table
+    )
 
 
 def test_dictionaries_in_cells_are_columns(tmp_path: Path) -> None:
@@ -180,7 +184,11 @@ def test_rows_of_one_step_are_merged(named: bool, step: str) -> None:
 
 def test_of_a_step_that_a_resumed_run_logged_twice_the_later_row_counts() -> None:
     table = history()
-    again = [{**row, "loss": row["loss"] - 0.5} for row in table if row["run_id"] == "r0" and row["step"] == 3 and row["loss"]]
+    again = [
+        {**row, "loss": row["loss"] - 0.5}
+        for row in table
+        if row["run_id"] == "r0" and row["step"] == 3 and row["loss"]
+    ]
     found = read_sweep(pd.DataFrame(table + again), PLAIN)
     assert found.runs["loss"].iloc[0] == pytest.approx(expected()["loss"].iloc[0] - 0.5)
 

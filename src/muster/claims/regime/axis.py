@@ -37,13 +37,13 @@ def refit(measured: Measured, rows: pd.DataFrame) -> float:
     estimator = ESTIMATORS[measured.fit.estimator]
     fits = estimator.function(rows, measured.fit).fits
     fits = fits[fits["primary"] & (fits["group"] == group_key(measured.claim.where)) & (fits["status"] == "ok")]
-    names = fits["parameter"].replace("", estimator.parameters[0])
+    names = fits["parameter"].replace("", estimator.first(measured.fit))
     found = fits[names == parameter_of(measured)]
     return float(found["estimate"].iloc[0]) if len(found) else float("nan")
 
 
 def parameter_of(measured: Measured) -> str:
-    return measured.claim.parameter or ESTIMATORS[measured.fit.estimator].parameters[0]
+    return measured.claim.parameter or ESTIMATORS[measured.fit.estimator].first(measured.fit)
 
 
 def optima_of(measured: Measured, where: Mapping[str, Any] | None = None) -> pd.DataFrame:

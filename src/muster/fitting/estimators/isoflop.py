@@ -1,6 +1,7 @@
 """IsoFLOP envelope: the best size at each compute budget, and how it grows with compute (approach 2 of Chinchilla)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ class IsoflopOptions(WindowOptions):
         min_length=1,
         description="Budgets to which each size's loss is interpolated, for tables whose runs share none; absent: the "
         "values of `along`",
+    )
+    response_scale: Literal["log", "linear"] = Field(
+        "log", description="What the parabola is of: ln of the response, or the response itself"
     )
     best_over: list[str] = Field(
         default_factory=list, description="Columns (learning rate, ...) whose best run is taken per size and budget"
@@ -68,8 +72,9 @@ def _lost(
 def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iterator[Fitted]:
     """Exponent d ln N* / d ln C of the size N* with the lowest loss at compute C, `along` being C.
 
-    At each budget a parabola of ln loss in log2 N gives N*; a vertex that is a maximum, lies outside its window, or
-    belongs to a minimum at the end of the sizes is not an optimum: such budgets are named in the note and left out.
+    At each budget a parabola of ln loss, or of the loss, in log2 N gives N*; a vertex that is a maximum, lies outside
+    its window, or belongs to a minimum at the end of the sizes is not an optimum: such budgets are named in the note
+    and left out.
     Fewer than three budgets with an optimum give status `too_few`. The intercept is ln N* at C = 1.
     """
     require_columns(rows, options.best_over, "options.best_over")
@@ -89,7 +94,9 @@ def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iter
         absent = absent_runs(runs, matrix, [options.size]) & ~_lost(
             rows, every, fit.along, budget, matrix, options.size
         )
-        sweeps.append(Sweep(budget, np.log2(sizes), np.log(matrix.to_numpy(float)), absent))
+        heights = matrix.to_numpy(float)
+        log = options.response_scale == "log"
+        sweeps.append(Sweep(budget, np.log2(sizes), np.log(heights) if log else heights, absent))
     found = find_optima(sweeps, options.window, options.min_side, options.octaves)
     interior = [optimum for optimum in found if optimum.status == "interior"]
     x = np.array([optimum.x for optimum in interior])

@@ -1,6 +1,6 @@
 """From a law to an estimator: rows in, one row per parameter out, with intervals, diagnostics and certificate."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -40,7 +40,8 @@ class Rows(NamedTuple):
     columns: list[str]
 
 
-def _more(fit: FitConfig) -> list[str]:
+def tested_numbers(fit: FitConfig) -> list[str]:
+    """Names of the numbers that a fit of a law returns beside its parameters."""
     tested = [f"{test}_{name}" for test in ("wald", "reproduced") for name in fit.options.get("published", {})]
     return [*tested, *(["extrapolation_error"] if fit.options.get("hold_out") else [])]
 
@@ -53,30 +54,35 @@ def law_estimator(
     options: a subclass with other defaults. A law whose one variable is called `x` reads the column in `along`.
     """
     law = LAWS[law_name]
-
-    def function(rows: pd.DataFrame, fit: FitConfig, chosen: LawOptions) -> Iterator[Fitted]:
-        return _fit(law, rows, fit, chosen)
-
-    def ask(table: pd.DataFrame, fit: FitConfig) -> str:
-        if parse_options(options, fit).clusters is not None:
-            return ""
-        used = (law_rows(law, rows, fit)[0] for _, rows in groups(table, fit.by))
-        return next(filter(None, (question(rows.x, rows.columns) for rows in used)), "")
-
-    return per_group(
+    return estimator_of_laws(
         law.formula,
-        function,
-        VARIANTS,
-        min_points=1,
+        lambda chosen, table: law,
+        options,
         parameters=(*law.parameters, *law.derived),
         source=source,
         assumes=assumes,
         fails=fails,
-        needs=(),
-        options=options,
-        more=_more,
-        ask=ask,
+        more=tested_numbers,
     )
+
+
+def estimator_of_laws(
+    summary: str, law_of: Callable[[Any, pd.DataFrame], Law], options: type[LawOptions], **declared: Any
+) -> Estimator:
+    """An estimator of laws. law_of: the fit's options and its table → the law. declared: further fields of
+    `Estimator`."""
+
+    def function(rows: pd.DataFrame, fit: FitConfig, chosen: LawOptions) -> Iterator[Fitted]:
+        return _fit(law_of(chosen, rows), rows, fit, chosen)
+
+    def ask(table: pd.DataFrame, fit: FitConfig) -> str:
+        chosen = parse_options(options, fit)
+        if chosen.clusters is not None:
+            return ""
+        used = (law_rows(law_of(chosen, rows), rows, fit)[0] for _, rows in groups(table, fit.by))
+        return next(filter(None, (question(rows.x, rows.columns) for rows in used)), "")
+
+    return per_group(summary, function, VARIANTS, min_points=1, needs=(), options=options, ask=ask, **declared)
 
 
 def _fit(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> Iterator[Fitted]:

@@ -36,6 +36,7 @@ def read_cells(source: "Path | str | pd.DataFrame") -> Cells:
         raise MusterError(raw.path, "no row below the header", "Give a table with one row a run")
     return _unfolded(raw)
 
+
 MOST_FILE = 256 * 2**20  # bytes, packed or unpacked
 
 
@@ -53,7 +54,9 @@ def _read(source: Path | str) -> Cells:
     try:
         data = read_regular(path, MOST_FILE)
     except OSError as error:
-        raise MusterError(str(path), f"cannot be read ({error.strerror or error})", "Give a smaller file of rows") from None
+        raise MusterError(
+            str(path), f"cannot be read ({error.strerror or error})", "Give a smaller file of rows"
+        ) from None
     if data[:2] == b"\x1f\x8b":
         data, suffixes = _unpacked(path, data), [suffix for suffix in suffixes if suffix not in (".gz", ".gzip")]
     kind = suffixes[-1] if suffixes else ""
