@@ -97,6 +97,14 @@ def test_a_difference_carries_both_sides_errors():
     require_t_interval(fits.loc["ols_t"])
 
 
+def test_a_difference_through_the_seeds_is_that_of_their_means():
+    one, other = sweep(3, noise=0.0005), sweep(4, slope=-0.2, noise=0.0005)
+    table = pd.concat([one.assign(arm="a"), other.assign(arm="b")])
+    fits = rows_of(table, "lr_transfer_difference", a={"arm": "a"}, b={"arm": "b"})
+    assert fits.loc["mixed", "estimate"] == pytest.approx(fits.loc["ols_t", "estimate"], rel=0.05)
+    assert fits.loc["mixed", "se"] == pytest.approx(fits.loc["ols_t", "se"], rel=0.1)
+
+
 def test_a_noise_slope_that_is_not_significant_weighs_nothing():
     """Noise of one size: a 5 % test weighs the points of about one group in twenty."""
     unweighted = 0

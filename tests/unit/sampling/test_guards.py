@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from muster.experiments import EXPERIMENTS, Context
-from muster.sampling import relu_chain
+from muster.sampling import output_law, relu_chain
 from muster.sampling.graph_network import ring, second_eigenvalue
 from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
 from muster.sampling.siren import distance, normal_cdf
@@ -60,6 +60,14 @@ def test_a_jackknifed_distance_has_the_scatter_of_repeated_samples():
     assert np.sqrt(np.square(found[:, 1]).mean()) / found[:, 0].std(ddof=1) == pytest.approx(1, abs=0.3)
 
 
+def test_distances_of_a_mixture_have_the_scatter_of_repeated_samples():
+    """Kolmogorov and Wasserstein distance of N(0, S), S of a gamma law: far from normal, so that both are positive."""
+    rng = np.random.default_rng(0)
+    found = np.array([output_law.distances(rng.gamma(2.0, size=300)) for _ in range(100)])
+    ratio = np.sqrt(np.square(found[:, :, 1]).mean(axis=0)) / found[:, :, 0].std(axis=0, ddof=1)
+    assert ratio == pytest.approx([1, 1], abs=0.3)
+
+
 def test_the_tanh_chain_by_hand(monkeypatch):
     """All draws at once against portions of 40 of 100: each draws the layers of its own networks in turn."""
     monkeypatch.setattr(relu_chain, "TANH_CHUNK", 40 * 8)
@@ -79,3 +87,5 @@ def test_the_tanh_chain_by_hand(monkeypatch):
         assert mean["value"] == pytest.approx(values.mean(), rel=1e-5)
         assert mean["se"] == pytest.approx(values.std(ddof=1) / 10, rel=1e-5)
         assert var["value"] == pytest.approx(values.var(ddof=1), rel=1e-5)
+        fourth = np.mean((values - values.mean()) ** 4)
+        assert var["se"] == pytest.approx(np.sqrt((fourth - values.var() ** 2) / 100), rel=1e-4)
