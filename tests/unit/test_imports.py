@@ -21,11 +21,11 @@ for name in sys.argv[1:]:
 
 
 def test_modules_of_experiments_can_be_imported_first():
-    folders = [
-        SOURCE / "muster" / name for name in ("sampling", "training", "published", "script", "fitting", "plots", "cli")
-    ]
-    paths = [path.relative_to(SOURCE).with_suffix("") for folder in folders for path in sorted(folder.rglob("*.py"))]
-    names = [".".join(path.parts).removesuffix(".__init__") for path in paths if path.name != "__main__"]
+    """Those that register something; that no import of the others leads in a circle, `lint-imports` knows."""
+    folders = [SOURCE / "muster" / name for name in ("sampling", "training", "published", "script", "fitting", "plots")]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py")) if "register" in path.read_text()]
+    paths = [path.relative_to(SOURCE).with_suffix("") for path in files]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
     assert len(names) > 40
     done = subprocess.run([sys.executable, "-c", FIRST, *names], capture_output=True, text=True, check=True)
     assert done.stdout == ""

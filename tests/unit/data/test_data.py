@@ -412,3 +412,21 @@ def test_a_new_option_that_changes_nothing_renames_no_data(monkeypatch: pytest.M
 
     assert key(Later) == key(Later, slope=0.0) == key(Earlier)
     assert key(Later, slope=1.0) != key(Earlier)
+
+
+def test_modular_addition_holds_every_pair_once_and_adds():
+    arrays, _ = data.prepare("modular_addition", {"modulus": 7, "train": 39, "heldout": 10})
+    whole = data.Arrays(*arrays)
+    x, y = np.concatenate([whole.train_x, whole.heldout_x]), np.concatenate([whole.train_y, whole.heldout_y])
+    a, b = x[:, :7].argmax(1), x[:, 7:].argmax(1)
+    assert len(set(zip(a, b, strict=True))) == 49
+    assert (x.sum(1) == 2).all()
+    assert ((a + b) % 7 == y).all()
+    fewer, _ = data.prepare("modular_addition", {"modulus": 7, "train": 20, "heldout": 10})
+    np.testing.assert_array_equal(fewer.train_x, whole.train_x[:20])
+    np.testing.assert_array_equal(fewer.heldout_x, whole.heldout_x)
+
+
+def test_modular_addition_refuses_more_pairs_than_there_are():
+    with pytest.raises(MusterError, match="It holds 49"):
+        data.prepare("modular_addition", {"modulus": 7, "train": 40, "heldout": 10})

@@ -11,7 +11,12 @@ from scipy import stats
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
-from muster.fitting.estimators.expected_max import expected_best, plug_in_weights, u_statistic_weights
+from muster.fitting.estimators.expected_max import (
+    expected_best,
+    jackknife_error,
+    plug_in_weights,
+    u_statistic_weights,
+)
 
 
 def run(values, draws, best="lowest", **columns):
@@ -106,3 +111,11 @@ def test_failed_runs_rank_last_and_no_number_stands_for_them():
 def test_text_is_a_clear_error():
     with pytest.raises(MusterError, match="final_eval_loss holds 'n/a'"):
         run([1.0, "n/a", 2.0], 1)
+
+
+def test_light_tailed_partial_values_have_all_degrees_of_freedom_and_no_more():
+    """Equal steps have kurtosis 1.8, so that Satterthwaite's formula alone would give 2.5 N."""
+    partial = np.arange(10.0)
+    assert jackknife_error(partial) == (pytest.approx(math.sqrt(0.9 * 82.5)), 9)
+    heavy = np.append(np.zeros(99), 1.0)  # kurtosis 98
+    assert jackknife_error(heavy)[1] == pytest.approx(200 / 97, rel=0.02)

@@ -45,6 +45,7 @@ def test_exact_exponents_give_slope_one_and_intercept_zero():
 def test_slope_and_intercept_are_those_of_the_planted_line():
     rows = trend(losses(lambda d: 0.3 - 2 * 4 / d, noise=1e-9)).query("variant == 'ols_t'").set_index("parameter")
     np.testing.assert_allclose(rows["estimate"][["slope", "intercept"]], [2, 0.3], atol=1e-6)
+    np.testing.assert_allclose(rows["intercept"], 0.3, atol=1e-6)  # of the line that a figure draws
     points = pd.DataFrame(json.loads(rows["diagnostics"].iloc[0])["exponents"])
     np.testing.assert_allclose(points["predictor"], -4 / points["across"], rtol=1e-5)
 

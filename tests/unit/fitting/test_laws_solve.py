@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.joint import JOINT
@@ -213,6 +213,13 @@ def test_delta_follows_the_spread_not_the_outliers():
     noisy[:10] *= 1.5
     assert robust_delta(JOINT, x, noisy) == pytest.approx(1.345 * 0.01, rel=0.15)
     assert robust_sd(fit_law(JOINT, x, y)) < 1e-8
+
+
+def test_the_robust_spread_allows_for_the_estimated_parameters():
+    x, y = joint_table(rows=12)
+    fit = fit_law(JOINT, x, y, fixed={"alpha": 0.35})
+    median = np.median(np.abs(fit.residuals)) / stats.norm.ppf(0.75)
+    assert robust_sd(fit) == pytest.approx(median * np.sqrt(12 / 8))
 
 
 def test_projection_is_exact_where_the_coefficients_are_positive():

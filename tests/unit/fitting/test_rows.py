@@ -15,6 +15,7 @@ from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators import closed_form
 from muster.fitting.estimators.lr_transfer import TransferOptions as Options
 from muster.fitting.estimators.lr_transfer import locate, shape_optima, subtract
+from muster.fitting.estimators.monotone import single_seed_steps
 from muster.statistics.linear import jackknife, mean_reml_kh, mean_t, slope_ols, slope_reml_kh, wider
 
 WIDTHS = np.array([64, 128, 256, 512, 1024, 2048])
@@ -96,6 +97,14 @@ def test_a_difference_carries_both_sides_errors():
     require_t_interval(fits.loc["ols_t"])
 
 
+def test_a_difference_through_the_seeds_is_that_of_their_means():
+    one, other = sweep(3, noise=0.0005), sweep(4, slope=-0.2, noise=0.0005)
+    table = pd.concat([one.assign(arm="a"), other.assign(arm="b")])
+    fits = rows_of(table, "lr_transfer_difference", a={"arm": "a"}, b={"arm": "b"})
+    assert fits.loc["mixed", "estimate"] == pytest.approx(fits.loc["ols_t", "estimate"], rel=0.05)
+    assert fits.loc["mixed", "se"] == pytest.approx(fits.loc["ols_t", "se"], rel=0.1)
+
+
 def test_a_noise_slope_that_is_not_significant_weighs_nothing():
     """Noise of one size: a 5 % test weighs the points of about one group in twenty."""
     unweighted = 0
@@ -105,6 +114,17 @@ def test_a_noise_slope_that_is_not_significant_weighs_nothing():
         b2, b1, _ = np.polyfit(first.window.offset, first.window.mean, 2)
         unweighted += first.log2_lr == pytest.approx(first.grid_best - b1 / (2 * b2), rel=1e-10)
     assert unweighted >= 7
+
+
+def test_the_steps_of_one_seed_have_the_scatter_of_all_values():
+    """Around a quadratic in ln x with W − 3 degrees of freedom; two values have √2 of it."""
+    x, y = WIDTHS.astype(float), np.array([0.0, 0.3, 0.1, 0.2, -0.4, -0.1])
+    residual = y - np.polyval(np.polyfit(np.log(x), y, 2), np.log(x))
+    logs = pd.DataFrame([y], columns=x)
+    steps = single_seed_steps(pd.DataFrame(), config("monotone"), logs, None)
+    assert [step.estimate for step in steps] == pytest.approx(list(np.diff(y)))
+    for step in steps:
+        assert step[1:3] == (pytest.approx(np.sqrt(2 * np.square(residual).sum() / 3)), 3)
 
 
 def test_isoflop_errors_are_in_natural_units():
@@ -143,21 +163,25 @@ def test_power_law_row_over_values_with_the_jackknife_over_seeds():
     require_t_interval(fits.loc["ols_t"])
 
 
-def test_monte_carlo_errors_of_a_closed_form_are_averaged_over_seeds(monkeypatch):
-    """Shapes of unequal numbers of seeds: an error that is not divided by them would weigh the shapes wrongly."""
+@pytest.mark.parametrize(("fewest", "known"), [(1, True), (2, False)])
+def test_errors_of_a_closed_form_are_those_of_means_over_seeds(monkeypatch, fewest, known):
+    """Shapes of unequal numbers of seeds, with Monte-Carlo errors or with the spread over seeds: an error that is not
+    that of a mean over them would weigh the shapes wrongly."""
     monkeypatch.setattr(closed_form, "CLOSED_FORMS", {"one": ones})
     rng = np.random.default_rng(8)
     for _ in range(100):
         rows = [
             (width, seed, np.exp(0.1 * rng.standard_normal()))
-            for width, seeds in zip((16, 32, 64, 128), (1, 9, 1, 9), strict=True)
+            for width, seeds in zip((16, 32, 64, 128), (fewest, 9, fewest, 9), strict=True)
             for seed in range(seeds)
         ]
-        table = pd.DataFrame(rows, columns=["width", "seed", "value"]).assign(se=lambda t: 0.1 * t["value"])
-        fits = rows_of(table, "closed_form", response="value", formula="one")
+        table = pd.DataFrame(rows, columns=["width", "seed", "value"])
         logs = np.log(table["value"]).groupby(table["width"])
-        random = mean_reml_kh(logs.mean(), 0.1 / np.sqrt(logs.size()))
+        error = 0.1 / np.sqrt(logs.size()) if known else logs.sem()
+        random = mean_reml_kh(logs.mean(), error)
         if wider(random, mean_t(logs.mean())) is random:
+            table = table.assign(se=0.1 * table["value"]) if known else table
+            fits = rows_of(table, "closed_form", response="value", formula="one")
             assert fits.loc["reml_kh", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(random[:3]), rel=1e-6)
             require_t_interval(fits.loc["reml_kh"])
             return

@@ -1,13 +1,12 @@
-"""Sparse features and modular addition, the tied autoencoder, growth to norm 1, and probes of representations."""
+"""Sparse features, the tied autoencoder, growth to norm 1, and probes of representations."""
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from muster.data import Arrays, dataset_key, prepare
+from muster.data import dataset_key, prepare
 from muster.data.sparse_features import LARGEST, SparseFeaturesOptions, probabilities, stratified, stream
-from muster.errors import MusterError
 from muster.experiments import Context
 from muster.training.cell import TrainCell
 from muster.training.engine import Batches, Data, Stack
@@ -68,24 +67,6 @@ def test_sparse_data_keep_their_units_and_their_code_is_part_of_the_manifest(mon
     np.testing.assert_array_equal(arrays.heldout_x, arrays.heldout_y)
     monkeypatch.setattr("muster.data.sparse_features.LARGEST", 3.0)
     assert prepare("sparse_features", SPARSE)[1]["stream"] != manifest["stream"]
-
-
-def test_modular_addition_holds_every_pair_once_and_adds():
-    arrays, _ = prepare("modular_addition", {"modulus": 7, "train": 39, "heldout": 10})
-    whole = Arrays(*arrays)
-    x, y = np.concatenate([whole.train_x, whole.heldout_x]), np.concatenate([whole.train_y, whole.heldout_y])
-    a, b = x[:, :7].argmax(1), x[:, 7:].argmax(1)
-    assert len(set(zip(a, b, strict=True))) == 49
-    assert (x.sum(1) == 2).all()
-    assert ((a + b) % 7 == y).all()
-    fewer, _ = prepare("modular_addition", {"modulus": 7, "train": 20, "heldout": 10})
-    np.testing.assert_array_equal(fewer.train_x, whole.train_x[:20])
-    np.testing.assert_array_equal(fewer.heldout_x, whole.heldout_x)
-
-
-def test_modular_addition_refuses_more_pairs_than_there_are():
-    with pytest.raises(MusterError, match="It holds 49"):
-        prepare("modular_addition", {"modulus": 7, "train": 40, "heldout": 10})
 
 
 def test_batches_of_a_distribution_are_fresh_and_a_function_of_seed_and_step():

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from muster.experiments import EXPERIMENTS, Context
+from muster.sampling import output_law, relu_chain
 from muster.sampling.graph_network import ring, second_eigenvalue
 from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
+from muster.sampling.siren import distance, normal_cdf
 
 REPEATS = 60
 CELLS = {
@@ -49,3 +51,41 @@ def test_flops_are_those_of_all_parameters_however_they_are_counted(counting):
     np.testing.assert_allclose(runs["flops"], 6 * runs["parameters"] * runs["tokens"], rtol=1e-5)
     counted = runs["parameters" if counting == "total" else "parameters_no_embedding"]
     np.testing.assert_allclose(runs["compute"], 6 * counted * runs["tokens"], rtol=1e-5)
+
+
+def test_a_jackknifed_distance_has_the_scatter_of_repeated_samples():
+    """Of N(1, 1) from N(0, 1), where the distance is a share at one place; √ of the mean squared error over 80."""
+    rng = np.random.default_rng(0)
+    found = np.array([distance(1 + rng.standard_normal((200, 1)), normal_cdf) for _ in range(80)])
+    assert np.sqrt(np.square(found[:, 1]).mean()) / found[:, 0].std(ddof=1) == pytest.approx(1, abs=0.3)
+
+
+def test_distances_of_a_mixture_have_the_scatter_of_repeated_samples():
+    """Kolmogorov and Wasserstein distance of N(0, S), S of a gamma law: far from normal, so that both are positive."""
+    rng = np.random.default_rng(0)
+    found = np.array([output_law.distances(rng.gamma(2.0, size=300)) for _ in range(100)])
+    ratio = np.sqrt(np.square(found[:, :, 1]).mean(axis=0)) / found[:, :, 0].std(axis=0, ddof=1)
+    assert ratio == pytest.approx([1, 1], abs=0.3)
+
+
+def test_the_tanh_chain_by_hand(monkeypatch):
+    """All draws at once against portions of 40 of 100: each draws the layers of its own networks in turn."""
+    monkeypatch.setattr(relu_chain, "TANH_CHUNK", 40 * 8)
+    cell = relu_chain.ReluChainCell(width=8, depth=3, seed=0, draws=100, activation="tanh", input_variance=2.0)
+    probes = EXPERIMENTS["relu_chain"].run(cell, Context(progress=lambda line: None)).probes
+    rng, parts = np.random.default_rng([0, 8, 3]), []
+    for count in (40, 40, 20):
+        norms = [np.full(count, 2.0)]
+        for _ in range(3):
+            normal = rng.standard_normal((count, 8), dtype=np.float32)
+            norms.append(np.square(np.tanh(np.sqrt(norms[-1])[:, None] * normal)).mean(axis=1))
+        parts.append(norms[1:])
+    logs = np.log(np.concatenate(parts, axis=1))
+    found = probes.set_index(["probe", "layer"])
+    for layer, values in enumerate(logs, start=1):
+        mean, var = (found.loc[(f"log_norm_{name}", layer)] for name in ("mean", "var"))
+        assert mean["value"] == pytest.approx(values.mean(), rel=1e-5)
+        assert mean["se"] == pytest.approx(values.std(ddof=1) / 10, rel=1e-5)
+        assert var["value"] == pytest.approx(values.var(ddof=1), rel=1e-5)
+        fourth = np.mean((values - values.mean()) ** 4)
+        assert var["se"] == pytest.approx(np.sqrt((fourth - values.var() ** 2) / 100), rel=1e-4)

@@ -11,7 +11,7 @@ from muster.optimizers.adafactor import Adafactor
 from muster.optimizers.base import Hyper
 from muster.training.cell import TrainCell, tensors
 from muster.training.engine import Records, Stack, tables
-from muster.training.probes.coordinates import coordinate_check
+from muster.training.probes.coordinates import alignment, coordinate_check
 from muster.training.snapshot import Snapshot
 from tests.unit.training.test_engine import F64, advance, cell, toy_data
 
@@ -72,6 +72,15 @@ def test_the_change_of_each_layer_is_split_at_later_steps_too():
             torch.testing.assert_close(
                 by_hand[name] + by_hand["weight_change_term"], by_hand["activation_change_rms"], rtol=1e-9, atol=1e-9
             )
+    fans = set()
+    for _, layer, values in alignment(seen):
+        h, key = seen.sites_t[layer - 1].h_ExBxI, seen.sites_t[layer - 1].weight
+        change = stack.weights[key] - before[key]
+        norms = [x.square().mean((1, 2)).sqrt() for x in (h @ change, h, change)]
+        fans.add(change.shape[1:])
+        expected = (norms[0] / norms[1] / norms[2]).log() / math.log(h.shape[2])
+        torch.testing.assert_close(values, expected, rtol=1e-6, atol=1e-9)
+    assert any(inside != outside for inside, outside in fans)
 
 
 @pytest.mark.parametrize(("steps", "evaluations", "seen"), [(40, 1, 16), (30, 3, 10)])
