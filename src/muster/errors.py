@@ -102,6 +102,3 @@ class Unavailable(Exception):
 
     The message is the reason, one clause.
     """
-
-    def __init__(self, reason: str):
-        super().__init__(redacted(reason))

@@ -57,7 +57,7 @@ def terminated_muster(bench: Bench) -> str:
     flow = bench.flow()
     ended_by(flow, signal.SIGTERM)
     flow.finish()
-    return f"its jobs finished, no further one began, no process was left, the folder was unlocked; {bench.equal(flow)}"
+    return f"it ended without a traceback, no process was left, the folder was unlocked; {bench.equal(flow)}"
 
 
 @fault("the terminal of `muster run` goes away (SIGHUP)")
@@ -65,7 +65,7 @@ def hung_up_muster(bench: Bench) -> str:
     flow = bench.flow()
     ended_by(flow, signal.SIGHUP)
     flow.finish()
-    return f"its jobs finished, no further one began, no process was left, the folder was unlocked; {bench.equal(flow)}"
+    return f"it ended without a traceback, no process was left, the folder was unlocked; {bench.equal(flow)}"
 
 
 @fault("kill −9 of `muster run` alone: a dead parent")
@@ -73,7 +73,7 @@ def killed_muster(bench: Bench) -> str:
     flow = bench.flow()
     ended_by(flow, signal.SIGKILL)
     flow.finish()
-    return f"Snakemake let its jobs finish and ended, the folder was unlocked; {bench.equal(flow)}"
+    return f"Snakemake ended, too, no process was left, the folder was unlocked; {bench.equal(flow)}"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from muster.cli import main
 from muster.config.load import load_config, load_study
-from muster.errors import DamagedError, FieldError, MusterError, Unavailable, redacted
+from muster.errors import DamagedError, FieldError, MusterError, redacted
 from tests.workflow.studies import IMPORTED, TINY, write_config
 
 TOKEN = "s3cr3tT0k3nPlanted"
@@ -37,7 +37,6 @@ def test_every_message_is_without_credentials(text: str) -> None:
         MusterError(text, text, text),
         FieldError((text,), text, text),
         DamagedError(text, text, Path("x")),
-        Unavailable(text),
     ):
         assert TOKEN not in str(error)
 

@@ -81,11 +81,11 @@ def _check_extent(text: str) -> None:
             continue
         if not isinstance(event, yaml.NodeEvent):
             continue
-        before = nodes
+        before, mark = nodes, typing.cast(Any, event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_):
-                raise _Refused(problem="an alias stands within its own value", problem_mark=event.start_mark)
-            nodes += sizes.get(event.anchor, 1)
+                raise _Refused(problem="an alias stands within its own value", problem_mark=mark)
+            nodes += sizes.get(event.anchor or "", 1)
         else:
             nodes += 1
             if isinstance(event, yaml.CollectionStartEvent):
@@ -94,7 +94,7 @@ def _check_extent(text: str) -> None:
                 sizes[event.anchor] = 1
         if len(open_) > MOST_DEPTH or nodes > MOST_NODES:
             most = f"{MOST_DEPTH} levels deep" if len(open_) > MOST_DEPTH else f"{MOST_NODES} values long"
-            raise _Refused(problem=f"a file may be {most} at most", problem_mark=event.start_mark)
+            raise _Refused(problem=f"a file may be {most} at most", problem_mark=mark)
 
 
 def parse_value(text: str, place: str) -> Any:

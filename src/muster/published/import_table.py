@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from muster.columns import COLUMNS
 from muster.config.load import nearest
 from muster.config.models import Name
-from muster.errors import MusterError, Unavailable
+from muster.errors import MusterError, Unavailable, redacted
 from muster.experiments import EXPERIMENTS, Context, Cost, Example, Experiment, Job, Outcome
 from muster.published.mapping import RUN, ColumnMapping, apply
 from muster.published.source import Obtained, Source, obtain
@@ -82,8 +82,9 @@ def run(cell: ImportCell, context: Context) -> Outcome:
     try:
         found = obtain(table, context.source_dirs, context.download_dir)
     except Unavailable as error:
-        context.progress(f"{cell.source}: not available: {error}")
-        why = {"lacks": f"source {cell.source}", "unavailable": str(error)}
+        reason = redacted(str(error))
+        context.progress(f"{cell.source}: not available: {reason}")
+        why = {"lacks": f"source {cell.source}", "unavailable": reason}
         notes = {**_notes(cell), "file": table.file, "address": table.address or "", **why}
         return _outcome(_complete({RUN: []}, cell), notes)
     try:
