@@ -172,9 +172,7 @@ def fit_table(
     arguments as in `muster.tables.sweeps.Columns`. Raises MusterError naming line, column and remedy.
     """
     chosen = {str(name): str(value) for name, value in (select or {}).items()}
-    asked = Columns(
-        x, y, scale, seed, tuple(by), chosen, tuple(adjust), maximize, run, step, tuple(finished), any_end
-    )
+    asked = Columns(x, y, scale, seed, tuple(by), chosen, tuple(adjust), maximize, run, step, tuple(finished), any_end)
     if not margin > 0:
         raise MusterError("margin", f"found {margin:g}", "No estimate lies within a margin of 0: give one > 0")
     sweep = read_sweep(source, asked)

@@ -114,7 +114,9 @@ def refuse_shell(words: Sequence[str]) -> None:
     found = next((word for word in words if _SHELL_WORDS.fullmatch(word)), None)
     if assigns or words[0] in _BUILTINS or found:
         shown = found or words[0]
-        remedy = "No shell runs the command: put the line into a script and call `bash run.sh …`; `env NAME=value …` sets"
+        remedy = (
+            "No shell runs the command: put the line into a script and call `bash run.sh …`; `env NAME=value …` sets"
+        )
         raise MusterError("command", f"{shown!r} means something to a shell alone", f"{remedy} a variable")
 
 

@@ -33,9 +33,7 @@ def sweep(slope: float = 0.0, noise: float = 1e-3, seeds: int = 2) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def test_the_command_line_prints_what_the_function_returns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_prints_what_the_function_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "s.csv"
     sweep().to_csv(path, index=False)
     found = api.fit_table(path, seed="seed", predict=[4096])
@@ -64,7 +62,9 @@ def test_the_best_rate_of_one_network_needs_no_axis() -> None:
 
 
 def test_an_exponent_of_known_optima() -> None:
-    found = api.transfer(WIDTHS, [0.01 * (w / 64) ** -0.5 * f for w, f in zip(WIDTHS, (1, 1.01, 0.99, 1, 1.01), strict=True)])
+    found = api.transfer(
+        WIDTHS, [0.01 * (w / 64) ** -0.5 * f for w, f in zip(WIDTHS, (1, 1.01, 0.99, 1, 1.01), strict=True)]
+    )
     assert found.estimate == pytest.approx(-0.5, abs=0.02)
     assert found.verdict == "refuted"
     with pytest.raises(MusterError, match="Give three or more"):
@@ -73,6 +73,7 @@ def test_an_exponent_of_known_optima() -> None:
 
 def test_optima_that_approach_a_limit_never_refute_it() -> None:
     """lr* = lr∞ (1 − 5/√n), as the theorem allows; and n^-0.9, which it does not."""
+
     def frame(best: Any) -> pd.DataFrame:
         widths = (128, 192, 256, 384, 512, 768)
         return pd.DataFrame(
@@ -91,7 +92,7 @@ def test_optima_that_approach_a_limit_never_refute_it() -> None:
 def test_what_to_run_next_decides_when_it_is_run() -> None:
     rows = sweep(noise=0.02, seeds=1)
     advice = api.fit_table(rows[rows["width"] < 512]).next_runs
-    assert [one.scale for one in advice][0][0] == 512
+    assert advice[0].scale[0] == 512
     assert advice[0].runs == 5 * len(advice[0].scale)
     few = rows[(rows["width"] < 512) & (rows["lr"] < 2**-7.5)]
     mend = api.fit_table(few).next_runs[0]
@@ -174,7 +175,8 @@ def test_the_forms_of_one_parameterization_are_the_same_groups() -> None:
 
 def test_own_shapes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.py").write_text(
-        "from torch import nn\n\ndef build(width):\n    return nn.Sequential(nn.Embedding(7, width), nn.Linear(width, 7))\n"
+        "from torch import nn\n\ndef build(width):\n"
+        "    return nn.Sequential(nn.Embedding(7, width), nn.Linear(width, 7))\n"
     )
     place = f"{tmp_path / 'model.py'}:build"
     words = ["show", "parameterization", "mup", "--shapes", place, "--width", "256", "--base-width", "32"]

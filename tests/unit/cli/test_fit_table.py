@@ -334,7 +334,10 @@ def test_no_advice_to_sweep_what_is_in_the_file(tmp_path: Path, capsys: pytest.C
     rows = [row | ({"loss": float("nan")} if row["lr"] < 2**-8.5 else {}) for row in sweep()]
     assert main(["fit-table", str(write(tmp_path / "s.csv", rows))]) == 0
     out = capsys.readouterr().out
-    assert "edge: the best is the smallest lr with a finite loss in every run; the 4 smaller ones in the file diverged" in out
+    assert (
+        "edge: the best is the smallest lr with a finite loss in every run; the 4 smaller ones in the file diverged"
+        in out
+    )
     assert "sweep smaller ones" not in out
 
 

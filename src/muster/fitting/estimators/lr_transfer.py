@@ -169,7 +169,9 @@ def _bounds(found: Optimum) -> tuple[float, float]:
     return (found.ci_low, found.ci_high) if found.status == "edge" else (found.log2_lr, found.log2_lr)
 
 
-def transfer_slopes(fit: FitConfig, found: Located, rows: pd.DataFrame, notes: Sequence[str], total: int) -> Iterator[Fitted]:
+def transfer_slopes(
+    fit: FitConfig, found: Located, rows: pd.DataFrame, notes: Sequence[str], total: int
+) -> Iterator[Fitted]:
     """Every variant of the slope of ln lr* on ln x; status `too_few` below three interior optima."""
     used = rows[rows[fit.along].isin(found.x)]
     if len(found.x) < 3:

@@ -203,7 +203,9 @@ def _from_frame(frame: pd.DataFrame) -> Cells:
         twice = plain.columns[plain.columns.duplicated()][0]
         raise MusterError("the table", f"two columns are called {twice!r}", "Give every column its own name")
     cells = {
-        str(name): _values([None if missing else cell for cell, missing in zip(plain[name].tolist(), gone, strict=True)])
+        str(name): _values(
+            [None if missing else cell for cell, missing in zip(plain[name].tolist(), gone, strict=True)]
+        )
         for name, gone in ((name, plain[name].isna().tolist()) for name in plain.columns)
     }
     return Cells("the table", pd.DataFrame(cells), [f"row {i}" for i in frame.index])

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -174,7 +174,12 @@ def _guessed(raw: Cells, columns: Columns) -> tuple[Columns, list[str]]:
         found[role] = _short_name(column, names, raw.path)
         if found[role] == column and column != words[0]:
             notes.append(f"--{role} is taken to be {column!r}")
-    columns = replace(columns, **found)
+    columns = replace(
+        columns,
+        x=found.get("x", columns.x),
+        y=found.get("y", columns.y),
+        scale=found.get("scale", columns.scale),
+    )
     columns.check()
     return columns, notes
 
@@ -196,7 +201,10 @@ def _reduce(raw: Cells, columns: Columns, y: str, keys: list[str], x: str, shape
     raw, losses, ends, silent, notes = last_rows(raw, y, keys, run, step, shape)
     losses = np.where(silent, np.nan, losses)
     if silent.any():
-        notes = [*notes, f"{int(silent.sum())} runs go on without a loss where others of their shape have one: diverged"]
+        notes = [
+            *notes,
+            f"{int(silent.sum())} runs go on without a loss where others of their shape have one: diverged",
+        ]
     keep, said = finished(raw, losses, raw.empty(y) & ~silent, silent, [*keys, y], columns.finished)
     notes += said
     raw, losses, ends = raw.rows(np.flatnonzero(keep)), losses[keep], ends[keep]
@@ -223,7 +231,6 @@ def _seeds(
         notes = [f"{int(repeated.sum())} runs share {_listed(keys)} with others: repetitions"]
         return columns, raw.cells.groupby(keys, sort=False).cumcount().to_numpy(), notes
     _refuse_repeated(raw, y, keys, columns)
-    raise AssertionError("unreachable")
 
 
 def _only_repeats(raw: Cells, y: str, losses: np.ndarray, keys: list[str]) -> bool:
@@ -232,8 +239,12 @@ def _only_repeats(raw: Cells, y: str, losses: np.ndarray, keys: list[str]) -> bo
     if run is None or not raw.cells[run].is_unique:
         return False
     own = raw.cells.groupby(keys, sort=False)
-    varying = [name for name in raw.cells if name not in (*keys, y, run) and (own[name].nunique(dropna=False) > 1).any()]
-    return all(is_measured(str(name)) or find_word(RUNS, [str(name)]) for name in varying)
+    varying = [
+        name
+        for name in map(str, raw.cells)
+        if name not in (*keys, y, run) and (own[name].nunique(dropna=False) > 1).any()
+    ]
+    return all(is_measured(name) or find_word(RUNS, [name]) for name in varying)
 
 
 def _pairing(runs: pd.DataFrame, shape: list[str], x: str) -> list[str]:
@@ -315,7 +326,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _refuse_repeated(raw: Cells, y: str, keys: list[str], columns: Columns) -> None:
+def _refuse_repeated(raw: Cells, y: str, keys: list[str], columns: Columns) -> NoReturn:
     repeated = raw.cells.duplicated(keys, keep=False).to_numpy()
     first = int(np.flatnonzero(repeated)[0])
     same = (raw.cells[keys] == raw.cells.iloc[first][keys]).all(axis=1).to_numpy()
