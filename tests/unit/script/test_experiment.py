@@ -206,7 +206,7 @@ def test_sigterm_ends_the_script_with_us_and_the_next_attempt_resumes(project: P
     text = name_cell("command", cell(options={"act": "hang"})).text
     command = [sys.executable, "-m", "muster", "command", "--cell", text, "--results", "r", "--scale", "smoke"]
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (Path("pids.txt").exists() and Path("pids.txt").read_text().count(" ")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -393,6 +393,7 @@ def test_the_script_ends_with_us_whatever_ends_us(number: signal.Signals, projec
         time.sleep(0.02)
     job.send_signal(number)
     job.wait(20)
+    deadline = time.monotonic() + 60
     while any(_alive(int(pid)) for pid in Path("pids.txt").read_text().split()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
