@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from muster.api import coordinate_check, show_parameterization
 from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import Scaling, Tensor, scalings
 from tests.parity.reference import forward, train
@@ -194,6 +195,14 @@ def test_coordinate_check_equals_the_packages(optimizer):
     ).set_index(["width", "t", "module"])["l1"]
     assert len(theirs) == len(widths) * steps * 3
 
+    checked = coordinate_check(
+        build, widths, batch, lambda model, width: MU[optimizer](model.parameters(), lr=RATES[optimizer]),
+        steps=steps, seeds=1, statistic="mean_abs",
+    ).table  # fmt: skip
+    for width, layer, step, size in checked[["width", "layer", "step", "activation"]].itertuples(index=False):
+        if layer in ("0", "2", "4") and step < steps:
+            assert size == pytest.approx(theirs[width, step + 1, layer], rel=1e-12)
+
     for width in widths:
         applied = _scalings("mup_table8", optimizer, width)
         arguments = _arguments(applied, _draw(applied, width))
@@ -209,3 +218,26 @@ def test_coordinate_check_equals_the_packages(optimizer):
             now = arguments | {"weights": trained.weights, "biases": trained.biases}
             ours = [z.abs().mean().item() for z in forward(batch[0], **now, activation=torch.tanh)]
             assert ours == pytest.approx([theirs[width, t, module] for module in ("0", "2", "4")], rel=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_groups_for_a_network_without_multipliers_have_the_packages_rates(optimizer):
+    """A readout that mup multiplies by 1/r, with rate η, has η/r (Adam) or η/r² (SGD) for the product."""
+
+    def build(width):
+        readout = torch.nn.Linear(width, OUTPUTS)
+        return torch.nn.Sequential(
+            torch.nn.Linear(INPUTS, width), torch.nn.Tanh(), torch.nn.Linear(width, width), torch.nn.Tanh(), readout
+        )
+
+    width, ratio = 256, 256 / BASE
+    network = _network(width)
+    names = {id(weight): name for name, weight in network.named_parameters()}
+    theirs = {
+        names[id(weight)]: group["lr"]
+        for group in MU[optimizer](network.parameters(), lr=RATES[optimizer]).param_groups
+        for weight in group["params"]
+    }
+    theirs["4.weight"] /= ratio if optimizer == "adam" else ratio**2
+    ours = show_parameterization("mup_table8", build, width, BASE, optimizer=optimizer, lr=RATES[optimizer]).table
+    assert dict(zip(ours["tensor"], ours["learning_rate"], strict=True)) == pytest.approx(theirs)

@@ -246,6 +246,42 @@ for _name in ("between-shape scatter", "few shapes", "few seeds", "errors that d
         return pd.concat([sweeps(rng, **SWEEPS[name])[0].assign(arm=arm) for arm in "ab"], ignore_index=True), 0.0
 
 
+def random_searches(
+    rng: Rng, runs: int = 40, scatter: float = 0.0, coupling: float = 0.3, heavy: bool = False, steep: bool = False
+) -> tuple[pd.DataFrame, float]:
+    """Rate, decay and warmup drawn at once. Decay moves the loss, and the best rate with it."""
+    rows = []
+    for shape in range(5):
+        rate, decay, warmup = rng.uniform(-11, -2.5, runs), rng.uniform(-4, -1, runs), rng.uniform(1, 10, runs)
+        away = rate + 6.5 - SLOPE * shape - scatter * rng.standard_normal() + coupling * (decay + 2.5)
+        e = rng.standard_t(3, runs) if heavy else rng.standard_normal(runs)
+        y = 0.05 * away**2 + 0.1 * (decay + 2.5) ** 2 + 0.002 * warmup + 0.01 * e
+        y += 0.3 * np.exp(2.5 * (away - 1.5)) * steep
+        lost = y > 1.2
+        columns = {"log2_lr": rate, "decay": 10**decay, "warmup": warmup, "loss": np.where(lost, np.nan, np.exp(y))}
+        rows.append(pd.DataFrame({"width": 64.0 * 2**shape, "seed": 0, **columns, "diverged": lost}))
+    return pd.concat(rows, ignore_index=True), SLOPE
+
+
+for _name, _how in {
+    "random search": {},
+    "between-shape scatter": {"scatter": 0.15},
+    "few runs": {"runs": 20},
+    "heavy tails": {"heavy": True},
+}.items():
+    situation("lr_transfer_adjusted", _name, ms=40, **SWEEP, options={"adjust": ["decay", "warmup"]})(
+        lambda rng, how=_how: random_searches(rng, **how)
+    )
+situation(
+    "lr_transfer_adjusted",
+    "valley beside a cliff",
+    ms=40,
+    outside=True,
+    **SWEEP,
+    options={"adjust": ["decay", "warmup"]},
+)(lambda rng: random_searches(rng, steep=True))
+
+
 def regrets(rng: Rng, slope: float = SLOPE, cubic: float = 0.0, **how: Any) -> tuple[pd.DataFrame, float]:
     """Sweeps, and the largest loss at the smallest shape's optimum above that at the own one."""
     table, _ = sweeps(rng, drift=lambda shape: slope * shape, curve=lambda u, shape: 0.05 * u**2 + cubic * u**3, **how)

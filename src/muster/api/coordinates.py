@@ -206,14 +206,14 @@ def _verdict(slopes: pd.DataFrame, table: pd.DataFrame, margin: float) -> tuple[
         worst = table[~np.isfinite(table["activation"])].iloc[0]
         return "refuted", f"width {worst['width']} diverged in step {worst['step']}: lower the learning rate"
     rows = slopes[slopes["decides"]]
-    worst = rows.loc[rows["p_refute"].idxmin()]
+    worst = rows.sort_values("p_refute").iloc[0]
     name = f"{worst['quantity']} of {worst['layer']} at step {worst['step']}"
     shown = f"{name} goes as width^{worst['slope']:.3g} [{worst['ci_low']:.3g}, {worst['ci_high']:.3g}]"
     if rows["p_refute"].min() <= ALPHA / len(rows):
         return "refuted", shown
     if rows["p_support"].max() <= ALPHA:
         return "supported", f"all {len(rows)} slopes lie within what µP asserts, ± {margin:g}"
-    open_ = rows.loc[rows["p_support"].idxmax()]
+    open_ = rows.sort_values("p_support").iloc[-1]
     return "inconclusive", (
         f"{(rows['p_support'] > ALPHA).sum()} of {len(rows)} slopes are open, most of all {open_['quantity']} of "
         f"{open_['layer']} [{open_['ci_low']:.3g}, {open_['ci_high']:.3g}]: more widths, or more seeds"

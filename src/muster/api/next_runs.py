@@ -175,8 +175,8 @@ def _more_shapes(sweep: Sweep, group: Record, own: Sequence[Record]) -> Advice:
     scales = [_round(largest * 2.0**k) for k in range(1, max(1, 4 - len(inside)) + 1)]
     runs = len(scales) * RATES * _seeds(sweep, group)
     names = " ".join(f"{value:g}" for value in scales)
-    return Advice(group, scales, [], runs, math.nan,
-                  f"{runs} runs: {columns.scale} {names}, {RATES} values of {columns.x} around the best each")  # fmt: skip
+    text = f"{runs} runs: {columns.scale} {names}, {RATES} values of {columns.x} around the best each"
+    return Advice(group, scales, [], runs, math.nan, text)
 
 
 def _percent(power: float) -> str:

@@ -67,9 +67,8 @@ def find_roles(build: Build, width: int, base_width: int) -> dict[str, Tensor]:
     Where both widths are equal the comparison is with twice the width. Raises MusterError for networks that differ in
     more than sizes.
     """
-    base = build(base_width)
-    model = build(width)
-    other = base if width != base_width else build(2 * width)
+    base, model = _built(build, base_width), _built(build, width)
+    other = base if width != base_width else _built(build, 2 * width)
     shapes = {name: tuple(value.shape) for name, value in other.named_parameters()}
     own = {name: tuple(value.shape) for name, value in model.named_parameters()}
     if set(shapes) != set(own) or any(len(shapes[name]) != len(own[name]) for name in own):
@@ -79,6 +78,13 @@ def find_roles(build: Build, width: int, base_width: int) -> dict[str, Tensor]:
     owners = _owners(model)
     starts = dict(base.named_parameters())
     return {name: _tensor(name, own[name], shapes[name], owners[name], starts[name].detach()) for name in own}
+
+
+def _built(build: Build, width: int) -> nn.Module:
+    """The same network at every call, and no step of the caller's generator."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build(width)
 
 
 def _owners(model: nn.Module) -> dict[str, nn.Module]:
@@ -146,18 +152,19 @@ def show_parameterization(
     rows = []
     applied = scalings(parameterization, update, rule, list(tensors.values()), width_ratio=ratio, **rules)
     starts = {
-        name: float(value.detach().double().square().mean().sqrt()) for name, value in build(width).named_parameters()
+        name: float(value.detach().double().square().mean().sqrt())
+        for name, value in _built(build, width).named_parameters()
     }
     for name, tensor in tensors.items():
-        found = applied[name]
-        m = found.multiplier
+        scaling = applied[name]
+        m = scaling.multiplier
         moved = m ** (1 + update.gradient - update.weight)
-        std = m * found.init_std
+        std = m * scaling.init_std
         rows.append(
             {"tensor": name, "role": tensor.role, "shape": "×".join(map(str, tensor.shape)), "init_std": std,
              "init_factor": std / starts[name] if tensor.init == "normal" and starts[name] else 1.0,
-             "learning_rate": lr * found.lr * moved, "epsilon": eps * found.eps / m,
-             "weight_decay": weight_decay * found.weight_decay / moved}
+             "learning_rate": lr * scaling.lr * moved, "epsilon": eps * scaling.eps / m,
+             "weight_decay": weight_decay * scaling.weight_decay / moved}
         )  # fmt: skip
     return ParameterTable(parameterization, width, base_width, pd.DataFrame(rows))
 

@@ -242,7 +242,7 @@ def transfer(
     if not (np.isfinite([x, y]).all() and (x > 0).all() and (y > 0).all()):
         raise MusterError("transfer", "a value that is not positive", "An exponent needs positive numbers")
     se = np.full(len(x), np.nan) if errors is None else np.asarray(errors, float)
-    rows = []
+    rows: list[Record] = []
     for variant, found in slopes(np.log(x), np.log(y), se).items():
         low, high = found.interval()
         rows.append({"variant": variant, "estimate": found.estimate, "se": found.se, "dof": found.dof,
@@ -273,8 +273,8 @@ def _study(name: str, sweep: Sweep, margin: float, optima: pd.DataFrame | None =
             {"claim": f"{LIMIT}-{i}", "statement": f"The best {x} is near its limit at the largest {scale}",
              "fit": LIMIT, "test": "equivalence", "margin": margin, "headline": False, **own},
         ]  # fmt: skip
-    fit = {"response": y, "along": scale, "by": columns.by}
-    fits = {FIT: fit | {"estimator": "lr_transfer"}, REGRET: fit | {"estimator": "regret"},
+    fit: Record = {"response": y, "along": scale, "by": columns.by}
+    fits: Record = {FIT: fit | {"estimator": "lr_transfer"}, REGRET: fit | {"estimator": "regret"},
             LIMIT: fit | {"estimator": "limit_rate"}}  # fmt: skip
     if columns.adjust:
         fits = {FIT: fit | {"estimator": "lr_transfer_adjusted", "options": {"adjust": columns.adjust}}}

@@ -206,7 +206,7 @@ def test_sigterm_ends_the_script_with_us_and_the_next_attempt_resumes(project: P
     text = name_cell("command", cell(options={"act": "hang"})).text
     command = [sys.executable, "-m", "muster", "command", "--cell", text, "--results", "r", "--scale", "smoke"]
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (Path("pids.txt").exists() and Path("pids.txt").read_text().count(" ")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -295,7 +295,7 @@ def test_the_experiment_explains_itself_to_plans() -> None:
         ('{"final_train_loss": 0.5, "final_eval_loss": NaN}', True),
         ('{"final_train_loss": null, "diverged": true}', True),
         (
-            '{"curves": [{"step": 0, "train_loss": 2}, {"step": 9, "train_loss": 1}, {"step": 10, "train_loss": null}]}',
+            '{"curves": [{"step": 0, "train_loss": 2}, {"step": 9, "train_loss": 1}, {"step": 10}]}',
             False,
         ),
         ('{"final_train_loss": NaN}', True),
@@ -375,7 +375,7 @@ def test_a_shell_line_is_refused_with_the_remedy() -> None:
         f"{head};",
     )
     for line in lines:
-        with pytest.raises(MusterError, match="means something to a shell alone. No shell runs the command: put"):
+        with pytest.raises(MusterError, match="means something to a shell alone"):
             plan_study(study({"command": line}), "laptop", path=Path("s.yaml"))
     plan_study(
         study({"command": "bash -c 'cd x && y {width} {learning_rate} {output}'"}), "laptop", path=Path("s.yaml")
@@ -393,6 +393,7 @@ def test_the_script_ends_with_us_whatever_ends_us(number: signal.Signals, projec
         time.sleep(0.02)
     job.send_signal(number)
     job.wait(20)
+    deadline = time.monotonic() + 60
     while any(_alive(int(pid)) for pid in Path("pids.txt").read_text().split()):
         assert time.monotonic() < deadline
         time.sleep(0.02)

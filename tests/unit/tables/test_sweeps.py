@@ -151,7 +151,7 @@ def test_an_unknown_state_is_named_and_does_not_count() -> None:
 def test_dictionaries_in_cells_are_columns(tmp_path: Path) -> None:
     for spell in (json.dumps, repr):
         table = [
-            {"name": f"r{i}", "config": spell({"lr": {"value": row["lr"], "desc": None}, "model": {"n_embd": row["width"]}}),
+            {"name": f"r{i}", "config": spell({"lr": {"value": row["lr"], "desc": 0}, "m": {"n_embd": row["width"]}}),
              "summary": spell({"loss": row["loss"]})}
             for i, row in enumerate(rows())
         ]  # fmt: skip
@@ -247,15 +247,18 @@ def test_named_runs_of_one_setting_are_repetitions() -> None:
 
 def test_columns_that_vary_unused_are_listed_and_those_that_follow_the_axis_flagged() -> None:
     table = [
-        {**row, "optimizer": "adam" if i % 2 else "sgd", "wd": 0.1 * i, "batch": 2 * row["width"], "heads": row["width"],
-         "train_loss": i, "same": 1}
+        {**row, "optimizer": "adam" if i % 2 else "sgd", "wd": 0.1 * i, "batch": 2 * row["width"],
+         "heads": row["width"], "norm": "rms" if i % 2 else "layer", "train_loss": i, "same": 1}
         for i, row in enumerate(without_seed())
     ]  # fmt: skip
     found = read_sweep(pd.DataFrame(table), PLAIN)
     assert [(other.column, other.values, other.follows) for other in found.others] == [
-        ("batch", 2, True), ("optimizer", 2, False), ("wd", 14, False),
+        ("batch", 2, True), ("optimizer", 2, False), ("wd", 14, False), ("norm", 2, False),
     ]  # fmt: skip
-    assert "vary and are not used: optimizer (2 values), wd (14 values); --by, --select or --adjust them" in found.notes
+    assert (
+        "vary and are not used: optimizer (2 values), wd (14 values), norm (2 values); --by, --select or --adjust them"
+        in found.notes
+    )
 
 
 def test_a_score_is_maximized_or_a_word_is_said() -> None:

@@ -72,7 +72,8 @@ def last_rows(raw: Cells, y: str, keys: list[str], run: str | None, step: str | 
     if run is not None:
         raw = _filled(raw, run, keys)
     unit = [run] if run is not None else keys
-    groups = list(raw.cells.groupby(unit, sort=False, dropna=False).indices.values())
+    number = raw.cells.groupby(unit, sort=False, dropna=False).ngroup().to_numpy(int)
+    groups = np.split(np.argsort(number, kind="stable"), np.flatnonzero(np.diff(np.sort(number))) + 1)
     losses = raw.numbers(y)
     steps = raw.numbers(step) if step else np.full(len(losses), np.nan)
     if len(groups) == len(raw.cells):
@@ -81,7 +82,8 @@ def last_rows(raw: Cells, y: str, keys: list[str], run: str | None, step: str | 
     if step is None or np.isnan(steps).all():
         if run is None:
             return Reduced(raw, losses, np.full(len(losses), np.nan), np.zeros(len(losses), bool), [])
-        steps = np.arange(len(losses), dtype=float)  # rows of a named run stand in the order of time
+        # Rows of a named run stand in the order of time.
+        steps = raw.cells.groupby(unit, sort=False, dropna=False).cumcount().to_numpy(float)
     if np.isnan(steps).any():
         row = int(np.flatnonzero(np.isnan(steps))[0])
         raise MusterError(
@@ -109,8 +111,8 @@ def last_rows(raw: Cells, y: str, keys: list[str], run: str | None, step: str | 
     latest = _of_shape(kept, shape, np.where(np.isneginf(silent_after), np.nan, ends))
     silent = np.array(silent_after) < latest
     name = step or "row"
-    unit = next((word for word in ("epoch", "iteration", "row") if word in name), "step")
-    between = f"{unit} {ends.min():g}" if ends.min() == ends.max() else f"{unit}s {ends.min():g} to {ends.max():g}"
+    kind = next((word for word in ("epoch", "iteration", "row") if word in name), "step")
+    between = f"{kind} {ends.min():g}" if ends.min() == ends.max() else f"{kind}s {ends.min():g} to {ends.max():g}"
     note = f"{len(raw.cells)} rows are the history of {len(groups)} runs; the last {name} with a loss counts: {between}"
     return Reduced(kept, losses[last], ends, silent, [note])
 

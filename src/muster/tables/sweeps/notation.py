@@ -30,12 +30,13 @@ def understood(cells: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """
     if not any(_has_unusual(cells[name]) for name in cells):
         return cells, {}
-    numbers = {name: [str(cell) for cell in cells[name].unique() if _is_text(cell)] for name in cells}
+    numbers = {str(name): [str(cell) for cell in cells[name].unique() if _is_text(cell)] for name in cells}
     numbers = {name: texts for name, texts in numbers.items() if texts and (_all(_POINT, texts) or _all(_COMMA, texts))}
     styles = {name: (_all(_POINT, texts), _all(_COMMA, texts)) for name, texts in numbers.items()}
     point = any(as_point and not as_comma for as_point, as_comma in styles.values())
     comma = any(as_comma and not as_point for as_point, as_comma in styles.values())
-    ambiguous, changed = {}, {}
+    ambiguous: dict[str, str] = {}
+    changed: dict[str, list[Any]] = {}
     for name, (as_point, as_comma) in styles.items():
         if as_point and as_comma:
             unclear = next((text for text in numbers[name] if re.search("[.,]", text)), None)

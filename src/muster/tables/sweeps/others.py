@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from muster.tables.sweeps.cells import Cells
+from muster.tables.sweeps.cells import Cells, is_empty, parse_number
 from muster.tables.sweeps.vocabulary import (
     DONE,
     OF_SIZE,
@@ -36,7 +36,8 @@ def other_columns(raw: Cells, used: Sequence[str], scale: str) -> list[Other]:
     found = []
     for name in raw.cells.columns:
         word = plain_word(last_part(without_prefix(name)))
-        if name in used or is_measured(name) or word in _NO_SETTING or word.startswith("unnamed") or not word:
+        numbers = all(parse_number(cell) is not None for cell in raw.cells[name] if not is_empty(cell))
+        if name in used or is_measured(name, numbers) or word in _NO_SETTING or word.startswith("unnamed") or not word:
             continue
         cells = raw.cells[name].map(str)
         values = cells.nunique()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -174,7 +174,12 @@ def _guessed(raw: Cells, columns: Columns) -> tuple[Columns, list[str]]:
         found[role] = _short_name(column, names, raw.path)
         if found[role] == column and column != words[0]:
             notes.append(f"--{role} is taken to be {column!r}")
-    columns = replace(columns, **found)
+    columns = replace(
+        columns,
+        x=found.get("x", columns.x),
+        y=found.get("y", columns.y),
+        scale=found.get("scale", columns.scale),
+    )
     columns.check()
     return columns, notes
 
@@ -226,7 +231,6 @@ def _seeds(
         notes = [f"{int(repeated.sum())} runs share {_listed(keys)} with others: repetitions"]
         return columns, raw.cells.groupby(keys, sort=False).cumcount().to_numpy(), notes
     _refuse_repeated(raw, y, keys, columns)
-    raise AssertionError("unreachable")
 
 
 def _only_repeats(raw: Cells, y: str, losses: np.ndarray, keys: list[str]) -> bool:
@@ -236,9 +240,11 @@ def _only_repeats(raw: Cells, y: str, losses: np.ndarray, keys: list[str]) -> bo
         return False
     own = raw.cells.groupby(keys, sort=False)
     varying = [
-        name for name in raw.cells if name not in (*keys, y, run) and (own[name].nunique(dropna=False) > 1).any()
+        name
+        for name in map(str, raw.cells)
+        if name not in (*keys, y, run) and (own[name].nunique(dropna=False) > 1).any()
     ]
-    return all(is_measured(str(name)) or find_word(RUNS, [str(name)]) for name in varying)
+    return all(is_measured(name) or find_word(RUNS, [name]) for name in varying)
 
 
 def _pairing(runs: pd.DataFrame, shape: list[str], x: str) -> list[str]:
@@ -320,7 +326,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _refuse_repeated(raw: Cells, y: str, keys: list[str], columns: Columns) -> None:
+def _refuse_repeated(raw: Cells, y: str, keys: list[str], columns: Columns) -> NoReturn:
     repeated = raw.cells.duplicated(keys, keep=False).to_numpy()
     first = int(np.flatnonzero(repeated)[0])
     same = (raw.cells[keys] == raw.cells.iloc[first][keys]).all(axis=1).to_numpy()

@@ -38,13 +38,15 @@ SEEDS = ("seed", "random_seed", "rng_seed")
 # Numbers of a network that follow from its size: that they go with the axis confounds nothing.
 OF_SIZE = frozenset({*SIZES, "depth", "n_layer", "n_layers", "num_layers", "heads", "n_head", "n_heads", "num_heads",
                      "head_dim", "d_head", "d_ff", "ffn_dim", "flops", "n_non_embedding", "memory"})  # fmt: skip
-# Words within a name that say: better is higher; and: it was measured or kept, not set.
+# Words within a name that say: better is higher; it is a number that was measured; it was kept, not set.
 HIGHER = frozenset({"acc", "accuracy", "acc1", "acc5", "top1", "top5", "f1", "auc", "auroc", "bleu", "rouge", "reward",
                     "return", "score", "map", "iou", "miou", "dice", "precision", "recall", "r2", "psnr",
                     "ssim"})  # fmt: skip
-MEASURED = frozenset({"loss", "time", "runtime", "duration", "seconds", "date", "datetime", "timestamp", "created",
-                      "start", "end", "hostname", "host", "node", "pid", "url", "path", "logdir", "grad", "norm",
-                      "perplexity", "ppl", "throughput", "elapsed"})  # fmt: skip
+MEASURED = frozenset({"loss", "time", "runtime", "duration", "seconds", "grad", "norm", "perplexity", "ppl",
+                      "throughput", "elapsed"})  # fmt: skip
+KEPT = frozenset({"date", "datetime", "timestamp", "created", "hostname", "host", "node", "pid", "url", "path",
+                  "logdir"})  # fmt: skip
+_SET_AS_WELL = frozenset({"precision", "map", "return"})  # scores whose names may be those of a setting
 
 
 def plain_word(name: str) -> str:
@@ -85,14 +87,17 @@ def higher_is_better(name: str) -> bool:
     return bool(words & HIGHER) and not words & {"loss", "error", "err"}
 
 
-def is_measured(name: str) -> bool:
-    """Whether a column holds what a run came to, or when and where it ran: nothing that somebody chose."""
+def is_measured(name: str, numbers: bool = True) -> bool:
+    """Whether a column holds what a run came to, or when and where it ran: nothing that somebody chose.
+
+    numbers: whether it holds numbers. A column `norm` of words is a kind of normalization.
+    """
     if of_settings(name):
         return False
     if name.startswith("_") or without_prefix(name) != name:
         return True
     words = set(plain_word(name).split("_"))
-    return bool(words & (MEASURED | HIGHER))
+    return bool(words & KEPT) or (numbers and bool(words & (MEASURED | (HIGHER - _SET_AS_WELL))))
 
 
 def state_word(cell: Any) -> str:

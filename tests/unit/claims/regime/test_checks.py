@@ -283,6 +283,28 @@ class TestBasin:
         assert check("same_basin", measured(curved(lambda n: 0.13, cubic=lambda n: 0.0015))).passed
 
 
+class TestNotConverging:
+    def test_an_approach_to_a_near_limit_is_one(self):
+        given = measured(curved(lambda n: np.log2(1 - 5 / n**0.5), noise=1e-4))
+        found = check("not_converging", given)
+        assert not found.passed
+        assert found.value == pytest.approx(-np.log(1 - 5 / 512**0.5), abs=0.02)
+        assert REGIME_CHECKS["not_converging"].blocks == "refuted"
+
+    def test_a_power_law_is_none(self):
+        assert check("not_converging", measured(curved(lambda n: -0.9 * np.log2(n / 64), noise=1e-4))).passed
+        slow = measured(curved(lambda n: -0.3 * np.log2(n / 64), noise=1e-4))
+        assert check("not_converging", slow).value == np.inf
+
+    def test_a_far_limit_is_none(self):
+        given = measured(curved(lambda n: np.log2(1 + 40 / n**0.5), noise=1e-4))
+        assert check("not_converging", given).passed
+
+    def test_two_optima_say_nothing(self):
+        found = check("not_converging", measured(curved(lambda n: 0.0, widths=(64, 128))))
+        assert math.isnan(found.value)
+
+
 class TestStationary:
     def test_times(self):
         given = measured(curved(lambda n: 0.0).assign(weight_decay=32.0))
