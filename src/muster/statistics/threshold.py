@@ -18,8 +18,8 @@ class Threshold:
     """Where the probability of success is one half, on the scale of the regression.
 
     status: interior; separated (success and failure overlap nowhere, or at one value alone: `ci` is the gap between
-    them, or between that value's neighbours, `location` its middle, `se` that of a uniform variable in it); one_sided (all runs succeed, or all fail); flat (no trend by the
-    likelihood ratio at 5 %).
+    them, or between that value's neighbours, `location` its middle, `se` that of a uniform variable in it); one_sided
+    (all runs succeed, or all fail); flat (no trend by the likelihood ratio at 5 %).
     """
 
     status: str
