@@ -18,10 +18,10 @@ rule fit:
         stamp=f"{RESULTS}/fits/{{study}}/fits.json",
     log:
         f"{RESULTS}/logs/fit/{{study}}.log",
-    wildcard_constraints:
-        study=one_of(FITTED),
     benchmark:
         f"{RESULTS}/benchmarks/fit/{{study}}.tsv"
+    wildcard_constraints:
+        study=one_of(FITTED),
     resources:
         planned=study_stamp,
     params:

@@ -40,7 +40,7 @@ def tables_at_hand(plan: StudyPlan, results: Path, sources: Iterable[Path]) -> A
     record = results / "provenance" / "tables" / f"{plan.study.study}.json"
     try:
         if unsealed(record.read_bytes())["config"]["cells"] == plan.digest:
-            tables = {kind: read_table(folder / f"{kind}.parquet", kind) for kind in KINDS}
+            tables: dict[str, pd.DataFrame] = {kind: read_table(folder / f"{kind}.parquet", kind) for kind in KINDS}
             return AtHand(tables, str(folder), results)
     except (OSError, ValueError, KeyError, TypeError, DamagedError):
         pass  # not made, or not readable: then nothing is at hand, and a run makes it anew

@@ -453,7 +453,8 @@ def test_every_estimator_describes_itself(name):
     estimator = ESTIMATORS[name]
     assert all([estimator.summary, estimator.source, estimator.assumes, estimator.fails]), name
     assert len({*estimator.variants}) == len(estimator.variants) >= 1
-    assert len({*estimator.parameters}) == len(estimator.parameters) >= 1
+    assert len({*estimator.parameters}) == len(estimator.parameters)
+    assert estimator.parameters or estimator.required_options, "no parameter, and no option that names some"
     assert estimator.min_points >= 1
     assert all(option.description for option in estimator.options.model_fields.values())
 
