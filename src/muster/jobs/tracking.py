@@ -45,7 +45,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.name == SOURCES_FILE:
             check_beside(path)
-            content = dict(parse_json(path.read_bytes()))
+            content = parse_json(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError("no JSON object")
         else:
             content = unsealed(path.read_bytes())
     except (OSError, ValueError, TypeError, DamagedError) as error:
