@@ -2,8 +2,8 @@
 
     python workflow/scripts/replayed.py results/replay/ledger
 
-Rows of studies that were kept from before, without tables of their own (no file in results/published/records), are named
-and left aside; in the same paper's other rows the adjusted p, which is corrected for them, may differ.
+Rows of studies that were kept from before, without tables of their own (no file in results/published/records), are
+named and left aside; in other rows of the same paper the adjusted p, which is corrected for them, may differ.
 """
 
 import csv
