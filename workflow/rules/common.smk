@@ -180,8 +180,8 @@ def in_page(settings: str) -> str:
 
 
 @rule_function
-def figure_plot(wildcards) -> str:
-    return figure_of(wildcards).plot.replace("_", " ")
+def figure_labels(wildcards) -> dict[str, str]:
+    return {"figure": wildcards.figure, "plot": figure_of(wildcards).plot.replace("_", " ")}
 
 
 @rule_function

@@ -16,7 +16,7 @@ rule plot:
             caption="../report/figure.rst",
             category="Studies",
             subcategory="{study}",
-            labels={"figure": "{figure}", "plot": figure_plot},
+            labels=figure_labels,
         ),
         png=f"{RESULTS}/figures/{{study}}/{{figure}}.png",
     log:
