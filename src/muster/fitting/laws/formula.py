@@ -6,6 +6,7 @@ A/N^α is exp(ln A − α ln N), whose gradient costs no further exponential.
 """
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,13 +44,13 @@ def at(theta: Array, as_log: np.ndarray, x: Array) -> At:
         return At(theta, as_log, x, np.log(x))
 
 
-class Node:
+class Node(ABC):
     """A part of a formula. positive: no value of its parameters and variables makes it zero or negative. has_log: its
     logarithm can be computed, if need be along a tangent (`Sum.log`)."""
 
-    @cached_property
-    def positive(self) -> bool:
-        raise NotImplementedError
+    @property
+    @abstractmethod
+    def positive(self) -> bool: ...
 
     @cached_property
     def has_log(self) -> bool:
@@ -59,8 +60,8 @@ class Node:
     def parts(self) -> Iterator["Node"]:
         yield from ()
 
-    def value(self, where: At) -> Jet:
-        raise NotImplementedError
+    @abstractmethod
+    def value(self, where: At) -> Jet: ...
 
     def log(self, where: At) -> Jet:
         """ln of the value: NaN, which a descent steps back from, where there is none."""
