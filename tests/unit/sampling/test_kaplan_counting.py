@@ -8,6 +8,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from muster.experiments import EXPERIMENTS, Context
 from muster.plan.cells import name_cell
+from muster.sampling import kaplan_counting
 from muster.sampling.kaplan_counting import (
     CONSTANTS,
     REFERENCE_ASPECT,
@@ -84,9 +85,15 @@ def test_budgets_and_optima_belong_together(counting: str) -> None:
     for compute, size in zip(budgets, sizes, strict=True):
         searched = minimum("besiroglu", compute, embeddings_counted=counting == "total")
         assert size == pytest.approx(searched, rel=1e-4)
-    ends = np.array([768.0, 1.5e9])
+    ends = np.array(kaplan_counting.SIZES["kaplan"])
     expected = ends if counting == "non_embedding" else ends + OMEGA * ends ** (1 / 3)
     np.testing.assert_allclose(sizes[[0, -1]], expected, rtol=1e-6)
+
+
+def test_trained_sizes_lie_within_kaplans() -> None:
+    """768 to 1.5e9 parameters outside the embeddings: Kaplan et al. 2020, Section 1.3."""
+    runs = EXPERIMENTS["kaplan_counting"].run(cell(counting="non_embedding"), Context()).runs
+    assert runs["size"].between(768, 1.5e9).all()
 
 
 def test_sizes_outside_the_embeddings_solve_the_cubic() -> None:
