@@ -242,7 +242,8 @@ class TestProbe:
             for width in WIDTHS
             for probe, layer, power in (("loss", 1, -1), ("represented", 2, 1))
         ]
-        fit = {"estimator": "power_law", "table": "probes", "response": "value", "select": {"probe": "loss", "layer": 1}}
+        chosen = {"probe": "loss", "layer": 1}
+        fit = {"estimator": "power_law", "table": "probes", "response": "value", "select": chosen}
         given = measured({"runs": curved(lambda n: 0.0), "probes": pd.DataFrame(probes)}, fit, predicted=-1.0)
         found = check("probe_exponent", given, **{"probe": "represented", "is": 1, "within": 0.1})
         assert (found.value, found.passed) == (pytest.approx(1.0), True)
