@@ -15,7 +15,7 @@ and g standard normal. This holds at every width, as δ depends on W_k through z
 construction of solutions of the TAP equations, 2014).
 
 Probes, `quantity: kernel`, at layer ℓ: `kernel`, `kernel_factor` (K_ℓ/K_{ℓ−1}), `tangent_kernel`, `tangent_factor`
-(χ⊥ of that layer). `quantity: ntk`, at the layers 2, 3, 4, 6, 8 … up to depth + 1, each taken as the output of a network
+(χ⊥ of that layer). `quantity: ntk`, at the layers 2, 3, 4, 6 … up to depth + 1, each taken as the output of a network
 with that many weight matrices: `ntk_mean` and `ntk_log_var`, the variance of ln Θ over the draws that are not dead:
 for ReLU, Θ is nearly log-normal with a variance that grows with ℓ/n, and the sample variance of Θ itself would miss
 the rare draws that carry it.
