@@ -104,5 +104,10 @@ def ordered(values: Sequence[Any]) -> dict[Any, Any]:
 
 
 def categories(values: Sequence[Any]) -> dict[Any, tuple[str, str]]:
-    """A colour and a marker per unordered value."""
-    return {value: (CATEGORIES[i % 6], MARKERS[i % 6]) for i, value in enumerate(values)}
+    """A colour and a marker per value, no two alike: of more than six numbers shades in their order."""
+    shades = dict(enumerate(CATEGORIES))
+    if len(values) > len(CATEGORIES) and all(isinstance(value, int | float) for value in values):
+        places = sorted(range(len(values)), key=lambda i: values[i])
+        shades = ordered(places)
+    count = len(shades)
+    return {value: (shades[i % count], MARKERS[(i + i // count) % len(MARKERS)]) for i, value in enumerate(values)}
