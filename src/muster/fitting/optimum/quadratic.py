@@ -354,11 +354,16 @@ def leans(fits: Sequence[tuple[Window, Array, Quadratic]]) -> bool:
 
 def contradicts(window: Window, quadratic: Quadratic, noise: float) -> bool:
     """Whether the runs contradict a parabola: its minimum lies deeper below the lowest of them than the distance to
-    the next rate explains. Left of a cliff it does: the wall lifts one arm and pushes the vertex away from it."""
-    mean = window.mean
+    the next rate explains. Left of a cliff it does: the wall lifts one arm and pushes the vertex away from it.
+
+    Of scattered rates the lowest may have a near twin, and the minimum lie in a gap further away: what that gap hides
+    contradicts nothing.
+    """
+    mean, vertex, gaps = window.mean, quadratic.vertex(), np.diff(window.offset)
     best = int(mean.argmin())
-    step = np.diff(window.offset[max(best - 1, 0) : best + 2]).max()
-    depth = mean[best] - quadratic.at(quadratic.vertex())
+    hiding = int(np.clip(np.searchsorted(window.offset, vertex) - 1, 0, len(gaps) - 1))
+    step = max(*gaps[max(best - 1, 0) : best + 1], gaps[hiding])
+    depth = mean[best] - quadratic.at(vertex)
     return bool(depth > quadratic.beta[2] * (step / 2) ** 2 + CURVATURE_T * np.sqrt(noise))
 
 
