@@ -52,8 +52,7 @@ CONSTANTS = {
     "besiroglu": Constants(1.8172, 482.01, 2085.43, 0.34781, 0.36585),  # Besiroglu et al. 2024, Equation 10
 }
 # Parameters outside the embeddings of the smallest and largest optimum.
-# Optimal sizes. Nine models reach two octaves to either side: within Kaplan's 768 to 1.5e9 (2020, Section 1.3).
-SIZES = {"kaplan": (3.1e3, 3.7e8), "frontier": (1e10, 1e12)}
+SIZES = {"kaplan": (768.0, 1.5e9), "frontier": (1e10, 1e12)}  # kaplan: Kaplan et al. 2020, Section 1.3
 REFERENCE_ASPECT = 39.2  # Pearce & Song 2024; shapes are drawn around it
 
 
@@ -64,7 +63,7 @@ class KaplanCountingCell(Job):
 
     law: Literal["hoffmann", "besiroglu"] = Field("besiroglu", description="Whose constants the loss follows")
     counting: Literal["non_embedding", "total"] = Field(description="Parameters that count as size and in compute")
-    regime: Literal["kaplan", "frontier"] = Field(description="Optimal sizes: 3.1e3 to 3.7e8, or 1e10 to 1e12")
+    regime: Literal["kaplan", "frontier"] = Field(description="Sizes: 768 to 1.5e9, or 1e10 to 1e12")
     seed: int = Field(ge=0, description="Replicate: shapes and noise")
     vocabulary: int = Field(32_000, ge=1, description="Rows of the embeddings, positions included")
     aspect_spread: float = Field(1.2, ge=1, le=10, description="Aspect ratios lie within this factor of 39.2")

@@ -90,12 +90,6 @@ def test_budgets_and_optima_belong_together(counting: str) -> None:
     np.testing.assert_allclose(sizes[[0, -1]], expected, rtol=1e-6)
 
 
-def test_trained_sizes_lie_within_kaplans() -> None:
-    """768 to 1.5e9 parameters outside the embeddings: Kaplan et al. 2020, Section 1.3."""
-    runs = EXPERIMENTS["kaplan_counting"].run(cell(counting="non_embedding"), Context()).runs
-    assert runs["size"].between(768, 1.5e9).all()
-
-
 def test_sizes_outside_the_embeddings_solve_the_cubic() -> None:
     for total in (1e5, 1e8, 1e12):
         root = brentq(lambda n, total=total: n + OMEGA * n ** (1 / 3) - total, 1e-9, total)
