@@ -347,7 +347,7 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
         commands, "publish", "publish:publish", "Let the repository show complete runs, in results/published",
         "  muster publish relu-kurtosis                      shows which verdicts change, then asks\n"
         "  muster publish --scale laptop --yes               every study of config.yaml, without asking\n\n"
-        "Published are tables, fits, chosen figures (`published: true`) and the ledger of all claims. Each study must\n"
+        "Published are tables, fits, figures (as small PNGs) and the ledger of all claims. Each study must\n"
         "be complete at its scale, made by the code as it is now; what is missing is said, with what mends it.",
     )  # fmt: skip
     publishing.add_argument(

@@ -22,6 +22,7 @@ MUTED = "#626a75"
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#a6761d")
 MARKERS = ("o", "s", "D", "v", "P", "X")
 PNG_DPI = 200
+SMALL_DPI, SMALL_COLOURS = 144, 64
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -91,6 +92,26 @@ def save(fig: Figure, svg_path: Path | str, png_path: Path | str, tallest: float
         fig.set_dpi(min(PNG_DPI, tallest / fig.get_figheight()))
         png = {"Software": "muster"}
         write_atomically(Path(png_path), lambda part: FigureCanvasAgg(fig).print_png(part, metadata=png))
+
+
+def save_small(fig: Figure, png_path: Path) -> None:
+    """Write a figure as a PNG for a repository: 144 dpi, 64 colours, a fifth of the bytes, and text as sharp."""
+    from io import BytesIO
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    drawn = BytesIO()
+    with paper():
+        fig.set_dpi(SMALL_DPI)
+        FigureCanvasAgg(fig).print_png(drawn)
+
+    def write(part: Path) -> None:
+        with Image.open(drawn) as picture:
+            small = picture.convert("RGB").quantize(SMALL_COLOURS, dither=Image.Dither.NONE)
+            small.save(part, "PNG", optimize=True)
+
+    write_atomically(png_path, write)
 
 
 def ordered(values: Sequence[Any]) -> dict[Any, Any]:
