@@ -88,7 +88,7 @@ def test_known_errors_enter_random_effects_in_natural_units():
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_shape_at_an_edge_bounds_the_line_in_natural_units(side):
     """The best rate of the widest shape is the last of its grid, at the upper or the lower end."""
-    table = sweep(3, scatter=0.5)
+    table = sweep(5, scatter=0.5)
     last = table["width"] == WIDTHS[-1]
     best = table[last].groupby("log2_lr")["loss"].mean().idxmin()
     table = table[~last | ((table["log2_lr"] - best) * side < 0.3)]
