@@ -11,12 +11,14 @@ from scipy import stats
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators import closed_form
+from muster.fitting.estimators.limit_rate import either, fit_approach
 from muster.fitting.estimators.lr_transfer import TransferOptions as Options
 from muster.fitting.estimators.lr_transfer import locate, shape_optima, subtract
 from muster.fitting.estimators.monotone import single_seed_steps
 from muster.fitting.laws.interval import bootstrap
 from muster.fitting.laws.power_offset import POWER_OFFSET
 from muster.fitting.laws.solve import fit_law
+from muster.fitting.optimum.leaning import drift_of_lean, leaned_line, leans_of, take_in
 from muster.statistics.censored import slope_interval_censored
 from muster.statistics.linear import jackknife, mean_reml_kh, mean_t, slope_ols, slope_reml_kh, wider
 
@@ -25,15 +27,21 @@ RATES = np.arange(-12.0, -3.9, 0.5)
 LN2 = np.log(2)
 
 
-def sweep(seed=1, seeds=4, scatter=0.2, shift=0.2, slope=-0.5, noise=0.002, unequal=1.0):
-    """Valleys whose minima scatter by `scatter` between shapes and `shift` between seeds, octaves."""
+def sweep(seed=1, seeds=4, scatter=0.2, shift=0.2, slope=-0.5, noise=0.002, unequal=1.0, lean=0.0):
+    """Valleys whose minima scatter by `scatter` between shapes and `shift` between seeds, octaves; their cubic
+    term grows by `lean` from each shape to the next."""
     rng = np.random.default_rng(seed)
     rows = []
     for i, width in enumerate(WIDTHS):
         own = -7 + slope * i + scatter * rng.standard_normal()
         for k in range(seeds):
             best = own + shift * rng.standard_normal()
-            y = 0.05 * (RATES - best) ** 2 + noise * unequal**i * rng.standard_normal(len(RATES))
+            u = RATES - best
+            y = (
+                0.05 * u**2
+                + lean * i * np.clip(u, -2.5, 2.5) ** 3
+                + noise * unequal**i * rng.standard_normal(len(RATES))
+            )
             rows += [(width, rate, k, np.exp(value)) for rate, value in zip(RATES, y, strict=True)]
     return pd.DataFrame(rows, columns=["width", "log2_lr", "seed", "loss"]).assign(diverged=False)
 
@@ -68,6 +76,37 @@ def test_every_variant_of_a_transfer_exponent_is_in_natural_units_over_shapes():
         require_t_interval(row)
 
 
+def test_a_lean_that_drifts_enters_in_natural_units():
+    """Of rates, of sizes that stand for them, of a difference of two groups, and of what a limit leaves."""
+    one = sweep(13, shift=0.0, scatter=0.05, slope=0.1, lean=0.002)
+    other = sweep(14, shift=0.0, scatter=0.05, noise=0.01)
+    log_x = np.log(WIDTHS)
+    a, b = (shape_optima(table, config("lr_transfer"), Options()) for table in (one, other))
+    (lean, error), (lean_b, error_b) = (LN2 * np.array(leans_of(side)) for side in (a, b))
+    y = locate(a).y
+    found = drift_of_lean(log_x, lean, error)
+    line = take_in(slope_ols(log_x, y), leaned_line(log_x, y, found))
+    assert line.se > 1.2 * slope_ols(log_x, y).se
+    names = ["estimate", "se", "dof", "ci_low", "ci_high"]
+    expected = pytest.approx([*line[:3], *line.interval()], rel=1e-6)
+    assert rows_of(one, "lr_transfer").loc["ols_t", names].tolist() == expected
+    sizes = one.assign(parameters=2.0 ** (one["log2_lr"] + 30)).rename(columns={"width": "flops"})
+    assert rows_of(sizes, "isoflop", along="flops").loc["ols_t", names].tolist() == expected
+
+    gap = y - locate(b).y
+    apart = drift_of_lean(log_x, lean - lean_b, np.hypot(error, error_b))
+    line = take_in(slope_ols(log_x, gap), leaned_line(log_x, gap, apart))
+    assert apart.share < found.share
+    both = pd.concat([one.assign(arm="a"), other.assign(arm="b")])
+    fits = rows_of(both, "lr_transfer_difference", a={"arm": "a"}, b={"arm": "b"})
+    assert fits.loc["ols_t", names].tolist() == pytest.approx([*line[:3], *line.interval()], rel=1e-6)
+
+    row = rows_of(one, "limit_rate").loc["profile"]
+    union = either(*(fit_approach(WIDTHS, each, 0.5) for each in (y, y + found.share * lean)))
+    ends = np.interp(stats.t.ppf([0.025, 0.975], 4), union.roots, union.values)
+    assert row[["estimate", "ci_low", "ci_high"]].tolist() == pytest.approx([union.drift, *ends], rel=1e-3)
+
+
 def test_known_errors_enter_random_effects_in_natural_units():
     """With errors in octaves τ² would come out wrong; here `reml_kh` is the wider one."""
     for seed in range(60):
@@ -88,7 +127,7 @@ def test_known_errors_enter_random_effects_in_natural_units():
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_shape_at_an_edge_bounds_the_line_in_natural_units(side):
     """The best rate of the widest shape is the last of its grid, at the upper or the lower end."""
-    table = sweep(3, scatter=0.5)
+    table = sweep(5, scatter=0.5)
     last = table["width"] == WIDTHS[-1]
     best = table[last].groupby("log2_lr")["loss"].mean().idxmin()
     table = table[~last | ((table["log2_lr"] - best) * side < 0.3)]
