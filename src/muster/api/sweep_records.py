@@ -59,6 +59,8 @@ def _reason(row: Mapping[Any, Any], x: str, own: pd.DataFrame, maximize: bool) -
         return f"no {x} at which every run has a finite {what}"
     if status == "flat":
         peak = "maximum" if maximize else "minimum"
+        if len(tried) == len(own):
+            return f"no {peak} stands out, and one run a {x} does not tell noise from shape: sweep wider, or add seeds"
         return f"no {peak} stands out, a {x} next to the best is as good within the noise: sweep wider, or add seeds"
     lost = own.loc[own["diverged"], "log2_lr"].unique()
     finite = np.setdiff1d(tried, lost)

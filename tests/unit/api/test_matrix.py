@@ -142,6 +142,8 @@ def checked(made: Made, found: SweepFit) -> tuple[int, int]:
             assert len(lost)
         elif "as good within the noise" in row["reason"]:
             assert nearest_rise(own, finite, math.log2(row["grid_best"])) < 4 * math.hypot(NOISE, OFFSET)
+        elif "one run a" in row["reason"]:
+            assert len(own) == own["log2_lr"].nunique()
         else:
             raise AssertionError(f"{row['status']} at {row['scale']:g}: {row['reason']}")
     return hits, misses
