@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import math
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +29,22 @@ first steps:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. A mistake the user can mend becomes one line on stderr and exit status 2."""
-    if argv is None and (status := forward(sys.argv[1:])) is not None:
-        return status
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one command, without argv that of this process. A mistake the user can mend becomes one line on stderr and
+    exit status 2."""
+    if argv is not None:
+        return _run_command(list(argv))
+    words = sys.argv[1:]
+    try:
+        status = forward(words)
+        return _run_command(words) if status is None else status
+    except KeyboardInterrupt:
+        print(f"muster {' '.join(words[:1])}: interrupted", file=sys.stderr, flush=True)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that who called sees what ended it
+        signal.raise_signal(signal.SIGINT)
+        raise
+
+
+def _run_command(words: list[str]) -> int:
     own, passed = divided(words)
     args = parser().parse_args(own)
     args.argv, args.passed = words, passed
