@@ -17,8 +17,9 @@ import pytest
 from scipy import stats
 
 from muster.api import SweepFit, fit_table
-from muster.errors import MusterError
+from muster.errors import Gathering, MusterError
 from muster.tables.sweeps import Columns, read_sweep
+from muster.tables.sweeps.points import PointColumns, find_points, read_points
 
 Row = dict[str, Any]
 SPACINGS = ("grid", "random", "bayesian", "coarse then fine")
@@ -208,15 +209,26 @@ def malformed(index: int) -> bytes:
     return text.encode("utf-8", "replace")
 
 
+def read_sweep_of(path: Path) -> None:
+    read_sweep(path, Columns())
+
+
+def read_points_of(path: Path) -> None:
+    """As a law of the width alone, whose column has another name for every tracker."""
+    wrong = Gathering()
+    read_points(find_points(path, PointColumns(("E", "A", "width", "alpha")), wrong), wrong)
+
+
 @pytest.mark.parametrize("start", [0, 20])
 def test_malformed_tables_are_read_or_refused(start: int, tmp_path: Path) -> None:
     for index in range(start, start + 20):
         path = tmp_path / "s.csv"
         path.write_bytes(malformed(index))
-        try:
-            read_sweep(path, Columns())
-        except MusterError:
-            continue
+        for read in (read_sweep_of, read_points_of):
+            try:
+                read(path)
+            except MusterError:
+                continue
 
 
 def everything(folder: Path, seconds: float, seed: int) -> int:
@@ -247,13 +259,14 @@ def everything(folder: Path, seconds: float, seed: int) -> int:
         tables += 1
         path = folder / "s.csv"
         path.write_bytes(malformed(int(index)))
-        try:
-            fit_table(path)
-        except MusterError:
-            continue
-        except Exception:
-            crashed += 1
-            print(index, traceback.format_exc()[-600:])
+        for read in (fit_table, read_points_of):
+            try:
+                read(path)
+            except MusterError:
+                continue
+            except Exception:
+                crashed += 1
+                print(index, traceback.format_exc()[-600:])
     print(f"{tables} malformed tables, {crashed} crashes")
     return wrong + crashed + (missed > allowed(located))
 

@@ -125,14 +125,7 @@ def _variables(raw: Cells, asked: PointColumns, wrong: Gathering) -> dict[str, s
             variables[name] = plain[name]
         elif name in QUANTITIES:
             with wrong:
-                word = find_word(QUANTITIES[name], names)
-                if word is None:
-                    found, remedy = (
-                        f"no column for the law's {name}",
-                        f"--{name.lower()} COLUMN. Known: {_known(names)}",
-                    )
-                    raise MusterError(raw.path, found, remedy)
-                variables[name] = word
+                variables[name] = _quantity(raw, name, names)
     with wrong:
         if asked.names and not {*variables, *asked.given, *QUANTITIES} & set(asked.names):
             found = f"no name of the law is a column: {', '.join(asked.names)}"
