@@ -33,11 +33,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except OSError as error:
-        raise MusterError(str(path), f"cannot be written ({error.strerror or error})", REMEDY) from None
+    except Exception as error:
+        if isinstance(error, MusterError) or (refusal := _refusal(error)) is None:
+            raise
+        raise MusterError(str(path), f"cannot be written ({refusal.strerror or refusal})", REMEDY) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _refusal(error: BaseException | None) -> OSError | None:
+    """The refusal of the system behind an error: writers may fail again over it and say something else."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -38,15 +38,19 @@ TAIL = """
 - Tables carry a sha256 of their values in their own metadata, checkpoints one at their end, data sets and objects of
   the run store one in their manifest. It is checked whenever one is read. What fails is renamed to `NAME.damaged`,
   and the next run makes it anew.
-- Records (`provenance.json`, what `muster publish` noted, looks of `muster decide`) hold a sha256 of themselves; the
-  ledger, `missing.json` and `sources.json` have `SHA256SUMS` beside them. Those that earlier versions wrote without are
-  read, unverified; whatever is made anew has them.
+- Records (`provenance.json`, `fits.json`, what a run tells its jobs, what `muster publish` noted, looks of `muster
+  decide`) hold a sha256 of themselves; the ledger, `missing.json`, `sources.json` and a data set's manifest have
+  `SHA256SUMS` beside them. Those that earlier versions wrote without are read, unverified; whatever is made anew has
+  them.
 - The store trusts whoever may write into it: hashes find accidents, not forgery. Only bytes that were read and differ
   count as damage. Modes below it are those of its own folder.
 - Numbers, sizes and depths are bounded where they are read: `muster.numbers`, `muster.config.load`,
   `muster.published.readers`. Messages pass through `muster.errors.redacted`.
 - Checkpoints are read with `weights_only`, arrays without pickle, tables as Parquet: nothing stored can run code.
-- A job receives what Snakemake planned from, and refuses a study or code that was edited since.
+- A job receives what Snakemake planned from, and refuses a study or code that was edited since. The warm server, which
+  has loaded the code, takes no more jobs once a source file is edited.
+- What ends a run (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT) starts no more jobs and lets those at work finish that it does not
+  end itself.
 - Snakemake's lock keeps a second run out of the folder. It is not atomic: two runs started within the same instant can
   both pass it; their files are still whole, since each is renamed into place.
 - A lock outlives a Snakemake that was killed: `snakemake --unlock`, then run again.

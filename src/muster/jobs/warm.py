@@ -105,8 +105,10 @@ def _socket_path() -> str | None:
 def sources() -> Sources:
     """Path, time and size of every source file of this package: whatever is edited changes one. Raises OSError while a
     file is replaced."""
-    paths = (os.path.join(folder, name) for folder, _, names in os.walk(Path(__file__).parents[1]) for name in names)
-    return {path: (os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths if path.endswith(SOURCE)}
+    walked = os.walk(Path(__file__).parents[1])
+    paths = (os.path.join(folder, name) for folder, _, names in walked for name in names if name.endswith(SOURCE))
+    found = {path: os.stat(path) for path in paths}
+    return {path: (state.st_mtime_ns, state.st_size) for path, state in found.items()}
 
 
 def serve(path: Path, main: Main, loaded: Sources | None = None) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from muster.errors import MusterError
@@ -276,10 +278,21 @@ def test_a_score_is_maximized_or_a_word_is_said() -> None:
         ("s.json", "[1, 2]", "found int where a run should be"),
         ("s.csv.gz", "width,lr\n1,2\n", "not readable as gzip"),
         ("s.db", "no database", "not a database of SQLite"),
+        ("s.csv", ",".join(map(str, range(200_000))), "200000 columns, more than a table of runs has"),
+        ("s.json", json.dumps([dict.fromkeys(map(str, range(10_001)), 1)]), "10001 columns, more than"),
     ],
+    ids=range(7),
 )
 def test_what_cannot_be_read_says_why(name: str, content: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(b"\x1f\x8bxx" if name.endswith(".gz") else content.encode())
     with pytest.raises(MusterError, match=message):
+        read_sweep(path, PLAIN)
+
+
+def test_a_time_that_python_cannot_hold_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    times = pa.array([2**62, 1], pa.timestamp("ms"))
+    pq.write_table(pa.table({"width": [1, 2], "lr": [0.5, 0.5], "loss": [1.0, 1.0], "at": times}), path)
+    with pytest.raises(MusterError, match="not a readable Parquet file"):
         read_sweep(path, PLAIN)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 
 from muster.errors import MusterError
 from muster.files import read_regular
-from muster.published.foreign import read_parquet
+from muster.published.foreign import MOST_COLUMNS, read_parquet
 from muster.tables.sweeps.cells import Cells
 from muster.tables.sweeps.notation import understood
 from muster.tables.sweeps.stores import DATABASES, is_address, read_store
@@ -33,7 +34,14 @@ def read_cells(source: "Path | str | pd.DataFrame") -> Cells:
     raw = _from_frame(source) if isinstance(source, pd.DataFrame) else _read(source)
     if not len(raw.cells):
         raise MusterError(raw.path, "no row below the header", "Give a table with one row a run")
+    _check_columns(raw.path, len(raw.cells.columns))
     return _unfolded(raw)
+
+
+def _check_columns(path: str, number: int) -> None:
+    if number > MOST_COLUMNS:
+        remedy = f"Give those that matter: at most {MOST_COLUMNS} are read"
+        raise MusterError(path, f"{number} columns, more than a table of runs has", remedy)
 
 
 MOST_FILE = 256 * 2**20  # bytes, packed or unpacked
@@ -112,7 +120,8 @@ def _from_text(path: str, text: str, delimiter: str | None) -> Cells:
     if len(header) == 1:
         remedy = "Separate cells by commas, semicolons or tabs"
         raise MusterError(path, f"one column, {header[0]!r}", remedy)
-    twice = next((name for name in header if header.count(name) > 1), None)
+    _check_columns(path, len(header))
+    twice = next((name for name, number in Counter(header).items() if number > 1), None)
     if twice is not None:
         raise MusterError(path, f"two columns are called {twice!r}", "Give every column its own name")
     for number, row in lines[1:]:
@@ -191,10 +200,10 @@ def _records(tree: Any) -> list[Any]:
 def _from_parquet(path: str, data: bytes) -> Cells:
     try:
         table = read_parquet(data)
+        columns = [_values(column.to_pylist()) for column in table.columns]
     except Exception as error:  # whatever the file makes pyarrow raise
         found = f"not a readable Parquet file ({' '.join(str(error).split())[:200] or type(error).__name__})"
         raise MusterError(path, found, "Write it again, or give CSV") from None
-    columns = (_values(column.to_pylist()) for column in table.columns)
     cells = pd.DataFrame(dict(zip(table.column_names, columns, strict=True)))
     return Cells(path, cells, [f"row {i + 1}" for i in range(len(cells))])
 
