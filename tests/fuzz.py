@@ -8,34 +8,43 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import random
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from muster.claims.ledger import COLUMNS as LEDGER
 from muster.claims.ledger import NUMBERS, read_ledger, write_ledger
-from muster.columns import CELL_FILES, MISSING_FILE, SOURCES_FILE
+from muster.cli.stages import _missing_data
+from muster.columns import CELL_FILES, COLUMNS, MISSING_FILE, SOURCES_FILE
 from muster.config.load import load_study
 from muster.data import load_dataset, write_dataset
 from muster.digests import sealed, unsealed
 from muster.errors import MusterError
-from muster.files import write_text
+from muster.files import write_sums, write_text
+from muster.jobs.planned import VARIABLE, read_planned
 from muster.jobs.store import Store, address
+from muster.jobs.tracking import withheld
 from muster.published.mapping import ColumnMapping, Documented, apply
 from muster.published.readers import READERS
-from muster.tables.collect import write_tables
-from muster.tables.io import read_frame, write_frame
+from muster.script.run import _checksum, _kept
+from muster.tables.collect import KINDS, write_tables
+from muster.tables.io import read_frame, read_table, write_frame
 from muster.tables.missing import Missing, read_missing
 from muster.tables.sweeps import Columns, read_sweep
+from muster.training import checkpoint
 from tests.workflow.studies import IMPORTED, SAMPLED, TINY
 
 SECONDS = 10.0  # of this process: others may use the machine
@@ -186,17 +195,53 @@ def ledger_of_one() -> pd.DataFrame:
     return pd.DataFrame([row])[list(LEDGER)]
 
 
-def results(folder: Path) -> dict[str, tuple[list[Path], Callable[[], Any]]]:
-    """Every kind of result that is read again: its files, and what reads them to a comparable value."""
+class Kind(NamedTuple):
+    """A kind of result that is read again.
+
+    patterns: where its files lie below a folder of results. read: the values, comparable. refusal: what `read` raises
+    beside MusterError, where the caller takes it for damage and says so.
+    """
+
+    patterns: tuple[str, ...]
+    files: list[Path]
+    read: Callable[[], Any]
+    refusal: tuple[type[Exception], ...] = ()
+
+
+SEALED = (OSError, ValueError, KeyError)
+UNREAD = (  # by nobody, or only by people
+    "logs/*", "benchmarks/*", "figures/*", "runs/*/cell.json", "provenance/runs/*", "*.damaged", "ledger/index.html",
+)  # fmt: skip
+
+
+def kinds_of_results(folder: Path) -> dict[str, Kind]:
+    """Every kind of result that is read again, and what reads it."""
     frame = pd.DataFrame({"study": ["a", "b"], "estimate": [0.25, np.nan], "n": [1, 2], "primary": [True, False]})
-    write_frame(frame, folder / "fits.parquet")
+    fits = [folder / f"{name}.parquet" for name in ("fits", "optima", "regime", "specification")]
+    for i, path in enumerate(fits):
+        write_frame(frame.assign(i=i), path)
     write_ledger(ledger_of_one(), folder / "ledger")
-    write_text(folder / "provenance.json", sealed({"code": "0123", "seconds": 1.5, "notes": {"a": 1}, "device": "cpu"}))
+    record = folder / "provenance.json"
+    write_text(record, sealed({"code": "0123", "seconds": 1.5, "notes": {"a": 1}, "device": "cpu"}))
+    stamp = folder / "fits.json"
+    write_text(stamp, sealed({"scale": "laptop", "code": "0123", "tables": {"runs": "ab"}}))
+    plan = folder / "planned.json"
+    write_text(plan, sealed({"found": ["a:1"], "anew": ["train/w8"]}))
     lacking = Missing("source runs", "gone", "bring it", [{"width": 4}])
     tables = folder / "tables" / "one"
-    write_tables({}, tables, {"runs": {"licence": "none stated", "file": "a.csv"}}, [lacking])
+    values = {
+        kind: pd.DataFrame(
+            {
+                name: pd.Series([1]).astype("str" if dtype == "string" else dtype)
+                for name, dtype in COLUMNS[kind].items()
+            }
+        )
+        for kind in KINDS
+    }
+    write_tables(values, tables, {"runs": {"licence": "none stated", "file": "a.csv"}}, [lacking])
     data = folder / "data"
     write_dataset("modular_addition", {}, data)
+    write_sums(data, {"manifest.json": (data / "manifest.json").read_bytes()})
     cell = folder / "cell"
     cell.mkdir()
     for name in CELL_FILES:
@@ -207,30 +252,78 @@ def results(folder: Path) -> dict[str, tuple[list[Path], Callable[[], Any]]]:
     object_ = store.object(address(made))
     for path in object_.path.iterdir():
         path.chmod(0o644)
+    state = folder / "stack.pt"
+    checkpoint.save(state, "me", {"step": 7, "weights": torch.arange(99.0)})
+    script = folder / "script" / "run.json"
+    ran = {"metrics": {"final_train_loss": 0.5, "curves": []}, "seconds": 1.0}
+    write_text(script, json.dumps(ran | {"sha256": _checksum(ran)}))
     return {
-        "fits": ([folder / "fits.parquet"], lambda: read_frame(folder / "fits.parquet").to_json()),
-        "ledger": (sorted((folder / "ledger").iterdir()), lambda: read_ledger(folder / "ledger").to_json()),
-        "provenance": (
-            [folder / "provenance.json"],
-            lambda: {
-                name: unsealed((folder / "provenance.json").read_bytes())[name]
-                for name in ("code", "seconds", "notes", "device")
-            },
+        "fits": Kind(("fits/*/*.parquet",), fits, lambda: [read_frame(path).to_json() for path in fits]),
+        "tables": Kind(
+            ("tables/*/*.parquet", "runs/*/*.parquet"),
+            [tables / f"{kind}.parquet" for kind in KINDS],
+            lambda: [read_table(tables / f"{kind}.parquet", kind).to_json() for kind in KINDS],
         ),
-        "missing": (
+        "ledger": Kind(
+            ("ledger/*",), sorted((folder / "ledger").iterdir()), lambda: read_ledger(folder / "ledger").to_json()
+        ),
+        "record": Kind(("runs/*/provenance.json", "provenance/*.json"), [record], lambda: _unsealed(record), SEALED),
+        "stamp": Kind(("fits/*/fits.json",), [stamp], lambda: _unsealed(stamp), SEALED),
+        "planned": Kind(("planned/*.json",), [plan], lambda: _planned(plan)),
+        "missing": Kind(
+            ("tables/*/missing.json", "tables/*/SHA256SUMS"),
             [tables / MISSING_FILE, tables / "SHA256SUMS"],
             lambda: read_missing(folder, "one"),
         ),
-        "sources": ([tables / SOURCES_FILE], lambda: _sources(tables / SOURCES_FILE)),
-        "data": ([data / "data.npz"], lambda: [part.tolist() for part in load_dataset(data)]),
-        "store": (sorted(object_.path.iterdir()), lambda: object_.files()),
+        "sources": Kind(("tables/*/sources.json",), [tables / SOURCES_FILE], lambda: withheld(folder)),
+        "data": Kind(
+            ("data/*",),
+            [data / "data.npz", data / "manifest.json", data / "SHA256SUMS"],
+            lambda: (_missing_data(data), [part.tolist() for part in load_dataset(data)]),
+        ),
+        "store": Kind(("store/*",), sorted(object_.path.iterdir()), lambda: object_.files()),
+        "checkpoint": Kind(("checkpoints/*",), [state], lambda: _loaded(state)),
+        "script": Kind(("checkpoints/*/*.json",), [script], lambda: _ran(script)),
     }
 
 
-def _sources(path: Path) -> Any:
-    from muster.jobs.tracking import withheld
+def _unsealed(path: Path) -> dict[str, Any]:
+    """The fields of a record that are asked for; more of them change nothing."""
+    record = unsealed(path.read_bytes())
+    return {name: record[name] for name in ("code", "seconds", "notes", "device", "scale", "tables") if name in record}
 
-    return withheld(path.parents[2])
+
+def _planned(path: Path) -> Any:
+    os.environ[VARIABLE] = str(path)
+    try:
+        return read_planned()
+    finally:
+        del os.environ[VARIABLE]
+
+
+def _loaded(path: Path) -> Any:
+    state = checkpoint.load(path, "me")
+    if state is None:
+        raise MusterError(str(path), "not resumed", "")
+    return state["step"], state["weights"].tolist()
+
+
+def _ran(path: Path) -> Any:
+    kept = _kept(path.parent, path.stem)
+    if kept is None:
+        raise MusterError(str(path), "run anew", "")
+    return kept.metrics.model_dump_json(), kept.seconds
+
+
+def unknown_files(results: Path) -> list[str]:
+    """Files of a finished run that are of no kind whose bits are flipped here, and not known to be read by nobody."""
+    with tempfile.TemporaryDirectory() as folder:
+        patterns = [
+            *UNREAD,
+            *(pattern for kind in kinds_of_results(Path(folder)).values() for pattern in kind.patterns),
+        ]
+    names = [str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()]
+    return [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]
 
 
 def flip_bits(folder: Path, count: int) -> dict[str, int]:
@@ -239,21 +332,20 @@ def flip_bits(folder: Path, count: int) -> dict[str, int]:
     draw = random.Random(4)
     kept = folder / "kept"
     kept.mkdir()
-    kinds = results(kept)
-    expected = {name: read() for name, (_, read) in kinds.items()}
+    kinds = kinds_of_results(kept)
+    expected = {name: kind.read() for name, kind in kinds.items()}
     for i in range(count):
         name = draw.choice([*kinds])
-        files, read = kinds[name]
-        path = draw.choice(files)
+        kind = kinds[name]
+        path = draw.choice(kind.files)
         before = path.read_bytes()
         path.write_bytes(flipped(before, draw))
         with watched(tally, f"{name} {path.name} {i}"):
             try:
-                found = read()
-            except (ValueError, KeyError) as error:  # a record: whoever reads it takes these as damage
-                if name != "provenance":
-                    raise
-                raise MusterError(path.name, str(error), "") from None
+                with redirect_stdout(None):  # some say in a job's log what they do without
+                    found = kind.read()
+            except kind.refusal as error:
+                raise MusterError(path.name, " ".join(str(error).split()), "") from None
             assert found == expected[name], f"{name} {path.name} {i}: another value was read"
         path.write_bytes(before)
     shutil.rmtree(kept)

@@ -1,13 +1,13 @@
 """Inject every fault and write docs/reliability.md: `make drill`; or some, `python -m tests.drills WORDS`."""
 
 import json
+import signal
 import sys
 import tempfile
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,21 +58,26 @@ def main(words: list[str]) -> int:
 
     Rows of drills that are left out stay as their own last run found them.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored, and the next two
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     chosen = {title: drill for title, drill in DRILLS.items() if not words or any(word in title for word in words)}
+    known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     with tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder))
         with ThreadPoolExecutor(AT_A_TIME) as pool:  # each drill waits for processes of its own
-            rows = dict(zip(chosen, pool.map(partial(_try, bench=bench), chosen, chosen.values()), strict=True))
-    known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    known = {title: row for title, row in (known | rows).items() if title in DRILLS}
-    RECORD.write_text(json.dumps(known, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(page(known), encoding="utf-8")
+            drills = [pool.submit(_try, title, drill, bench) for title, drill in chosen.items()]
+            for done in as_completed(drills):  # a run that is broken off leaves what it has found
+                known |= done.result()
+                known = {title: row for title, row in known.items() if title in DRILLS}
+                RECORD.write_text(json.dumps(known, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+                REPORT.write_text(page(known), encoding="utf-8")
     print(REPORT)
-    return 0 if all(row["passed"] for row in rows.values()) else 1
+    return 0 if all(known[title]["passed"] for title in chosen) else 1
 
 
-def _try(title: str, drill: Drill, bench: Bench) -> dict[str, Any]:
+def _try(title: str, drill: Drill, bench: Bench) -> dict[str, dict[str, Any]]:
+    """The row of a drill, under its title."""
     start = time.monotonic()
     try:
         found, passed = drill(bench), True
@@ -83,7 +88,7 @@ def _try(title: str, drill: Drill, bench: Bench) -> dict[str, Any]:
     print(f"{'passed' if passed else 'FAILED'}  {title} ({seconds} s): {found}", flush=True)
     versions = {name: version(name) for name in ("snakemake", "torch", "pyarrow")}
     today = datetime.now(UTC).date().isoformat()
-    return {"date": today, "found": found, "passed": passed, "seconds": seconds, "versions": versions}
+    return {title: {"date": today, "found": found, "passed": passed, "seconds": seconds, "versions": versions}}
 
 
 def page(rows: dict[str, dict[str, Any]]) -> str:

@@ -46,35 +46,6 @@ def killed_job(bench: Bench) -> str:
 {bench.equal(flow)}"
 
 
-@fault("kill −9 of Snakemake alone, its jobs go on")
-def killed_snakemake(bench: Bench) -> str:
-    flow = bench.flow()
-    with running(flow) as snakemake:
-        orphans = flow.jobs_at_work()
-        snakemake.kill()
-        snakemake.wait()
-        assert "if it was killed: snakemake --unlock" in text(flow.run("status", program="muster"))
-        locked = flow.fail()
-        assert "cannot be locked" in locked, locked
-        flow.unlock()
-        flow.finish()
-    return f"the next run was refused until `snakemake --unlock`, then finished beside {len(orphans)} orphaned job(s); \
-{bench.equal(flow)}"
-
-
-@fault("kill −9 of the whole process group")
-def killed_group(bench: Bench) -> str:
-    flow = bench.flow()
-    with running(flow) as snakemake:
-        os.killpg(snakemake.pid, signal.SIGKILL)
-        snakemake.wait()
-    assert " interrupted" in text(flow.run("status", program="muster"))
-    flow.unlock()
-    flow.finish()
-    assert flow.resumed()
-    return f"after `snakemake --unlock` the next run resumed {len(flow.resumed())} cell(s); {bench.equal(flow)}"
-
-
 IN_A_SMALL_DISK = """\
 set -eu
 mount -t tmpfs -o size=$1 none results
@@ -306,6 +277,32 @@ def edited_study(bench: Bench) -> str:
     flow.finish()
     return f"no table was made of the mixture; the next run kept {len(kept)} finished cells and trained the new one; \
 edited back, {bench.equal(flow)}"
+
+
+@fault("code edited while it runs")
+def edited_code(bench: Bench) -> str:
+    """What a job at work has loaded, it goes on with; no later job takes the new code for the old."""
+    flow = bench.served()
+    source, old, new = "src/muster/training/schedules.py", "return 1.0 - progress", "return 0.9 - progress"
+    before = (flow.folder / source).stat()
+    with running(flow, "snakemake", "--cores", "1", "tables", until=flow.served_at_work) as snakemake:
+        flow.edit(source, old, new)
+        said, _ = snakemake.communicate(timeout=PATIENCE)
+    assert snakemake.returncode != 0
+    assert "Traceback" not in said, said
+    assert "the code that decides its result: edited since this run was planned" in " ".join(said.split()), said
+    assert not (flow.results / "tables/tiny-train").exists()
+    kept = flow.finished_cells()
+    assert kept
+    status = text(flow.run("status", program="muster"))
+    assert "made by other code" in status, status
+    (flow.folder / source).write_text((flow.folder / source).read_text().replace(new, old, 1))
+    os.utime(flow.folder / source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    flow.finish()
+    assert kept.items() <= flow.finished_cells().items()
+    return f"the job at work ended with the code that it had loaded; the next one was refused, and no table was made \
+of the mixture; `muster status` called what was finished stale; edited back, it was kept; \
+{bench.equal(flow, bench.many)}"
 
 
 @fault("500 corrupted configurations (hypothesis)")

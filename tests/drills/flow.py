@@ -2,9 +2,7 @@
 
 import hashlib
 import itertools
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from muster.jobs.progress import started_outputs
 from tests.workflow.conftest import Workflow, copy_workflow
 from tests.workflow.studies import IMPORTED, SAMPLED, TINY, imported_table
 
@@ -24,6 +23,7 @@ STUDIES = {
     "tiny_sample": SAMPLED.replace("width: [4, 6, 8], seeds: 2", "width: [4, 6], seeds: 1"),
     "tiny_import": IMPORTED,
 }
+MANY = ("config/studies/tiny-train.yaml", "width: [8, 16]", "width: [8, 16, 24, 32, 40, 48, 56]")
 CONFIG = "scale: smoke\nsources: sources\nstore: false\n"
 PATIENCE = 1800  # seconds for one run of seconds: others may use the machine
 MARK = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -47,16 +47,29 @@ class Flow(Workflow):
     def results(self) -> Path:
         return self.folder / "results"
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Snakemake in the background, in a process group of its own."""
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        """A program of this Python in the background, in a process group of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *(arguments or ("tables",))],
+            [sys.executable, "-m", *command],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """All that works in this copy: Snakemake, jobs, the warm server and what it has forked."""
+        return [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(self.folder)]
+
+    def served_at_work(self) -> bool:
+        """Whether the warm server runs a job that has left a checkpoint."""
+        return bool(self.jobs_at_work()) and any(
+            process.info["cwd"] == str(self.folder)
+            and "muster.cli.serve" in (process.info["cmdline"] or [])
+            and _forked(process)
+            for process in psutil.process_iter(["cwd", "cmdline"])
         )
 
     def finish(self, *arguments: str) -> str:
@@ -84,6 +97,12 @@ class Flow(Workflow):
 
     def checkpoints(self) -> list[Path]:
         return list((self.results / "checkpoints").rglob("*.pt"))
+
+    def finished_cells(self) -> dict[str, int]:
+        """Cells whose jobs have ended well, with the times of their files in nanoseconds."""
+        begun = started_outputs(self.folder / ".snakemake")
+        paths = self.results.glob("runs/*/*/runs.parquet")
+        return {p.parent.name: p.stat().st_mtime_ns for p in paths if str(p.relative_to(self.folder)) not in begun}
 
     def resumed(self) -> list[str]:
         """Cells whose log says that a checkpoint was taken up."""
@@ -128,6 +147,19 @@ class Bench:
     def flow(self, *studies: str) -> Flow:
         return prepare(self.folder / f"drill-{next(self.numbers)}", *studies)
 
+    def served(self) -> Flow:
+        """A flow of many cells, which a warm server runs: jobs wait for it, and it loads no more than they need."""
+        flow = self.flow()
+        flow.edit(*MANY)
+        flow.edit("src/muster/jobs/warm.py", "WORTHWHILE = 12", "WORTHWHILE = 1")
+        named = "    os.environ[VARIABLE] = path\n"
+        flow.edit(
+            "src/muster/jobs/warm.py", named, f"{named}    while not os.path.exists(path):\n        time.sleep(0.1)\n"
+        )
+        flow.edit("src/muster/jobs/warm.py", "import threading", "import threading\nimport time")
+        flow.edit("src/muster/cli/serve.py", "    prepare()\n", "    importlib.import_module(LIBRARIES[-1])\n")
+        return flow
+
     def empty(self) -> Path:
         """A new folder."""
         folder = self.folder / f"empty-{next(self.numbers)}"
@@ -145,17 +177,24 @@ class Bench:
     def expected(self) -> dict[str, str]:
         return self.finished.tables()
 
+    @cached_property
+    def many(self) -> dict[str, str]:
+        """Tables of an undisturbed run of the flow of many cells."""
+        flow = self.served()
+        flow.finish()
+        return flow.tables()
+
     def copy(self) -> Flow:
         """A copy of the undisturbed run, times and Snakemake's records included."""
         target = self.folder / f"copy-{next(self.numbers)}"
         subprocess.run(["cp", "-a", str(self.finished.folder), str(target)], check=True)
         return Flow(target)
 
-    def equal(self, flow: Flow) -> str:
+    def equal(self, flow: Flow, expected: dict[str, str] | None = None) -> str:
         """What was made, the tables at least, is what the undisturbed run made, byte for byte; says so."""
-        found = flow.tables()
-        due = [name for name in self.expected if name.startswith("tables/") or name in found]
-        different = [name for name in due if found.get(name) != self.expected[name]]
+        found, expected = flow.tables(), self.expected if expected is None else expected
+        due = [name for name in expected if name.startswith("tables/") or name in found]
+        different = [name for name in due if found.get(name) != expected[name]]
         assert not different, f"differ from the undisturbed run: {different}"
         return f"{len(due)} files equal the undisturbed run's, byte for byte"
 
@@ -167,14 +206,22 @@ def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None
         time.sleep(0.02)
 
 
+def _forked(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.children())
+    return False
+
+
 @contextmanager
-def running(flow: Flow, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """Snakemake at work with a checkpoint on disk; its whole group is gone afterwards."""
-    process = flow.start(*arguments)
+def running(flow: Flow, *command: str, until: Callable[[], object] | None = None) -> Iterator["subprocess.Popen[str]"]:
+    """Snakemake, or another program, at work with a checkpoint on disk, or what else is waited for; no process of it
+    is left afterwards."""
+    process = flow.start(*(command or ("snakemake", "--cores", "2", "tables")))
     try:
-        wait_for(flow.jobs_at_work)
+        wait_for(until or flow.jobs_at_work)
         yield process
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        for left in flow.processes():
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
         process.communicate()

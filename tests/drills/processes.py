@@ -7,73 +7,69 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from muster.jobs import warm
 from tests.drills.faults import fault
-from tests.drills.flow import MARK, PATIENCE, Bench, Flow, wait_for
+from tests.drills.flow import MARK, PATIENCE, Bench, running, text, wait_for
 from tests.drills.users import chain, made, project, undisturbed
 from tests.unit.jobs.test_warm import SERVER, ask
 
 JOBS = 1000
 
 
-def of_folder(flow: Flow) -> list[psutil.Process]:
-    """Processes that work in the folder of a flow."""
-    return [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(flow.folder)]
+SNAKEMAKE = ("snakemake", "--cores", "1", "tables")
+MUSTER_RUN = ("muster", "run", "tiny-train", "--cores", "1", "--", "tables")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
+KEYS = (signal.SIGINT, signal.SIGQUIT)  # those of a terminal, which reach all that it has started
 
 
-@contextmanager
-def muster_run(flow: Flow) -> Iterator["subprocess.Popen[str]"]:
-    """`muster run` with a training job that has left a checkpoint; nothing of it is left afterwards."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "muster", "run", "tiny-train", "--cores", "2", "--", "tables"],
-        cwd=flow.folder, env=flow.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        wait_for(flow.jobs_at_work)
-        yield process
-    finally:
-        for left in of_folder(flow):
-            left.kill()
-        process.communicate()
+def signalled(command: tuple[str, ...], group: bool, signals: tuple[signal.Signals, ...], bench: Bench) -> str:
+    """One signal after the other, each while a job of the warm server's is at work and others have finished: nothing is
+    orphaned, nothing lost, and the run after the last one makes equal bytes.
 
-
-def ended_by(flow: Flow, number: signal.Signals) -> None:
-    """A signal to `muster run` alone: it ends, nothing goes on behind it, the folder is free."""
-    with muster_run(flow) as process:
-        process.send_signal(number)
-        said = MARK.sub("", process.communicate(timeout=PATIENCE)[0])
-        assert "Traceback" not in said, said
-        wait_for(lambda: not of_folder(flow), 120)
-    assert not list((flow.folder / ".snakemake/locks").glob("*")), "the folder is locked"
-
-
-@fault("SIGTERM to `muster run` alone")
-def terminated_muster(bench: Bench) -> str:
-    flow = bench.flow()
-    ended_by(flow, signal.SIGTERM)
+    Snakemake alone cannot tidy up after −9: its lock stays, and the job that it alone knew goes on.
+    """
+    flow, finished, resumed = bench.served(), 0, 0
+    for number in signals:
+        with running(flow, *command, until=lambda: flow.finished_cells() and flow.served_at_work()) as process:
+            kept = flow.finished_cells()
+            (os.killpg if group else os.kill)(process.pid, number)
+            said = MARK.sub("", process.communicate(timeout=PATIENCE)[0])
+            assert process.returncode != 0, said
+            assert "Traceback" not in said, said
+            wait_for(lambda: not flow.processes())
+        logs = " ".join(path.read_text() for path in (flow.results / "logs").rglob("*.log"))
+        assert "Traceback" not in logs, logs
+        if number == signal.SIGKILL and command == SNAKEMAKE:
+            assert "if it was killed: snakemake --unlock" in text(flow.run("status", program="muster"))
+            assert "cannot be locked" in flow.fail()
+            flow.unlock()
+        assert not list((flow.folder / ".snakemake/locks").glob("*")), f"{number.name}: the folder is locked"
+        now = flow.finished_cells()
+        assert kept.items() <= now.items(), f"{number.name}: a finished cell is gone"
+        finished += len(now) > len(kept)
+        resumed += bool(flow.resumed())
     flow.finish()
-    return f"it ended without a traceback, no process was left, the folder was unlocked; {bench.equal(flow)}"
+    assert now.items() <= flow.finished_cells().items(), "a finished cell was made anew"
+    assert finished + resumed
+    others = "" if finished == len(signals) else ", that of the others was resumed from its checkpoint"
+    lock = " (after −9 by `snakemake --unlock`)" if command == SNAKEMAKE else ""
+    return f"after each no traceback, no process was left, the folder was unlocked{lock}, finished cells stayed; \
+{finished} of {len(signals)} let the job at work finish{others}; {bench.equal(flow, bench.many)}"
 
 
-@fault("the terminal of `muster run` goes away (SIGHUP)")
-def hung_up_muster(bench: Bench) -> str:
-    flow = bench.flow()
-    ended_by(flow, signal.SIGHUP)
-    flow.finish()
-    return f"it ended without a traceback, no process was left, the folder was unlocked; {bench.equal(flow)}"
-
-
-@fault("kill −9 of `muster run` alone: a dead parent")
-def killed_muster(bench: Bench) -> str:
-    flow = bench.flow()
-    ended_by(flow, signal.SIGKILL)
-    flow.finish()
-    return f"Snakemake ended, too, no process was left, the folder was unlocked; {bench.equal(flow)}"
+for command, group, whom, signals in (
+    (MUSTER_RUN, False, "`muster run` alone", SIGNALS),
+    (MUSTER_RUN, True, "all that `muster run` has started, as a terminal's keys", KEYS),
+    (SNAKEMAKE, False, "Snakemake alone", SIGNALS),
+    (SNAKEMAKE, True, "Snakemake's process group", SIGNALS),
+):
+    words = ", ".join(number.name for number in signals)
+    fault(f"{words} to {whom}")(partial(signalled, command, group, signals))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Faults of shared places: several users of one store, folders that are full, foreign, read-only or oddly named."""
 
+import json
 import os
 import shutil
 import stat
@@ -8,13 +9,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import yaml
+
+from muster.claims.ledger import read_ledger
 from muster.columns import CELL_FILES
 from muster.jobs.store import MANIFEST, Store, address
 from tests.drills.faults import fault
-from tests.drills.flow import Bench, text
-from tests.workflow.studies import SAMPLED, write_config
+from tests.drills.flow import PATIENCE, Bench, text
+from tests.workflow.conftest import ROOT, copy_workflow
+from tests.workflow.studies import IMPORTED, SAMPLED, imported_table, write_config
 
 NOBODY = 65534
 
@@ -224,6 +230,7 @@ def made(results: Path) -> dict[str, bytes]:
     return {str(path.relative_to(results)): path.read_bytes() for path in files}
 
 
+@cache
 def undisturbed(bench: Bench) -> dict[str, bytes]:
     folder = project(bench.empty())
     chain(folder)
@@ -287,3 +294,109 @@ def git_worktree(bench: Bench) -> str:
     assert made(tree / "results") == expected
     shutil.rmtree(tree)
     return f"all stages ran in it; {len(expected)} files equal an undisturbed run's"
+
+
+PUBLISH = """\
+import subprocess, sys
+from muster.cli import main
+from muster.plan.plan import load_plan
+plan = load_plan()
+for cell in plan.cells.values():
+    assert main([cell.stage, "--cell", cell.text, "--results", plan.config.results]) == 0
+for study in plan.studies:
+    assert main(["collect", study]) == main(["fit", study]) == 0
+assert main(["judge", "--studies", *plan.studies]) == main(["publish", "--yes"]) == main(["track"]) == 0
+"""
+OF_DVC = (
+    ".gitignore",
+    "results/.gitignore",
+    "results/published/.gitignore",
+    ".dvcignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+)
+REPLAY = ("--cores", "1", "ledger", "--config", "mode=replay", "results=results/replay")
+
+
+def call(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "MUSTER_STORE": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def published(folder: Path) -> None:
+    """A repository with three published studies, one of them of a table that may not be passed on, but its fits."""
+    drawn = SAMPLED.replace("  smoke:", "  laptop:")
+    studies = {
+        "tiny_sample": drawn,
+        "tiny_second": drawn.replace("tiny-", "second-").replace("second-sample", "tiny-second"),
+    }
+    config = "scale: laptop\nsources: sources\nresults: results/{scale}\n"
+    copy_workflow(folder, config, tiny_import=IMPORTED, **studies)
+    (folder / "sources/a").mkdir(parents=True)
+    (folder / "sources/a/runs.csv").write_bytes(imported_table())
+    for name in OF_DVC:
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".git/info").mkdir(parents=True)
+    git = ("git", "-c", "user.name=n", "-c", "user.email=e@example.org")
+    kept = ("Snakefile", "workflow", "src", "config", "results", ".dvc", "dvc.yaml", ".gitignore", ".dvcignore")
+    make = (sys.executable, "-c", PUBLISH)
+    for command in ((*git, "init", "-q"), make, (*git, "add", *kept), (*git, "commit", "-qm", "Results")):
+        done = call(folder, *command)
+        assert done.returncode == 0, text(done)
+
+
+def object_of(folder: Path, study: str, name: str) -> Path:
+    """Where the remote inside the repository keeps a published table."""
+    remote = folder / "results/artifacts/files/md5"
+    (listed,) = yaml.safe_load((folder / f"results/published/tables/{study}.dvc").read_text())["outs"]
+    entries = json.loads((remote / listed["md5"][:2] / listed["md5"][2:]).read_text())
+    (found,) = (entry["md5"] for entry in entries if entry["relpath"] == name)
+    return remote / found[:2] / found[2:]
+
+
+@fault("a partial `dvc pull`: of some studies, and one that breaks off")
+def partial_pull(bench: Bench) -> str:
+    """Nothing is silently missing: not a study that was not pulled, not a file of one that was."""
+    first, folder = bench.empty(), bench.empty() / "clone"
+    published(first)
+    call(first, "git", "clone", "-q", str(first), str(folder))
+    pull, restore = (
+        (sys.executable, "-m", *words)
+        for words in (("dvc", "pull"), ("muster", "restore", "--results", "results/replay"))
+    )
+    assert call(folder, *pull, "results/published/tables/tiny-sample.dvc").returncode == 0
+    done = call(folder, *restore)
+    assert done.returncode == 0, text(done)
+    assert "not here, so not restored: tiny-import, tiny-second. Bring them with: dvc pull" in text(done), text(done)
+    done = call(folder, sys.executable, "-m", "snakemake", *REPLAY)
+    assert done.returncode != 0
+    assert "tables/tiny-second/runs.parquet: missing, and mode: replay does not make it" in text(done), text(done)
+    done = call(folder, sys.executable, "-m", "snakemake", *REPLAY, "studies=[tiny-sample]")
+    assert done.returncode == 0, text(done)
+    alone = {row["claim"]: row for row in read_ledger(folder / "results/replay/ledger").to_dict("records")}
+    assert [row["verdict"] for row in alone.values()].count("not run") == 2
+    shutil.rmtree(folder / "results/replay/ledger")
+
+    lost = object_of(folder, "tiny-second", "runs.parquet")
+    content = lost.read_bytes()
+    lost.unlink()
+    broken = call(folder, *pull)
+    assert broken.returncode != 0
+    said = text(call(folder, *restore))
+    assert "tiny-second" in said, said
+    lost.write_bytes(content)
+    assert call(folder, *pull).returncode == 0
+    done = call(folder, *restore)
+    assert done.returncode == 0, text(done)
+    assert "not here" not in text(done), text(done)
+    done = call(folder, sys.executable, "-m", "snakemake", *REPLAY)
+    assert done.returncode == 0, text(done)
+    for name in ("claims.csv", "claims.json", "metrics.json"):
+        again, before = (place / "ledger" / name for place in (folder / "results/replay", first / "results/published"))
+        assert again.read_bytes() == before.read_bytes(), name
+    return (
+        "`muster restore` brought what was here and named the two studies that were not; `mode: replay` refused to run \
+without their tables, named the pull, and alone judged the study that was here, the others' claims “not run”; a pull \
+that broke off failed, and what it left was named; after a whole one the ledger was the published one, byte for byte"
+    )

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -107,16 +108,24 @@ def tell_jobs() -> None:
 def run_here() -> None:
     """Prepare for jobs on this machine: they are forked from a process that is warm.
 
-    The end of a terminal ends a run as SIGTERM does: Snakemake knows that alone, lets jobs finish and unlocks the folder.
+    Whatever ends a run ends it as SIGTERM does: no job starts any more, those at work finish, the folder is unlocked. Upon
+    Ctrl-C alone Snakemake would wait for them and then forget what they have made; a second one is left to it.
 
     Each finished job starts one more endless chain of the rate limiter's timers, and each tick reconsiders all ready
     jobs: after 250 jobs that takes a fifth of a core. No option switches it off, and only clusters need the limit.
     """
-    for number in (signal.SIGHUP, signal.SIGQUIT):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end_gracefully)
     workflow.scheduler.job_rate_limiter = None
     SERVERS.append(warm.start(len(workflow.dag)))
+
+
+def end_gracefully(number, frame) -> None:
+    """In a thread, for Snakemake then takes a lock that the interrupted code may hold."""
+    if number == signal.SIGINT:
+        signal.signal(number, signal.default_int_handler)
+    threading.Thread(target=workflow.scheduler.exit_gracefully).start()
 
 
 def join_outer_handlers() -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,9 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 def snakemake(arguments: list[str]) -> int:
     """Run Snakemake of this Python in the current folder; returns its exit status.
 
-    Ctrl-C reaches Snakemake too, which then ends its jobs and unlocks the folder: it is waited for. What ends this
-    process otherwise is handed on as SIGTERM, upon which Snakemake lets its jobs finish and starts no more; so is the
-    death of this process, on Linux.
+    Ctrl-C in a terminal reaches Snakemake too, which then ends its jobs and unlocks the folder: it is waited for. What
+    ends this process alone is handed on as SIGTERM, upon which Snakemake lets its jobs finish and starts no more; so is
+    the death of this process, on Linux.
     """
     if not any(Path(place).exists() for place in ("Snakefile", "workflow/Snakefile")):
         raise MusterError(str(Path.cwd()), "no Snakefile here", "Run muster from the project's folder")
@@ -86,13 +86,21 @@ def snakemake(arguments: list[str]) -> int:
         subprocess.Popen([sys.executable, "-m", "snakemake", *arguments], preexec_fn=_end_with_parent) as process,
         handing_on(process),
     ):
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue
+        return wait_for_end(process)
 
 
+def wait_for_end(process: "subprocess.Popen[bytes]") -> int:
+    """The exit status of a process, which Ctrl-C ends, too."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # a moment later, one that is ending already takes no harm by a SIGTERM
+            with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+                return process.wait(HEARD)
+            process.terminate()
+
+
+HEARD = 3.0  # seconds in which Snakemake, if it has heard Ctrl-C itself, sets about ending
 HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

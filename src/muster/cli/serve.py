@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from muster.cli.parser import main
-from muster.jobs.warm import serve
+from muster.jobs.warm import serve, sources
 from muster.registry import find_registry
 
 # What jobs load, in the order in which stages need it: `muster` names what it uses itself.
@@ -47,5 +47,6 @@ def rehearse() -> None:
 
 
 if __name__ == "__main__":
+    loaded = sources()
     prepare()
-    serve(Path(sys.argv[1]), main)
+    serve(Path(sys.argv[1]), main, loaded)

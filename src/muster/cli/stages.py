@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from muster.cli.job import check_planned, stage
 from muster.config.load import load_config, load_studies, load_study, nearest, study_paths
 from muster.config.models import Config, StudyConfig, check_workbench, shared_folder
-from muster.digests import digest
+from muster.digests import digest, sealed, unsealed
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
+from muster.files import SUMS, check_beside, write_sums, write_text
+from muster.jobs.decisions import looks_taken
 from muster.jobs.gpus import one_gpu
 from muster.jobs.planned import read_planned
 from muster.jobs.provenance import made_before, made_by, makers, mixed, note_made, recorded
@@ -56,6 +58,7 @@ def with_defaults(args: Namespace) -> Namespace:
 def make_data(args: Namespace) -> None:
     """Make one data set in its folder below results/data; one that cannot be had leaves a manifest that says why."""
     from muster.data import Places, dataset_key, write_dataset
+    from muster.data.prepared import MANIFEST_FILE
     from muster.jobs.fingerprint import dataset_fingerprint
 
     try:
@@ -67,7 +70,9 @@ def make_data(args: Namespace) -> None:
     places = Places(_source_folders(args), shared_folder(args.results) / "sources" / "downloaded")
     settings = {"options": options, "state": args.state}
     with recorded(args.results, f"data/{folder.name}", dataset_fingerprint(args.name), settings):
+        (folder / SUMS).unlink(missing_ok=True)
         manifest = write_dataset(args.name, options, folder, places)
+        write_sums(folder, {MANIFEST_FILE: (folder / MANIFEST_FILE).read_bytes()})
     if "unavailable" in manifest:
         print(f"{args.name} is not available, {manifest['unavailable']}: {manifest['remedy']}")
     print(folder)
@@ -201,7 +206,10 @@ def _data_dir(planned: PlannedCell, results: Path) -> Path | None:
 def _missing_data(folder: Path | None) -> dict[str, Any] | None:
     """The manifest of a data set that could not be had."""
     from muster.data import load_manifest
+    from muster.data.prepared import MANIFEST_FILE
 
+    if folder:
+        check_beside(folder / MANIFEST_FILE)
     manifest = load_manifest(folder) if folder else {}
     return manifest if "unavailable" in manifest else None
 
@@ -254,7 +262,6 @@ def _tables(results: Path, study: str) -> "dict[str, pd.DataFrame]":
 def fit(args: Namespace) -> None:
     """Fit a study's models to its tables, and check whether its claims are fairly tested there."""
     from muster.claims.conditions import check_regimes
-    from muster.files import write_text
     from muster.fitting.study import fit_study
     from muster.tables.io import write_frame
 
@@ -269,7 +276,7 @@ def fit(args: Namespace) -> None:
         write_frame(regime, folder / "regime.parquet")
         write_frame(optima, folder / "optima.parquet")
         write_frame(fits, folder / "fits.parquet")
-        write_text(folder / "fits.json", json.dumps(stamp, sort_keys=True) + "\n")
+        write_text(folder / "fits.json", sealed(stamp))
 
 
 @stage
@@ -342,7 +349,10 @@ def judge_studies(args: Namespace) -> None:
             fits[name] = read_frame(path)
     missing = {name: read_missing(args.results, name) for name in fits}
     regimes = {name: read_frame(args.results / "fits" / name / "regime.parquet") for name in fits}
-    with recorded(args.results, "ledger", stage_fingerprint("judge"), {**_scope(args), "studies": args.studies}):
+    settings = {**_scope(args), "studies": args.studies}
+    with recorded(args.results, "ledger", stage_fingerprint("judge"), settings) as record:
+        if taken := looks_taken(args.results, known):
+            record["looks"] = taken
         ledger = judge(list(known.values()), fits, args.scale, missing, regimes=regimes)
         write_ledger(ledger, args.results / "ledger", questions=questions_of(known))
 
@@ -356,8 +366,13 @@ def _is_current(args: Namespace, study: StudyConfig, stamp: Path) -> bool:
     if args.scale not in study.scales or not stamp.exists():
         return False
     try:
-        return json.loads(stamp.read_text()) == fit_stamp(args, study_plan(args, study.study))
-    except (ValueError, MusterError):  # a damaged stamp; a study that cannot be planned any more
+        made = unsealed(stamp.read_bytes())
+    except (OSError, ValueError) as error:
+        remedy = f"Make it anew with: muster fit {study.study} --scale {args.scale}"
+        raise MusterError(str(stamp), f"damaged ({error})", remedy) from None
+    try:
+        return made == fit_stamp(args, study_plan(args, study.study))
+    except MusterError:  # a study that cannot be planned any more
         return False
 
 

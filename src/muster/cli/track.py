@@ -4,6 +4,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,19 +20,25 @@ HEADER = """\
 """
 REMOTE = "repository"  # of .dvc/config: the folder results/artifacts, which git keeps
 KEPT = ("tables", "fits")
+FITS = ("fits.parquet", "optima.parquet", "regime.parquet", "fits.json")  # what the stage `fit` makes
 
 
 def track(args: Namespace) -> None:
     """Put tables and fits of each published study under DVC and into the remote inside the repository, write dvc.yaml,
     and say how to pass them on.
 
-    What is not here stays as DVC has it: there is a pointer for each study.
+    What is not here stays as DVC has it: there is a pointer for each study. Raises MusterError for a study of which a
+    part is here, as a pull that broke off leaves it: the pointer would forget the rest.
     """
     if not Path(".git").exists():
         raise MusterError(str(Path.cwd()), "not the top of a git repository", "Run it there; DVC goes with git")
-    folders = [path for part in KEPT for name in records(PUBLISHED) if (path := PUBLISHED / part / name).is_dir()]
-    if not folders:
+    published = records(PUBLISHED)
+    here = [(part, name) for part in KEPT for name in published if _part(part, name).is_dir()]
+    if not here:
         raise MusterError(str(PUBLISHED), "it has no tables", "Publish a study with: muster publish STUDY")
+    for part, name in here:
+        _check(part, name, published[name])
+    folders = [_part(part, name) for part, name in here]
     left_out = {PUBLISHED / "tables" / name: licence for name, licence in withheld(PUBLISHED).items()}
     if not Path(".dvc").is_dir():
         _dvc("init", "--quiet")
@@ -76,41 +83,45 @@ def restore(args: Namespace) -> None:
         if (scale := published[name]["scale"]) != config.scale:
             raise MusterError(name, f"published at scale {scale}, not {config.scale}", f"Give --scale {scale}")
     at_scale = [name for name, record in published.items() if record["scale"] == config.scale]
-    names = args.studies or [name for name in at_scale if _part("tables", name).is_dir() or _fits_alone(name)]
-    for name in names:
-        part = "fits" if _fits_alone(name) else "tables"
-        if part == "tables":
-            _check_tables(name, published[name]["made_from"]["tables"])
-        _copy(_part(part, name), results / part / name)
-        print(results / part / name)
-    if not names:
+    parts = {name: _restorable(name) for name in args.studies or at_scale}
+    here = [name for name, part in parts.items() if args.studies or _part(part, name).is_dir()]
+    for name in here:
+        _check(parts[name], name, published[name])
+        _copy(_part(parts[name], name), results / parts[name] / name)
+        print(results / parts[name] / name)
+    if not here:
         remedy = f"Bring them with: dvc pull --recursive {PUBLISHED / 'tables'}"
         raise MusterError(str(PUBLISHED / "tables"), f"no published tables of scale {config.scale} are here", remedy)
+    if absent := [name for name in parts if name not in here]:
+        print(
+            f"muster restore: not here, so not restored: {', '.join(absent)}. Bring them with: dvc pull",
+            file=sys.stderr,
+        )
 
 
 def _part(part: str, name: str) -> Path:
     return PUBLISHED / part / name
 
 
-def _fits_alone(name: str) -> bool:
-    """Whether a study's tables are not here and cannot be pulled, while its fits are here."""
+def _restorable(name: str) -> str:
+    """What a replay of a study starts from: its tables; its fits where the tables are not here and cannot be pulled."""
     tables = _part("tables", name)
-    return not tables.is_dir() and not Path(f"{tables}.dvc").exists() and _part("fits", name).is_dir()
+    return "tables" if tables.is_dir() or Path(f"{tables}.dvc").exists() else "fits"
 
 
-def _check_tables(name: str, wanted: dict[str, str]) -> None:
-    """Whether one study's tables are those that were published, value by value."""
+def _check(part: str, name: str, record: dict[str, Any]) -> None:
+    """Whether what is here of a study is all that was published, value by value."""
     from muster.tables.io import content_digest, read_frame
 
-    folder = _part("tables", name)
+    folder, wanted = _part(part, name), record["made_from"]["tables"]
+    files = [f"{kind}.parquet" for kind in wanted] if part == "tables" else FITS
     for path in sorted(folder.glob("*.parquet")):
-        if content_digest(path) != wanted[path.stem]:
+        if part == "tables" and content_digest(path) != wanted.get(path.stem):
             remedy = f"Bring back what was published with: dvc checkout --force {folder}.dvc"
             raise MusterError(str(path), "is not what was published", remedy)
         read_frame(path)
-    missing = [kind for kind in wanted if not (folder / f"{kind}.parquet").exists()]
-    if missing:
-        raise MusterError(str(folder / f"{missing[0]}.parquet"), "not here", f"Bring it with: dvc pull {folder}.dvc")
+    if missing := [file for file in files if not (folder / file).exists()]:
+        raise MusterError(str(folder / missing[0]), "not here", f"Bring it with: dvc pull {folder}.dvc")
 
 
 def _copy(folder: Path, target: Path) -> None:

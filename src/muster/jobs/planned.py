@@ -5,14 +5,13 @@ limits to 128 KiB, then names it however many cells there are. It is named befor
 read: executors for other machines take the environment of their jobs from there.
 """
 
-import json
 import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from muster.digests import canonical
+from muster.digests import sealed, unsealed
 from muster.errors import MusterError
 from muster.files import write_text
 
@@ -44,7 +43,7 @@ def name_planned(results: Path) -> bool:
 def write_planned(found: Iterable[str], anew: Iterable[str]) -> Path:
     """Write the file that the environment names, before the first job starts."""
     path = Path(os.environ[VARIABLE])
-    write_text(path, canonical({"found": sorted(found), "anew": sorted(anew)}) + "\n")
+    write_text(path, sealed({"found": sorted(found), "anew": sorted(anew)}))
     return path
 
 
@@ -59,7 +58,7 @@ def read_planned() -> Planned | None:
     if not name:
         return None
     try:
-        content = json.loads(Path(name).read_text())
+        content = unsealed(Path(name).read_bytes())
         return Planned(frozenset(content["found"]), frozenset(content["anew"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"cannot be read ({error})"

@@ -70,9 +70,9 @@ def _look(cell: PlannedCell, results: str, started: set[str], running: bool) -> 
     return Found(cell, "done", "", seconds, finished, log, record)
 
 
-def started_outputs() -> set[str]:
+def started_outputs(snakemake: Path = SNAKEMAKE) -> set[str]:
     """Outputs that Snakemake has marked as begun and not finished: one file each, named by the path in base64."""
-    folder = SNAKEMAKE / "incomplete"
+    folder = snakemake / "incomplete"
     names = ("".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
              for path in folder.rglob("*") if path.is_file())  # fmt: skip
     return {urlsafe_b64decode(name).decode() for name in names if not name.startswith(("migration", "."))}

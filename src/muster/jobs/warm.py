@@ -5,6 +5,9 @@ the environment; `muster` then sends its command there instead of starting anew.
 arguments, environment, working directory, stdout and stderr, and dies with the caller; the server dies with whoever
 holds the other end of its stdin. Without a server, or with more than one thread a job, commands run as ever.
 
+What the server has loaded is the package as it was then: once a source file is edited, it takes no more jobs, and
+callers run theirs with the new code.
+
 A job begins with two bytes: the forked process says that it is there, and the caller, if it still waits, lets it go. A
 server that is stopped, killed or cannot fork therefore loses no job and runs none twice: its callers run them.
 """
@@ -23,14 +26,16 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Main = Callable[[list[str]], int]
+Sources = dict[str, tuple[int, int]]
 
 VARIABLE = "MUSTER_WARM"
 WORTHWHILE = 12  # jobs: each saves about two seconds, the server takes five to start
 PATIENCE = 10.0  # seconds that a caller waits for the server to fork: longer than it ever takes, unless it is stopped
+SOURCE = (".py", ".cpp", ".h")
 READY, GO = b"+", b"!"
 LONGEST_SOCKET = 100  # bytes of its path; Linux takes 107
 COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "page", "plot"})
@@ -97,11 +102,36 @@ def _socket_path() -> str | None:
     return None
 
 
-def serve(path: Path, main: Main) -> None:
-    """Fork a job that runs `main` for each caller, until stdin ends. What is imported by then, jobs need not import."""
+def sources() -> Sources:
+    """Path, time and size of every source file of this package: whatever is edited changes one. Raises OSError while a
+    file is replaced."""
+    paths = (os.path.join(folder, name) for folder, _, names in os.walk(Path(__file__).parents[1]) for name in names)
+    return {path: (os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths if path.endswith(SOURCE)}
+
+
+def serve(path: Path, main: Main, loaded: Sources | None = None) -> None:
+    """Fork a job that runs `main` for each caller, until stdin ends. What is imported by then, jobs need not import.
+
+    loaded: `sources` before the first import; callers are sent away once they differ.
+    """
     gc.freeze()  # collected objects would be copied into every job
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries jobs
-    with _listening(path) as listener, selectors.DefaultSelector() as ready:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        try:
+            listener.bind(os.fspath(path))
+        except FileNotFoundError:  # its folder is gone: who started this process has ended meanwhile
+            return
+        try:
+            listener.listen(256)
+            _answer(listener, lambda caller: _fork(caller, listener, main, loaded))
+        finally:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # the caller made it for the socket alone
+
+
+def _answer(listener: socket.socket, fork: Callable[[socket.socket], None]) -> None:
+    with selectors.DefaultSelector() as ready:
         ready.register(listener, selectors.EVENT_READ)
         ready.register(sys.stdin, selectors.EVENT_READ)
         while True:
@@ -109,23 +139,17 @@ def serve(path: Path, main: Main) -> None:
                 if key.fileobj is not listener:
                     return
                 caller, _ = listener.accept()
-                with caller, contextlib.suppress(OSError):  # no room for a process: the caller is told by the end
-                    if os.fork() == 0:
-                        listener.close()
-                        _job(caller, main)
+                with caller, contextlib.suppress(OSError):  # the caller is told by the end, and runs its job itself
+                    fork(caller)
 
 
-@contextlib.contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(os.fspath(path))
-        try:
-            listener.listen(256)
-            yield listener
-        finally:
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()  # the caller made it for the socket alone
+def _fork(caller: socket.socket, listener: socket.socket, main: Main, loaded: Sources | None) -> None:
+    """Raises OSError where there is no room for a process, or while a source file is replaced."""
+    if loaded is not None and sources() != loaded:
+        return
+    if os.fork() == 0:
+        listener.close()
+        _job(caller, main)
 
 
 def _job(caller: socket.socket, main: Main) -> None:

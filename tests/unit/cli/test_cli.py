@@ -1,6 +1,7 @@
 """The command line: fast, one line on mistakes, plans and new studies that hold."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,13 @@ def test_help_imports_nothing_heavy() -> None:
     code += "print({'torch', 'pandas', 'pydantic', 'numpy', 'yaml'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_interrupt_is_one_line_and_ends_as_a_signal() -> None:
+    code = "import signal; from muster.cli import parser; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "parser.forward = lambda words: signal.raise_signal(signal.SIGINT); parser.main()"
+    done = subprocess.run([sys.executable, "-c", code, "train"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "muster train: interrupted\n")
 
 
 def test_every_command_explains_itself() -> None:

@@ -96,6 +96,43 @@ def test_only_what_was_published_is_restored(published: Path, capsys: pytest.Cap
     assert not Path("results/laptop").exists()
 
 
+def test_what_was_not_pulled_is_named(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables of one study of two: the other's can be pulled, a third's cannot, and its fits are not here either."""
+    record = json.loads(Path("results/published/records/tiny-sample.json").read_text())
+    for name in ("other", "third"):
+        write(Path(f"results/published/records/{name}.json"), record)
+    Path("results/published/tables/other.dvc").touch()
+    assert main(["restore"]) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == ["results/laptop/tables/tiny-sample"]
+    assert said.err == "muster restore: not here, so not restored: other, third. Bring them with: dvc pull\n"
+    for name, file in (("other", "tables/other/runs.parquet"), ("third", "fits/third/fits.parquet")):
+        assert main(["restore", name]) == 2
+        folder = f"results/published/{Path(file).parent}"
+        assert f"results/published/{file}: not here. Bring it with: dvc pull {folder}.dvc" in capsys.readouterr().err
+
+
+def test_fits_are_restored_whole_or_not(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(published)
+    fits = Path("results/published/fits/tiny-sample")
+    for name in ("fits", "optima"):
+        write_frame(pd.DataFrame({"x": [1.0]}), fits / f"{name}.parquet")
+    assert main(["restore"]) == 2
+    assert f"{fits}/regime.parquet: not here. Bring it with: dvc pull {fits}.dvc" in capsys.readouterr().err
+    write_frame(pd.DataFrame({"x": [1.0]}), fits / "regime.parquet")
+    write(fits / "fits.json", {})
+    assert main(["restore"]) == 0
+    assert Path("results/laptop/fits/tiny-sample/regime.parquet").exists()
+
+
+def test_a_part_of_a_study_is_not_tracked(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".git").mkdir()
+    (published / "probes.parquet").unlink()
+    assert main(["track"]) == 2
+    assert "probes.parquet: not here. Bring it with: dvc pull" in capsys.readouterr().err
+    assert not Path(".dvc").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

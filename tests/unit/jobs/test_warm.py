@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from muster.cli import serve
-from muster.cli.run import HANDED_ON, handing_on
+from muster.cli.run import HANDED_ON, handing_on, wait_for_end
 from muster.jobs import warm
 from muster.jobs.provenance import made_by
 
@@ -142,6 +143,30 @@ def test_a_server_that_cannot_fork_loses_no_job(tmp_path):
     assert process.wait(20) == 0
 
 
+def test_a_server_sends_callers_away_once_a_source_was_edited(tmp_path, monkeypatch):
+    """What it has loaded is older than what a job would record as its code."""
+    path = tmp_path / "socket" / "jobs"
+    path.parent.mkdir()
+    code = SERVER.replace("import serve", "import serve, sources").replace(
+        "serve(Path(sys.argv[1]), main)",
+        "was = sources()\nserve(Path(sys.argv[1]), main, was if sys.argv[2] == 'same' else was | {'a.py': (0, 0)})",
+    )
+    for word, status in (("same", 0), ("edited", 99)):
+        process = subprocess.Popen([sys.executable, "-c", code, path, word], stdin=subprocess.PIPE)
+        wait_for(path.exists)
+        job = ask(path, "sample", "0")
+        job.communicate(timeout=20)
+        assert job.returncode == status
+        process.stdin.close()
+        process.wait(20)
+        path.parent.mkdir(exist_ok=True)
+
+
+def test_a_server_whose_caller_is_gone_ends_in_silence(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SERVER, tmp_path / "gone" / "jobs"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_temporary_folder_with_a_long_name_gives_a_socket_elsewhere_or_none(tmp_path, monkeypatch):
     long = tmp_path / ("x" * 120)
     long.mkdir()
@@ -174,6 +199,18 @@ def test_what_ends_muster_ends_snakemake_which_is_waited_for(number):
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)
+
+
+def test_an_interrupt_of_muster_alone_ends_snakemake_too(monkeypatch):
+    """From a terminal it reaches both, and Snakemake sets about ending by itself."""
+    monkeypatch.setattr("muster.cli.run.HEARD", 0.1)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+        assert wait_for_end(process) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_other_commands_and_jobs_of_several_threads_start_anew(server):

@@ -275,7 +275,7 @@ def test_a_score_is_maximized_or_a_word_is_said() -> None:
         ("s.json", "3", "found int where a run should be"),
         ("s.json", "[1, 2]", "found int where a run should be"),
         ("s.csv.gz", "width,lr\n1,2\n", "not readable as gzip"),
-        ("s.db", "no database", "an Optuna storage|not a storage of Optuna"),
+        ("s.db", "no database", "not a database of SQLite"),
     ],
 )
 def test_what_cannot_be_read_says_why(name: str, content: str, message: str, tmp_path: Path) -> None:

@@ -245,6 +245,19 @@ class TestProbe:
         assert (found.value, found.passed) == (pytest.approx(1.0), True)
         assert not check("probe_exponent", self.given(), **{"probe": "p", "is": 0.8, "within": 0.1}).passed
 
+    def test_another_probe_than_the_fits(self):
+        """A fit on one probe of the table, its claim's mechanism in another, at other layers and steps."""
+        probes = [
+            {"width": width, "seed": 0, "step": 10, "probe": probe, "layer": layer, "value": float(width**power)}
+            for width in WIDTHS
+            for probe, layer, power in (("loss", 1, -1), ("represented", 2, 1))
+        ]
+        chosen = {"probe": "loss", "layer": 1}
+        fit = {"estimator": "power_law", "table": "probes", "response": "value", "select": chosen}
+        given = measured({"runs": curved(lambda n: 0.0), "probes": pd.DataFrame(probes)}, fit, predicted=-1.0)
+        found = check("probe_exponent", given, **{"probe": "represented", "is": 1, "within": 0.1})
+        assert (found.value, found.passed) == (pytest.approx(1.0), True)
+
     def test_unknown(self):
         found = check("probe_exponent", self.given(), **{"probe": "q", "is": 1, "within": 0.1})
         assert math.isnan(found.value)
