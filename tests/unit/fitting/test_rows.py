@@ -78,8 +78,8 @@ def test_every_variant_of_a_transfer_exponent_is_in_natural_units_over_shapes():
 
 def test_a_lean_that_drifts_enters_in_natural_units():
     """Of rates, of sizes that stand for them, of a difference of two groups, and of what a limit leaves."""
-    one = sweep(13, shift=0.0, scatter=0.05, slope=0.1, lean=0.002)
-    other = sweep(14, shift=0.0, scatter=0.05, noise=0.01)
+    one = sweep(27, shift=0.0, scatter=0.05, slope=0.1, noise=0.012, lean=0.002)
+    other = sweep(28, shift=0.0, scatter=0.05, noise=0.01)
     log_x = np.log(WIDTHS)
     a, b = (shape_optima(table, config("lr_transfer"), Options()) for table in (one, other))
     (lean, error), (lean_b, error_b) = (LN2 * np.array(leans_of(side)) for side in (a, b))
@@ -96,7 +96,7 @@ def test_a_lean_that_drifts_enters_in_natural_units():
     gap = y - locate(b).y
     apart = drift_of_lean(log_x, lean - lean_b, np.hypot(error, error_b))
     line = take_in(slope_ols(log_x, gap), leaned_line(log_x, gap, apart))
-    assert apart.share < found.share
+    assert 0.2 < apart.share < found.share < 0.9
     both = pd.concat([one.assign(arm="a"), other.assign(arm="b")])
     fits = rows_of(both, "lr_transfer_difference", a={"arm": "a"}, b={"arm": "b"})
     assert fits.loc["ols_t", names].tolist() == pytest.approx([*line[:3], *line.interval()], rel=1e-6)
@@ -162,6 +162,18 @@ def test_a_difference_through_the_seeds_is_that_of_their_means():
     fits = rows_of(table, "lr_transfer_difference", a={"arm": "a"}, b={"arm": "b"})
     assert fits.loc["mixed", "estimate"] == pytest.approx(fits.loc["ols_t", "estimate"], rel=0.05)
     assert fits.loc["mixed", "se"] == pytest.approx(fits.loc["ols_t", "se"], rel=0.1)
+
+
+def test_a_difference_of_slopes_carries_both_groups_errors():
+    rng, parts, sides = np.random.default_rng(15), [], []
+    for arm, noise, count in (("a", 0.02, 6), ("b", 0.3, 4)):
+        y = WIDTHS[:count] ** -0.5 * np.exp(noise * rng.standard_normal(count))
+        sides.append(slope_ols(np.log(WIDTHS[:count]), np.log(y)))
+        parts.append(pd.DataFrame({"arm": arm, "seed": 0, "width": WIDTHS[:count], "loss": y}))
+    row = rows_of(pd.concat(parts), "slope_equality", a={"arm": "a"}, b={"arm": "b"}).loc["welch_t"]
+    expected = (sides[0].estimate - sides[1].estimate, np.hypot(sides[0].se, sides[1].se), 2)
+    assert row[["estimate", "se", "dof"]].tolist() == pytest.approx(expected)
+    require_t_interval(row)
 
 
 def test_a_noise_slope_that_is_not_significant_weighs_nothing():

@@ -14,6 +14,12 @@ CELLS = {
     "matrix_product": {"width": 6, "depth": 4, "draws": 40},
     "relu_chain": {"width": 8, "depth": 3, "draws": 200},
     "graph_network": {"width": 32, "depth": 2, "draws": 60, "nodes": 8, "reach": 1},
+    "attention_network": {"width": 16, "depth": 2, "draws": 60},
+    "signal_propagation": {"width": 16, "depth": 2, "draws": 100},
+    "teacher_student": {"width": 12, "samples": 24, "draws": 40},
+    "label_chain": {"width": 12, "samples": 30, "draws": 40},
+    "kernel_ridge": {"width": 12, "samples": 24, "draws": 40},
+    "scaled_descent": {"width": 12, "condition": 2, "draws": 40},
 }
 
 
