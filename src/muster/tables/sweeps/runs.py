@@ -106,11 +106,11 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     columns.check()
     raw = select_rows(read_cells(source), columns.select)
     columns, notes = _guessed(raw, columns)
-    wrong, header = Gathering(), dict[str, str]()
+    mistakes, header = Gathering(), dict[str, str]()
     for name in _asked(columns):
-        with wrong:
+        with mistakes:
             header[name] = find_column(raw.cells.columns, name, raw.path)
-    wrong.tell()
+    mistakes.tell()
     if len(set(header.values())) < len(header):
         raise MusterError(raw.path, f"two names mean one column: {', '.join(header)}", "Give every column one role")
     notes += [f"{name} is read from column {found!r}" for name, found in header.items() if name != found]
@@ -120,14 +120,14 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     reduced = one_row_a_run(raw, columns, y, [*labels, scale, x], x, shape)
     raw, losses, notes = reduced.raw, reduced.losses, notes + reduced.notes
     for name in (x, scale, *(header[name] for name in columns.adjust)):
-        with wrong:
+        with mistakes:
             require_cells(raw, name)
             raw.cells[name] = _snapped(positive_numbers(raw, name) if name in (x, scale) else raw.numbers(name))
     for name in labels:
-        with wrong:
+        with mistakes:
             require_cells(raw, name)
             raw.cells[name] = pd.Series(labels_of(raw, name), dtype=object)
-    wrong.tell()
+    mistakes.tell()
     columns, seeds, said = _seeds(raw, y, losses, [*labels, scale, x], header, columns)
     notes += said
     wrong = np.flatnonzero(np.isfinite(losses) & (losses <= 0))
