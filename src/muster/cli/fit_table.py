@@ -74,7 +74,7 @@ def _law(args: Namespace) -> "Result":
     with wrong:
         select = _pairs(args.select, "--select")
     with wrong:
-        columns = _pairs(args.column, "--column")
+        columns = _pairs(args.column, "--column", "name=column")
     with wrong:
         predict = _targets(args.predict, "N=VALUE,D=VALUE") if args.predict is not None else {}
     wrong.tell()
@@ -107,11 +107,13 @@ def _misplaced(args: Namespace, options: Sequence[str], found: str, remedy: str)
     return wrong
 
 
-def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+def _pairs(texts: Sequence[str], option: str, form: str = "column=value") -> dict[str, str]:
     pairs = dict(text.partition("=")[::2] for text in texts)
     wrong = [text for text in texts if not text.partition("=")[1] or not text.partition("=")[0]]
     if wrong or len(pairs) < len(texts):
-        raise MusterError(option, f"found {' '.join(wrong or texts)!r}", "Write name=value, each name once")
+        raise MusterError(
+            option, f"found {' '.join(wrong or texts)!r}", f"Write {form}, each {form.partition('=')[0]} once"
+        )
     return pairs
 
 

@@ -296,3 +296,15 @@ def test_a_time_that_python_cannot_hold_is_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"width": [1, 2], "lr": [0.5, 0.5], "loss": [1.0, 1.0], "at": times}), path)
     with pytest.raises(MusterError, match="not a readable Parquet file"):
         read_sweep(path, PLAIN)
+
+
+def test_mistakes_of_several_columns_come_at_once() -> None:
+    frame = pd.DataFrame({"width": [64, 64, -1], "lr": [0.1, "x", 0.3], "loss": [1.0, 2.0, 3.0]})
+    with pytest.raises(MusterError) as caught:
+        read_sweep(frame, Columns("rate", "losses", "width", by=("kind",)))
+    assert [mistake.found for mistake in caught.value.mistakes] == [
+        "no column 'rate'", "no column 'losses'", "no column 'kind'"
+    ]  # fmt: skip
+    with pytest.raises(MusterError) as caught:
+        read_sweep(frame, Columns("lr", "loss", "width"))
+    assert [mistake.found for mistake in caught.value.mistakes] == ["'x' is no number", "found -1"]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import pandas as pd
 
-from muster.errors import MusterError
+from muster.errors import Gathering, MusterError
 from muster.tables.sweeps.cells import Cells, find_column, parse_number
 from muster.tables.sweeps.histories import finished, last_rows, long_enough, run_column, step_column
 from muster.tables.sweeps.others import Other, other_columns, told
@@ -100,12 +100,17 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     """Read a sweep and check every cell that is used.
 
     Raises MusterError naming file, line, column and remedy: for a file that is no table, a column that is not there, a
-    cell that is no number, a loss, learning rate or axis value ≤ 0, and for runs that nothing tells apart.
+    cell that is no number, a loss, learning rate or axis value ≤ 0, and for runs that nothing tells apart. Mistakes of
+    several columns are told together.
     """
     columns.check()
     raw = select_rows(read_cells(source), columns.select)
     columns, notes = _guessed(raw, columns)
-    header = {name: find_column(raw.cells.columns, name, raw.path) for name in _asked(columns)}
+    mistakes, header = Gathering(), dict[str, str]()
+    for name in _asked(columns):
+        with mistakes:
+            header[name] = find_column(raw.cells.columns, name, raw.path)
+    mistakes.tell()
     if len(set(header.values())) < len(header):
         raise MusterError(raw.path, f"two names mean one column: {', '.join(header)}", "Give every column one role")
     notes += [f"{name} is read from column {found!r}" for name, found in header.items() if name != found]
@@ -115,11 +120,14 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     reduced = one_row_a_run(raw, columns, y, [*labels, scale, x], x, shape)
     raw, losses, notes = reduced.raw, reduced.losses, notes + reduced.notes
     for name in (x, scale, *(header[name] for name in columns.adjust)):
-        require_cells(raw, name)
-        raw.cells[name] = _snapped(positive_numbers(raw, name) if name in (x, scale) else raw.numbers(name))
+        with mistakes:
+            require_cells(raw, name)
+            raw.cells[name] = _snapped(positive_numbers(raw, name) if name in (x, scale) else raw.numbers(name))
     for name in labels:
-        require_cells(raw, name)
-        raw.cells[name] = pd.Series(labels_of(raw, name), dtype=object)
+        with mistakes:
+            require_cells(raw, name)
+            raw.cells[name] = pd.Series(labels_of(raw, name), dtype=object)
+    mistakes.tell()
     columns, seeds, said = _seeds(raw, y, losses, [*labels, scale, x], header, columns)
     notes += said
     wrong = np.flatnonzero(np.isfinite(losses) & (losses <= 0))
