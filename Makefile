@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replay figure smoke report publish track test bare cluster drill mutants lint bench readme lock clean sanitize
+.PHONY: help reproduce replay figure smoke report publish track test bare cluster drill mutants lint docs bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,6 +86,9 @@ lint: $(VENV)/.dev ## format, lint, types and layers (`snakemake --lint` is amon
 	$(BIN)/clang-format --dry-run --Werror src/muster/native/*/*.h src/muster/native/*/*.cpp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## the documentation's site in docs/_build; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a temporary folder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile tests

@@ -62,25 +62,56 @@ def dotted(field: FieldPath) -> str:
 
 
 class Mistakes(MusterError):
-    """Several mistakes at once: it reads as the first of them, and counts the others."""
+    """Several mistakes at once: it reads as the first of them, and counts the others.
 
-    def __init__(self, mistakes: Sequence[MusterError]):
-        first, more = mistakes[0], len(mistakes) - 1
-        super().__init__(first.place, first.found, f"{first.remedy} (and {more} more: muster validate)")
-        self._mistakes = tuple(mistakes)
+    where: who tells the others; empty where nobody does, so that it reads as all of them.
+    """
+
+    def __init__(self, mistakes: Sequence[MusterError], where: str = "muster validate"):
+        first, *others = mistakes
+        more = f" (and {len(others)} more: {where})" if where else "".join(f"; {other}" for other in others)
+        super().__init__(first.place, first.found, f"{first.remedy}{more}")
+        self._mistakes, self._where = tuple(mistakes), where
 
     def __reduce__(self):
-        return type(self), (self._mistakes,)
+        return type(self), (self._mistakes, self._where)
 
     @property
     def mistakes(self) -> tuple[MusterError, ...]:
         return self._mistakes
 
 
-def as_one(mistakes: Sequence[MusterError]) -> MusterError:
+def as_one(mistakes: Sequence[MusterError], where: str = "muster validate") -> MusterError:
     """One or several mistakes as one exception, none of them twice."""
     different = list({str(mistake): mistake for mistake in mistakes}.values())
-    return different[0] if len(different) == 1 else Mistakes(different)
+    return different[0] if len(different) == 1 else Mistakes(different, where)
+
+
+class Gathering:
+    """Mistakes that do not depend on each other, told together.
+
+    wrong = Gathering()
+    for name in names:
+        with wrong:
+            look_up(name)
+    wrong.tell()
+    """
+
+    def __init__(self) -> None:
+        self._mistakes: list[MusterError] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, MusterError):
+            self._mistakes += error.mistakes
+        return isinstance(error, MusterError)
+
+    def tell(self) -> None:
+        """Raises a MusterError that reads as all mistakes, if there is any."""
+        if self._mistakes:
+            raise as_one(self._mistakes, where="")
 
 
 class DamagedError(MusterError):

@@ -139,9 +139,9 @@ def test_drift_left_covers_and_keeps_its_size(curve, truth, passes):
 
 
 def test_worst_case_keeps_its_size_on_both_sides():
-    """12 steps, 3 seeds, all at the bound (refuting) or one of them there (supporting); 4,000 draws, se .0035.
-    the highest limit, judged as if it stood alone, refuted .3."""
-    rng, steps, seeds, draws = np.random.default_rng(2), 12, 3, 4000
+    """12 steps, 3 seeds, all at the bound (refuting) or one of them there (supporting). 300 draws, se .013: a size of
+    .12 is noticed in .98. The step that rises most, judged as if it stood alone, refuted .3."""
+    rng, steps, seeds, draws = np.random.default_rng(2), 12, 3, 300
     refuted = supported = naive = 0
     for _ in range(draws):
         noise = rng.standard_normal((seeds, steps))
@@ -149,10 +149,10 @@ def test_worst_case_keeps_its_size_on_both_sides():
         every = [Component(k, m, s, seeds - 1) for k, (m, s) in enumerate(zip(means, errors, strict=True))]
         row = against(every, -math.inf, 0.0)
         refuted += stats.t.sf(row.estimate / row.se, row.dof) <= 0.05
-        highest = largest(every)
-        naive += highest.estimate - stats.t.isf(0.025, 2) * errors[list(means).index(highest.estimate)] > 0
+        naive += stats.t.sf((means / errors).max(), seeds - 1) <= 0.05
         one = [every[0], *(each._replace(estimate=each.estimate - 30) for each in every[1:])]
         row = against(one, -math.inf, 0.0)
         supported += stats.t.sf(-row.estimate / row.se, row.dof) <= 0.05
-    assert refuted / draws <= 0.055
-    assert supported / draws <= 0.06
+    assert refuted / draws <= 0.075
+    assert 0.025 <= supported / draws <= 0.075
+    assert naive / draws > 0.2

@@ -236,7 +236,7 @@ def ntks(activation, weight_variance, input_variance, depth):
 
 def test_the_mean_ntk_counts_layers_for_relu_and_is_constant_for_tanh():
     relu = ntks("relu", 2.0, 1.0, 31)
-    assert sorted(relu["layer"].unique()) == [2, 4, 8, 16, 32]
+    assert sorted(relu["layer"].unique()) == [2, 3, 4, 6, 8, 11, 16, 23, 32]
     mean = relu[relu["probe"] == "ntk_mean"]
     light = mean[mean["layer"] <= 16]  # beyond, the sample's own standard error is too small for its heavy tail
     assert (np.abs(light["value"] - light["layer"]) < LIMIT * light["se"]).all()

@@ -27,3 +27,8 @@ def test_looks_run_only_their_own_cells_and_are_taken_once(tmp_path: Path) -> No
     assert again.returncode == 0, again.stdout + again.stderr
     assert "rule" not in again.stderr
     assert record.read_bytes() == before
+
+    judged = workflow.run("ledger")
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    provenance = json.loads((workflow.folder / "results/provenance/ledger.json").read_text())
+    assert provenance["looks"]["tiny-train"] == looks

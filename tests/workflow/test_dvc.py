@@ -24,7 +24,6 @@ TRAINED = (
     .replace("  smoke:", "  laptop:")
     .replace("width: [8, 16],", "width: [8, 16, 32],")
     .replace("to: -5, step: 2", "to: -5, step: 1")
-    .replace("sweep: {plot: lr_sweep, fit: lr}", "sweep: {plot: lr_sweep, fit: lr, published: true}")
 )
 DRAWN = SAMPLED.replace("  smoke:", "  laptop:")
 REPLAY = ("--config", "mode=replay")

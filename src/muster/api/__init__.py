@@ -16,27 +16,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from muster.api.coordinates import CoordinateCheck, coordinate_check
+    from muster.api.laws import ScalingLaw, law
     from muster.api.ledger import read_ledger
     from muster.api.parameters import parameter_groups, show_parameterization
-    from muster.api.sweeps import SweepFit, Transfer, fit_table, optimum, transfer
+    from muster.api.sweeps import SweepFit, fit_table, optimum
+    from muster.api.transfers import Transfer, transfer
 
 # Each name's module is loaded when it is first asked for: a table needs no torch, a model no statsmodels.
 _HOMES = {
     "CoordinateCheck": "coordinates",
     "coordinate_check": "coordinates",
+    "ScalingLaw": "laws",
+    "law": "laws",
     "read_ledger": "ledger",
     "parameter_groups": "parameters",
     "show_parameterization": "parameters",
     "SweepFit": "sweeps",
-    "Transfer": "sweeps",
+    "Transfer": "transfers",
     "fit_table": "sweeps",
     "optimum": "sweeps",
-    "transfer": "sweeps",
+    "transfer": "transfers",
 }
 
 __all__ = [
-    "CoordinateCheck", "SweepFit", "Transfer", "coordinate_check", "fit_table", "optimum", "parameter_groups",
-    "read_ledger", "show_parameterization", "transfer",
+    "CoordinateCheck", "ScalingLaw", "SweepFit", "Transfer", "coordinate_check", "fit_table", "law", "optimum",
+    "parameter_groups", "read_ledger", "show_parameterization", "transfer",
 ]  # fmt: skip
 
 

@@ -1,49 +1,56 @@
 """Somebody's sweep, of any program, through the estimators, tests and figures of every study."""
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from muster.api.next_runs import Advice, advise
+from muster.api.result import Result
+from muster.api.sweep_records import (
+    FIT,
+    Record,
+    exponent_records,
+    optimum_records,
+    prediction_records,
+    runs_record,
+    verdict_records,
+)
 from muster.claims.conditions import check_regimes
 from muster.claims.ledger import judge
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
-from muster.fitting.base import to_json
 from muster.fitting.frames import groups
-from muster.fitting.optimum.predict_lr import predict_loss, predict_lr, reach
 from muster.fitting.study import fit_study
 from muster.tables.sweeps import Columns, Sweep, read_sweep
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from muster.plots import PlotData
 
-FIT, REGRET, LIMIT = "transfer", "regret", "limit"
-ENOUGH = 5  # values of x that an interior optimum needs: two on each side of the best
+REGRET, LIMIT = "regret", "limit"
 STEADY = 5  # interior optima from which the exponent's upper half has one of its own
 PANELS = 3  # figures' panels per row, one a group
 TOLERATED = 0.01  # relative loss that a transferred rate may cost
 LEARNING_RATES = ("lr", "learning_rate")
 FIGURES = ("lr_sweep", "optimum_vs_axis")
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class SweepFit:
+class SweepFit(Result):
     """What a table of runs says about transfer. DataFrames have a column for each of `by`, then their own.
 
     optima: best x of each shape with 95 % interval, or why there is none. exponents: d ln x / d ln scale by every
     variant of the estimator. verdicts: of the claim that |exponent| ≤ margin, then of the regret of using the narrowest
     shape's best x everywhere, and of the drift left beyond the widest. predictions: best x and loss at other scales.
-    next_runs: what would decide what is open. notes: what was left out, taken to be, or not used.
+    next_runs: what would decide what is open. notes: what was left out, taken to be, or not used. Figures: `lr_sweep`,
+    loss against x; `optimum_vs_axis`, best x against the scale.
     """
+
+    tables: ClassVar = ("optima", "exponents", "verdicts", "predictions")
+    figures: ClassVar = FIGURES
 
     file: str
     sweep: Sweep
@@ -66,46 +73,42 @@ class SweepFit:
     @cached_property
     def records(self) -> Record:
         """Everything as plain lists and numbers: what `muster fit-table --json` prints."""
-        optima = _optima(self.found.optima, self.sweep)
-        verdicts = _verdicts(self.study, self.found.ledger)
-        exponents = _exponents(self.found.fits)
+        optima = optimum_records(self.found.optima, self.sweep)
+        verdicts = verdict_records(self.study, self.found.ledger)
+        exponents = exponent_records(self.found.fits)
         return {
             "file": self.file,
             "columns": {role: getattr(self.columns, role) for role in ("x", "y", "scale", "seed")},
-            "runs": _runs(self.sweep),
+            "runs": runs_record(self.sweep),
             "notes": self.notes,
             "others": [other._asdict() for other in self.sweep.others],
             "optima": optima,
             "exponents": exponents,
             "verdicts": [row for row in verdicts if row["claim"] == FIT],
             "also": [row for row in verdicts if row["claim"] != FIT],
-            "predictions": _predictions(self.found.optima, self.at, self.columns.maximize),
+            "predictions": prediction_records(self.found.optima, self.at, self.columns.maximize),
             "next": [advice._asdict() for advice in advise(self.sweep, optima, exponents, verdicts)],
         }
 
     @property
     def optima(self) -> pd.DataFrame:
-        return self._frame("optima")
+        return self.frame("optima")
 
     @property
     def exponents(self) -> pd.DataFrame:
-        return self._frame("exponents")
+        return self.frame("exponents")
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        return pd.concat([self._frame("verdicts"), self._frame("also")], ignore_index=True)
+        return pd.concat([self.frame("verdicts"), self.frame("also")], ignore_index=True)
 
     @property
     def predictions(self) -> pd.DataFrame:
-        return self._frame("predictions")
+        return self.frame("predictions")
 
     @property
     def next_runs(self) -> list[Advice]:
         return [Advice(**record) for record in self.records["next"]]
-
-    def _frame(self, name: str) -> pd.DataFrame:
-        return pd.DataFrame([{**row["group"], **{k: v for k, v in row.items() if k != "group"}}
-                             for row in self.records[name]])  # fmt: skip
 
     def summary(self) -> str:
         """The result as a reader wants it: what was read; then for each group optima, exponent, verdicts, advice."""
@@ -113,31 +116,10 @@ class SweepFit:
 
         return text(self.records, self.columns)
 
-    def json(self) -> str:
-        """One JSON object, numbers to six digits."""
-        return to_json(self.records)
+    def plot_data(self) -> "PlotData":
+        from muster.plots import PlotData
 
-    def plot(self, name: str = "lr_sweep") -> "Figure":
-        """A Matplotlib figure: `lr_sweep`, loss against x, or `optimum_vs_axis`, best x against the scale."""
-        from muster.plots import PlotData, render
-
-        if name not in FIGURES:
-            raise MusterError("plot", f"no figure {name!r}", f"Figures: {', '.join(FIGURES)}")
-        data = PlotData(self.study, "", runs=self.runs, optima=self.found.optima, fits=self.found.fits)
-        return render(name, data)
-
-    def write(self, folder: Path) -> None:
-        """Tables as CSV, groups as columns, and the two figures as SVG and PNG."""
-        from muster.files import write_text
-        from muster.plots import save
-        from muster.tables.spreadsheet import quoted
-
-        for name in ("optima", "exponents", "verdicts", "predictions"):
-            frame = getattr(self, name)
-            if len(frame):
-                write_text(folder / f"{name}.csv", quoted(frame).to_csv(index=False, float_format="%.6g"))
-        for name in FIGURES:
-            save(self.plot(name), folder / f"{name}.svg", folder / f"{name}.png")
+        return PlotData(self.study, "", runs=self.runs, optima=self.found.optima, fits=self.found.fits)
 
 
 class Found(NamedTuple):
@@ -197,62 +179,6 @@ def optimum(source: str | Path | pd.DataFrame, x: str | None = None, y: str | No
     return fit_table(cells.assign(**{"(one shape)": 1}), x, y, "(one shape)", **options)
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """The exponent of optima along an axis and what it decides. estimates: a row a variant of the estimator."""
-
-    estimates: pd.DataFrame
-    verdict: str
-    reason: str
-    margin: float
-
-    @property
-    def estimate(self) -> float:
-        return float(self.estimates["estimate"].iloc[0])
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return float(self.estimates["ci_low"].iloc[0]), float(self.estimates["ci_high"].iloc[0])
-
-    def summary(self) -> str:
-        low, high = self.interval
-        return (
-            f"exponent {self.estimate:.3g} [{low:.3g}, {high:.3g}], {self.verdict} "
-            f"(|exponent| ≤ {self.margin:g}): {self.reason}"
-        )
-
-
-def transfer(
-    scale: Sequence[float] | np.ndarray | pd.Series,
-    optima: Sequence[float] | np.ndarray | pd.Series,
-    errors: Sequence[float] | np.ndarray | pd.Series | None = None,
-    *,
-    margin: float = 0.1,
-) -> Transfer:
-    """The exponent d ln optimum / d ln scale of optima [W] that were found elsewhere, and the equivalence test.
-
-    errors: standard errors of ln optimum [W]; without them the variant with random effects is left out.
-    """
-    from muster.claims.tests import explain, on_its_own, verdict
-    from muster.statistics.linear import slopes
-
-    x, y = np.asarray(scale, float), np.asarray(optima, float)
-    if x.shape != y.shape or x.ndim != 1 or len(x) < 3:
-        raise MusterError("transfer", f"{x.size} scales and {y.size} optima", "Give three or more of both")
-    if not (np.isfinite([x, y]).all() and (x > 0).all() and (y > 0).all()):
-        raise MusterError("transfer", "a value that is not positive", "An exponent needs positive numbers")
-    se = np.full(len(x), np.nan) if errors is None else np.asarray(errors, float)
-    rows: list[Record] = []
-    for variant, found in slopes(np.log(x), np.log(y), se).items():
-        low, high = found.interval()
-        rows.append({"variant": variant, "estimate": found.estimate, "se": found.se, "dof": found.dof,
-                     "ci_low": low, "ci_high": high})  # fmt: skip
-    row = {**rows[0], "test": "equivalence", "predicted": 0.0, "margin": margin, "n_cells": len(x), "scale": ""}
-    alone = on_its_own(row)
-    kept = [each for each in rows if math.isfinite(each["estimate"])]
-    return Transfer(pd.DataFrame(kept), verdict(alone), explain(alone), margin)
-
-
 def _study(name: str, sweep: Sweep, margin: float, optima: pd.DataFrame | None = None) -> StudyConfig:
     """The table as a study: its fits, and for every group the claims that it may decide.
 
@@ -298,92 +224,3 @@ def _regime(group: Record, optima: pd.DataFrame | None) -> list[Record]:
     own = optima[(optima["fit"] == FIT) & (optima["group"] == group_key(group))]
     steady = [{"check": "steady"}] if (own["status"] == "interior").sum() >= STEADY else []
     return [*steady, {"check": "not_converging"}]
-
-
-def _runs(sweep: Sweep) -> Record:
-    runs, columns = sweep.runs, sweep.columns
-    return {
-        "count": len(runs),
-        "diverged": int(runs["diverged"].sum()),
-        "groups": max(1, len(runs[list(columns.by)].drop_duplicates())) if columns.by else 1,
-        "values_of_scale": runs[columns.named("scale")].nunique(),
-        "values_of_x": runs["log2_lr"].nunique(),
-        "seeds": runs["seed"].nunique() if columns.seed else None,
-    }
-
-
-def _optima(optima: pd.DataFrame, sweep: Sweep) -> list[Record]:
-    """Optima with the hyperparameter as a plain number, and a maximized score as it was given."""
-    records = []
-    columns = sweep.columns
-    for row in optima[optima["fit"] == FIT].to_dict("records"):
-        group = json.loads(row["group"])
-        record = {"group": group, "scale": row["x"], "status": row["status"]}
-        names = {"optimum": "log2_lr_opt", "ci_low": "ci_low", "ci_high": "ci_high", "basin_low": "basin_low",
-                 "basin_high": "basin_high", "grid_best": "grid_best"}  # fmt: skip
-        record |= {name: 2.0 ** row[column] for name, column in names.items()}
-        own = sweep.runs[sweep.runs[columns.named("scale")] == row["x"]]
-        for name, value in group.items():
-            own = own[own[name] == value]
-        reason = _reason(row, columns.named("x"), own, columns.maximize)
-        loss = 1 / row["loss_at_opt"] if columns.maximize else row["loss_at_opt"]
-        records.append(record | {"loss": loss, "reason": reason})
-    return records
-
-
-def _reason(row: Mapping[Any, Any], x: str, own: pd.DataFrame, maximize: bool) -> str:
-    """Why a shape has no interior optimum, and what would give it one. own: its runs."""
-    status, tried = row["status"], own["log2_lr"].unique()
-    if status == "interior":
-        return ""
-    what = "score" if maximize else "loss"
-    if status == "diverged":
-        return f"no {x} at which every run has a finite {what}"
-    if status == "flat":
-        peak = "maximum" if maximize else "minimum"
-        return f"no {peak} stands out from the noise: sweep {x} wider, or add seeds"
-    lost = own.loc[own["diverged"], "log2_lr"].unique()
-    finite = np.setdiff1d(tried, lost)
-    if len(tried) < ENOUGH:
-        return f"{len(tried)} values of {x}: an interior optimum needs {ENOUGH}, two on each side of the best"
-    for name, side, beyond, within in (
-        ("largest", "larger", tried > row["grid_best"], finite > row["grid_best"]),
-        ("smallest", "smaller", tried < row["grid_best"], finite < row["grid_best"]),
-    ):
-        if not beyond.any():
-            return f"the best is the {name} {x}: sweep {side} ones"
-        if not within.any():
-            return (
-                f"the best is the {name} {x} with a finite {what} in every run; the {beyond.sum()} {side} ones in the "
-                "file diverged: sweep between them and the best"
-            )
-    side = "larger" if (finite > row["grid_best"]).sum() < 2 else "smaller"
-    return f"one finite value of {x} {side} than the best: an interior optimum needs two on each side"
-
-
-def _exponents(fits: pd.DataFrame) -> list[Record]:
-    kept = ["variant", "primary", "estimate", "se", "dof", "ci_low", "ci_high", "status", "note"]
-    rows = fits[fits["fit"] == FIT].to_dict("records")
-    return [{"group": json.loads(row["group"])} | {name: row[name] for name in kept} for row in rows]
-
-
-def _verdicts(study: StudyConfig, ledger: pd.DataFrame) -> list[Record]:
-    kept = ["predicted", "margin", "estimate", "se", "dof", "ci_low", "ci_high", "p_support", "p_refute", "p_adjusted",
-            "regime", "verdict", "reason"]  # fmt: skip
-    rows = zip(study.claims, ledger.to_dict("records"), strict=True)
-    return [{"group": dict(claim.where), "claim": claim.fit} | {name: row[name] for name in kept}
-            for claim, row in rows]  # fmt: skip
-
-
-def _predictions(optima: pd.DataFrame, at: Iterable[float], maximize: bool) -> list[Record]:
-    """Predictions for every group and value, from the interior optima alone. No law of a score is known."""
-    records = []
-    for text, rows in optima[optima["fit"] == FIT].groupby("group", sort=False):
-        inside = rows[rows["status"] == "interior"]
-        x = inside["x"].to_numpy(float)
-        for value in at:
-            far = reach(x, value)._asdict() if len(x) else {"factor": math.nan, "far": True}
-            made = [predict_lr(x, inside["log2_lr_opt"], value)]
-            made += [] if maximize else predict_loss(x, inside["loss_at_opt"], value)
-            records += [{"group": json.loads(str(text))} | prediction._asdict() | far for prediction in made]
-    return records

@@ -50,9 +50,14 @@ def _optimum_lines(optima: Sequence[Record], columns: Columns) -> list[str]:
         rows.append(
             (f"{it['scale']:g}", best, _interval(it, "ci_low", "ci_high") if inside else "", basin, loss, status)
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells in columns, the last of which has any length."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     return [
-        "  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        ("  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])).rstrip()
         for row in rows
     ]
 

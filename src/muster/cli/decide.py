@@ -18,8 +18,9 @@ from muster.cli.inspect import duration, print_table
 from muster.cli.run import overrides, snakemake
 from muster.cli.scope import configuration, replaced
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
-from muster.digests import digest, sealed, unsealed
+from muster.digests import digest, sealed
 from muster.errors import MusterError
+from muster.jobs.decisions import decisions_file, read_decisions
 from muster.plan.cells import PlannedCell
 from muster.plan.study import StudyPlan
 
@@ -84,7 +85,7 @@ def decide(args: Namespace) -> int:
         tables = collect(replace(study, cells=tuple(cells)), results)
         return {str(kind): table for kind, table in tables.items()}
 
-    record = Record(results / "decisions" / f"{args.study}.json", study, chosen)
+    record = Record(decisions_file(results, args.study), study, chosen)
     finished = take_looks(study, chosen, record, run, Budget(args.budget, cores))
     _print_decisions(chosen, record)
     return 0 if finished else 1
@@ -181,13 +182,7 @@ class Record:
         self.looks: list[dict[str, Any]] = []
         if not path.exists():
             return
-        try:
-            written = unsealed(path.read_bytes())
-            plan, looks = written["plan"], list(written["looks"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MusterError(
-                str(path), f"damaged ({error!r})", "Restore it: looks that are forgotten void the level"
-            ) from None
+        plan, looks = read_decisions(path)
         if plan != self.plan:
             remedy = "Go on with the same study and claims, or remove the file, and say so where you report the verdict"
             raise MusterError(str(path), f"holds {len(looks)} looks taken by another plan", remedy)

@@ -360,7 +360,7 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
         commands, "publish", "publish:publish", "Let the repository show complete runs, in results/published",
         "  muster publish relu-kurtosis                      shows which verdicts change, then asks\n"
         "  muster publish --scale laptop --yes               every study of config.yaml, without asking\n\n"
-        "Published are tables, fits, chosen figures (`published: true`) and the ledger of all claims. Each study must\n"
+        "Published are tables, fits, figures (as small PNGs) and the ledger of all claims. Each study must\n"
         "be complete at its scale, made by the code as it is now; what is missing is said, with what mends it.",
     )  # fmt: skip
     publishing.add_argument(
@@ -415,7 +415,8 @@ def _run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     table = _add(
-        commands, "fit-table", "fit_table:fit_table", "Fit your own sweep: optima, exponent, verdict, what to run next",
+        commands, "fit-table", "fit_table:fit_table",
+        "Fit your own sweep: optima, exponent, verdict, what to run next; or a scaling law: --law",
         "  muster fit-table sweep.csv --predict width=8192\n\n"
         "      sweep.csv (any program's; exports as they are)        what is printed\n"
         "      width,lr,seed,loss                                    the best lr of each width, with interval\n"
@@ -424,7 +425,9 @@ def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "      ...                                                   lr and loss at width 8192, with intervals\n\n"
         "  muster fit-table wandb.csv --x config.lr --y summary.val_loss --scale config.n_embd --by config.optimizer\n"
         "  muster fit-table trials.jsonl.gz --y accuracy --maximize --adjust weight_decay\n"
-        "  muster fit-table sweep.csv --x batch_size --scale params --select lr=0.001 --output out --json\n\n"
+        "  muster fit-table sweep.csv --x batch_size --scale params --select lr=0.001 --output out --json\n"
+        "  muster fit-table runs.csv --law 'E + A/N^alpha + B/D^beta' --n params --d tokens \\\n"
+        "      --hold-out 'flops > 1e21' --predict N=7e10,D=1.4e12\n\n"
         "five values of x around the best, and three values of the scale axis, are the least that decides anything",
     )  # fmt: skip
     table.add_argument(
@@ -452,9 +455,27 @@ def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     table.add_argument("--any-end", action="store_true", help="count runs that end far before the others, too")
     table.add_argument(
-        "--margin", type=_not_negative, default=0.1, help="|exponent| that still counts as transfer (default: 0.1)"
+        "--margin", type=_not_negative, default=None, help="|exponent| that still counts as transfer (default: 0.1)"
     )
-    table.add_argument("--predict", metavar="SCALE=VALUE[,VALUE]", help="predict the best x and the loss there")
+    table.add_argument(
+        "--predict", metavar="NAME=VALUE[,VALUE]",
+        help="predict the best x and the loss there; of a law the loss: N=1e10,D=2e11",
+    )  # fmt: skip
+    law = table.add_argument_group("a law of the loss, instead of an optimum")
+    law.add_argument(
+        "--law", metavar="FORMULA", help="such as 'E + A/N^alpha + B/D^beta': columns, and parameters that are fitted"
+    )
+    law.add_argument("--n", metavar="COLUMN", help="column of N in the law (default: params, n_params, …)")
+    law.add_argument("--d", metavar="COLUMN", help="column of D in the law (default: tokens, n_tokens, …)")
+    law.add_argument("--column", nargs="+", default=[], metavar="NAME=COLUMN", help="columns of other names in the law")
+    law.add_argument(
+        "--hold-out", metavar="CONDITION", help="runs that are predicted, not fitted: 'flops > 1e21', '6*N*D > 1e21'"
+    )
+    dependence = law.add_mutually_exclusive_group()
+    dependence.add_argument(
+        "--clusters", metavar="COLUMN", help="runs that share its value depend on each other: a family, checkpoints"
+    )
+    dependence.add_argument("--independent", action="store_true", help="runs that share a size do not")
     table.add_argument("--output", type=Path, metavar="DIR", help="write tables (CSV) and figures (SVG, PNG) there")
     table.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 

@@ -3,7 +3,7 @@
 results/published/ledger/            the table of all claims with their verdicts
 results/published/fits/STUDY/        what the study's claims were judged from
 results/published/tables/STUDY/      what its fits were made from; kept by DVC
-results/published/figures/STUDY/     figures that the study's file marks as `published`, and those of the ledger
+results/published/figures/STUDY/     the study's figures, small, and those of the ledger
 results/published/records/STUDY.json scale, cells, codes and versions
 """
 
@@ -18,7 +18,7 @@ from muster.claims.tests import VERDICTS
 from muster.cli.check import checked_plan
 from muster.cli.inspect import print_table
 from muster.cli.page import published_figures, write_page
-from muster.cli.stages import draw, fit_stamp, questions_of, tallest_of
+from muster.cli.stages import OVERVIEW_PIXELS, draw, fit_stamp, questions_of
 from muster.config.load import load_config
 from muster.config.models import PUBLISHED, StudyConfig
 from muster.digests import digest, sealed, unsealed
@@ -220,9 +220,9 @@ def _write(plan: Plan, ledger: "pd.DataFrame", folder: Path, config: Path) -> No
     write_ledger(ledger, folder / "ledger", shown, questions_of(plan.known))
     write_page(ledger, folder / "ledger", plan.known, config, shown)
     for name, study in plan.studies.items():
-        for figure in _chosen(study.study):
+        for figure in study.study.figures:
             _draw(plan, folder, config, name, figure)
-    _draw(plan, folder, config, "overview", "forest", svg=True)
+    _draw(plan, folder, config, "overview", "forest")
 
 
 def _remove(folder: Path, name: str) -> None:
@@ -263,22 +263,19 @@ def _record(plan: Plan, study: StudyPlan) -> dict[str, Any]:
     }
 
 
-def _chosen(study: StudyConfig) -> list[str]:
-    return [name for name, figure in study.figures.items() if figure.published]
-
-
 def _shown(plan: Plan, folder: Path) -> dict[str, str]:
     """The ledger's name of each figure that is published → its file."""
-    drawn = (Path("figures", name, figure) for name in plan.studies for figure in _chosen(plan.known[name]))
+    drawn = (Path("figures", name, figure) for name in plan.studies for figure in plan.known[name].figures)
     return published_figures(folder) | {f"{path}.svg": f"{path}.png" for path in drawn}
 
 
-def _draw(plan: Plan, folder: Path, config: Path, study: str, figure: str, svg: bool = False) -> None:
-    """Draw a figure from what is published, as PNG, and as SVG if asked."""
-    from muster.plots import save
+def _draw(plan: Plan, folder: Path, config: Path, study: str, figure: str) -> None:
+    """Draw a figure from what is published: the overview as SVG and PNG, others as a small PNG."""
+    from muster.plots import save, save_small
 
     of = Namespace(**vars(_scope(plan)) | {"config": config, "study": study, "figure": figure, "results": folder})
-    path = folder / "figures" / study / f"{figure}.svg"
-    save(draw(of), path, path.with_suffix(".png"), tallest_of(study))
-    if not svg:
-        path.unlink()
+    path = folder / "figures" / study / f"{figure}.png"
+    if study == "overview":
+        save(draw(of), path.with_suffix(".svg"), path, OVERVIEW_PIXELS)
+    else:
+        save_small(draw(of), path)

@@ -16,6 +16,7 @@ from muster.digests import digest, sealed, unsealed
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
 from muster.files import SUMS, check_beside, write_sums, write_text
+from muster.jobs.decisions import looks_taken
 from muster.jobs.gpus import one_gpu
 from muster.jobs.planned import read_planned
 from muster.jobs.provenance import made_before, made_by, makers, mixed, note_made, recorded
@@ -348,7 +349,10 @@ def judge_studies(args: Namespace) -> None:
             fits[name] = read_frame(path)
     missing = {name: read_missing(args.results, name) for name in fits}
     regimes = {name: read_frame(args.results / "fits" / name / "regime.parquet") for name in fits}
-    with recorded(args.results, "ledger", stage_fingerprint("judge"), {**_scope(args), "studies": args.studies}):
+    settings = {**_scope(args), "studies": args.studies}
+    with recorded(args.results, "ledger", stage_fingerprint("judge"), settings) as record:
+        if taken := looks_taken(args.results, known):
+            record["looks"] = taken
         ledger = judge(list(known.values()), fits, args.scale, missing, regimes=regimes)
         write_ledger(ledger, args.results / "ledger", questions=questions_of(known))
 

@@ -202,8 +202,6 @@ class FigureConfig(Section):
     fit: Name | None = Field(None, description="The fit that is drawn")
     select: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, description="Rows that are drawn")
     options: dict[Name, Any] = Field(default_factory=dict, description="Options of the plot")
-    # Left out of every dump: that a figure is shown changes nothing in it.
-    published: bool = Field(False, exclude=True, description="Whether `muster publish` keeps it in the repository")
 
 
 class StudyConfig(Section):

@@ -47,15 +47,16 @@ def per_group(
                 if isinstance(found, Optima):
                     optima += [row | {"group": group_key({**group, **row["group"]})} for row in found.rows]
                 else:
-                    fits += _rows(group, found, variants, fit.primary or found.primary or primary, rows)
+                    fits += rows_of_fitted(group, found, variants, fit.primary or found.primary or primary, rows)
         return FitResult(pd.DataFrame(fits), pd.DataFrame(optima))
 
     return Estimator(summary, estimate, tuple(variants), options=options, **declared)
 
 
-def _rows(
+def rows_of_fitted(
     group: Mapping[str, Any], found: Fitted, variants: Sequence[str], primary: str, rows: pd.DataFrame
 ) -> list[dict[str, Any]]:
+    """What was fitted to the rows of one group as rows of `fits`; without estimates, one without a number a variant."""
     return fit_rows(
         group,
         found.estimates or no_estimates(variants),

@@ -17,7 +17,7 @@ from muster.plots import layout
 from muster.plots.base import PLOTS, Plot
 from muster.plots.data import PlotData
 from muster.plots.forest import overview
-from muster.plots.style import paper, save
+from muster.plots.style import paper, save, save_small
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,4 +48,4 @@ def render_missing(data: PlotData, missing: Sequence[str]) -> Figure:
         return layout.empty_figure(reason)
 
 
-__all__ = ["PLOTS", "Plot", "PlotData", "overview", "render", "render_missing", "save"]
+__all__ = ["PLOTS", "Plot", "PlotData", "overview", "render", "render_missing", "save", "save_small"]

@@ -19,6 +19,7 @@ LEGEND = 1.75  # inches
 KEY = 0.45  # inches of a legend beside its texts
 WIDEST = 9.6  # inches
 NOTE = "note"  # name of the muted text above a panel
+LINE, NOTE_LINES = 9.5, 2  # points of one of its lines, lines for which every panel has room
 
 
 def panels(
@@ -76,6 +77,7 @@ def heading(fig: Figure, title: str, context: str = "") -> None:
     """The figure's title at the left, and a muted line of context below it; nothing where the title is empty."""
     from matplotlib.text import Annotation
 
+    _room_for_notes(fig)
     if not title:
         return
     told = [text_inches(text.get_text()) for legend in fig.legends for text in legend.get_texts()]
@@ -89,6 +91,16 @@ def heading(fig: Figure, title: str, context: str = "") -> None:
         look: dict[str, Any] = {"color": MUTED, "fontsize": 7.5, "va": "bottom", "ha": "left", "annotation_clip": False}
         beside = Annotation("\n".join(below), (0, 0), (0, 1), xycoords=shown, textcoords="offset points", **look)
         fig.add_artist(beside)
+
+
+def _room_for_notes(fig: Figure) -> None:
+    """A taller figure where a row of panels has notes of more than two lines: they take nothing from the panels."""
+    rows: dict[int, int] = {}
+    for ax in fig.axes:
+        if (spec := ax.get_subplotspec()) is not None:
+            lines = sum(len(text.get_text().splitlines()) for text in ax.texts if text.get_gid() == NOTE)
+            rows[spec.rowspan.start] = max(rows.get(spec.rowspan.start, 0), lines - NOTE_LINES)
+    fig.set_figheight(fig.get_figheight() + sum(rows.values()) * LINE / 72)
 
 
 def panel_title(ax: Axes, title: str, note: str = "") -> None:
@@ -108,7 +120,7 @@ def panel_title(ax: Axes, title: str, note: str = "") -> None:
             annotation_clip=False,
             gid=NOTE,
         )
-    ax.set_title("\n".join(textwrap.wrap(title, int(inches * 72 / 5.3))), pad=5 + 9.5 * len(lines))
+    ax.set_title("\n".join(textwrap.wrap(title, int(inches * 72 / 5.3))), pad=5 + LINE * len(lines))
 
 
 def add_note(ax: Axes, text: str) -> None:

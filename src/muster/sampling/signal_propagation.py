@@ -15,7 +15,7 @@ and g standard normal. This holds at every width, as δ depends on W_k through z
 construction of solutions of the TAP equations, 2014).
 
 Probes, `quantity: kernel`, at layer ℓ: `kernel`, `kernel_factor` (K_ℓ/K_{ℓ−1}), `tangent_kernel`, `tangent_factor`
-(χ⊥ of that layer). `quantity: ntk`, at the layers 2, 4, 8 … up to depth + 1, each taken as the output of a network
+(χ⊥ of that layer). `quantity: ntk`, at the layers 2, 3, 4, 6 … up to depth + 1, each taken as the output of a network
 with that many weight matrices: `ntk_mean` and `ntk_log_var`, the variance of ln Θ over the draws that are not dead:
 for ReLU, Θ is nearly log-normal with a variance that grows with ℓ/n, and the sample variance of Θ itself would miss
 the rare draws that carry it.
@@ -82,8 +82,9 @@ def _forward(
 
 
 def output_layers(depth: int) -> list[int]:
-    """The layers 2, 4, 8 … up to depth + 1: each is the output of a network with one hidden layer less."""
-    return [2**k for k in range(1, (depth + 1).bit_length())]
+    """The layers 2, 3, 4, 6, 8, 11 … up to depth + 1: each is the output of a network with one hidden layer less."""
+    half_octaves = (round(2 ** (k / 2)) for k in itertools.count(2))
+    return list(itertools.takewhile(lambda layer: layer <= depth + 1, half_octaves))
 
 
 def sample_ntk(cell: SignalCell, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -135,8 +136,8 @@ QUANTITIES = {"kernel": _kernel_rows, "ntk": _ntk_rows}
 
 
 def cost(cell: SignalCell) -> Cost:
-    """Two channels a layer, or a forward pass and backward passes over at most twice the depth."""
-    units = {"kernel": 2.0, "ntk": 3.0}[cell.quantity] * cell.draws * cell.width * cell.depth
+    """Two channels a layer, or a forward pass and backward passes over about 3.4 times the depth."""
+    units = {"kernel": 2.0, "ntk": 4.4}[cell.quantity] * cell.draws * cell.width * cell.depth
     return Cost(10.0 * units, SECONDS_PER_UNIT * units, 2e8)
 
 

@@ -57,17 +57,17 @@ def _design(x: ArrayLike) -> NDArray[np.float64]:
 
 def slope_ols(x: ArrayLike, y: ArrayLike) -> Estimate:
     """Least-squares slope of y [W] on x [W] with t(W−2)."""
-    import statsmodels.api as sm
+    from statsmodels.regression.linear_model import OLS
 
-    fit = sm.OLS(np.asarray(y, float), _design(x)).fit()
+    fit = OLS(np.asarray(y, float), _design(x)).fit()
     return Estimate(fit.params[1], fit.bse[1], fit.df_resid, fit.params[0])
 
 
 def slope_hc3(x: ArrayLike, y: ArrayLike) -> Estimate:
     """The least-squares slope with HC3 errors (MacKinnon & White 1985) and t(W−2)."""
-    import statsmodels.api as sm
+    from statsmodels.regression.linear_model import OLS
 
-    fit = sm.OLS(np.asarray(y, float), _design(x)).fit(cov_type="HC3", use_t=True)
+    fit = OLS(np.asarray(y, float), _design(x)).fit(cov_type="HC3", use_t=True)
     return Estimate(fit.params[1], fit.bse[1], fit.df_resid, fit.params[0])
 
 
@@ -177,12 +177,12 @@ def meta_regression(values: ArrayLike, known: ArrayLike, design: NDArray[np.floa
 def curvature(x: ArrayLike, y: ArrayLike) -> Estimate:
     """The quadratic term of y [W] in x [W] with t(W−3): the local slope changes by twice of it per unit of x. NaN below
     W = 4."""
-    import statsmodels.api as sm
+    from statsmodels.regression.linear_model import OLS
 
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) < 4:
         return Estimate(np.nan, np.nan, np.nan)
-    fit = sm.OLS(y, np.vander(x - x.mean(), 3, increasing=True)).fit()
+    fit = OLS(y, np.vander(x - x.mean(), 3, increasing=True)).fit()
     return Estimate(float(fit.params[2]), float(fit.bse[2]), float(fit.df_resid))
 
 

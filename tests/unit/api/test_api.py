@@ -195,5 +195,6 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for cell in cells:
         if cell["cell_type"] == "code":
             exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+    assert names["scaling"].extrapolation["error"].iloc[0] < 0.01
     assert names["standard"].verdict == "refuted"
     assert names["check"].verdict != "refuted"

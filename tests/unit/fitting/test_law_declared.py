@@ -176,7 +176,8 @@ def test_a_table_of_ones_own_needs_a_formula_only():
     """Names that are columns are variables; groups and selections as in a study."""
     table = joint_table().rename(columns={"parameters": "N", "tokens": "D"})
     table["kind"] = np.arange(len(table)) % 2
-    fits = fit_form(table, "E + A/N^alpha + B/D^beta", "final_eval_loss", by=["kind"], replicates=100, thorough=False)
+    found = fit_form(table, "E + A/N^alpha + B/D^beta", "final_eval_loss", by=["kind"], replicates=100, thorough=False)
+    fits = found.fits
     assert sorted(fits["group"].unique()) == ['{"kind": 0}', '{"kind": 1}']
     assert set(fits["parameter"]) == {"e", "a", "alpha", "b", "beta"}
     with pytest.raises(MusterError, match="has no variable"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from muster.fitting.optimum.quadratic import Quadratic, Sweep, find_optima, has_minimum, noise_slope
+from muster.fitting.optimum.quadratic import Quadratic, Sweep, cubic_p, find_optima, has_minimum, noise_slope
 from muster.fitting.optimum.quadratic import Window as WindowPoints
 from muster.statistics.fieller import fieller, vertex_se
 
@@ -176,3 +176,24 @@ def test_seed_noise_that_grows_with_the_loss_is_learnt_and_constant_noise_is_not
     assert 10 < noise_slope(windows(30.0)) < 40
     assert abs(noise_slope(windows(0.0))) < 10
     assert noise_slope([WindowPoints(0.0, offset, mean[None])]) == 0
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 7])
+def test_the_cubic_is_tested_as_with_a_column_for_every_seed(seeds: int) -> None:
+    """Against the regression that has a dummy for each seed, as statsmodels makes it, with runs missing at random."""
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(seeds)
+    for _ in range(20):
+        offset = np.sort(rng.uniform(-2, 2, 7))
+        log_loss = 0.04 * offset**2 + 0.004 * offset**3 + 0.01 * rng.standard_normal((seeds, 7))
+        log_loss[rng.random(log_loss.shape) < 0.15 * (seeds > 1)] = np.nan
+        weights = rng.uniform(0.3, 1.0, 7)
+        known = np.isfinite(log_loss)
+        cubic = np.tile(np.vander(offset, 4, increasing=True)[:, 1:], (seeds, 1))
+        design = np.hstack([np.repeat(np.eye(seeds), 7, axis=0), cubic])[known.ravel()]
+        y, row_weights = log_loss[known], np.tile(weights, seeds)[known.ravel()]
+        full, rest = (sm.WLS(y, each, weights=row_weights).fit() for each in (design, design[:, :-1]))
+        assert cubic_p(WindowPoints(0.0, offset, log_loss), weights) == pytest.approx(
+            full.compare_f_test(rest)[1], rel=1e-6
+        )

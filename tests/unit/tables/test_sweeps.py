@@ -277,7 +277,7 @@ def test_a_score_is_maximized_or_a_word_is_said() -> None:
         ("s.json", "3", "found int where a run should be"),
         ("s.json", "[1, 2]", "found int where a run should be"),
         ("s.csv.gz", "width,lr\n1,2\n", "not readable as gzip"),
-        ("s.db", "no database", "an Optuna storage|not a storage of Optuna"),
+        ("s.db", "no database", "not a database of SQLite"),
         ("s.csv", ",".join(map(str, range(200_000))), "200000 columns, more than a table of runs has"),
         ("s.json", json.dumps([dict.fromkeys(map(str, range(10_001)), 1)]), "10001 columns, more than"),
     ],

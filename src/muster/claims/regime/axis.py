@@ -16,17 +16,18 @@ from muster.fitting.frames import complete_seeds, levels, require_columns, selec
 Array = NDArray[np.float64]
 
 
-def rows_of(measured: Measured, table: str | None = None) -> pd.DataFrame:
+def rows_of(measured: Measured, table: str | None = None, *, apart_from: Sequence[str] = ()) -> pd.DataFrame:
     """The rows of a table that belong to the claim: those that its fit selects, of its group.
 
-    Of another table than the fit's, only the columns that it has are asked for. Raises a MusterError for a table that
-    was not given.
+    Of another table than the fit's, only the columns that it has are asked for. apart_from: columns in which a check
+    looks elsewhere than the fit, such as another probe. Raises a MusterError for a table that was not given.
     """
     name = table or measured.fit.table
     if name not in measured.tables:
         raise MusterError("table", f"{name!r} was not given", f"Tables: {', '.join(measured.tables)}")
     rows = measured.tables[name]
     wanted = {**measured.fit.select, **measured.claim.where}
+    wanted = {column: value for column, value in wanted.items() if column not in apart_from}
     if name != measured.fit.table:
         wanted = {column: value for column, value in wanted.items() if column in rows.columns}
     return select(rows, wanted, "where")

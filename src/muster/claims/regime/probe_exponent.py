@@ -26,7 +26,7 @@ def probe_exponent(measured: Measured, options: ProbeOptions) -> Checked:
     """d ln value / d ln x of a probe at its last step, by least squares over the geometric means at each x."""
     low, high = options.exponent - options.within, options.exponent + options.within
     along = options.along or measured.fit.along
-    rows = rows_of(measured, "probes")
+    rows = rows_of(measured, "probes", apart_from=("probe", "layer", "step"))
     require_columns(rows, ["probe", "step", "value", "layer"], "probe")
     require_columns(rows, [along], "along")
     rows = rows[rows["probe"] == options.probe]

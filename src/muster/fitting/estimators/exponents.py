@@ -68,10 +68,10 @@ def _bent(found: pd.DataFrame, across: str) -> str:
 
 def trend(x: Array, y: Array, se: Array) -> dict[str, dict[str, Estimate]]:
     """Slope and intercept of exponents y [G] with errors se [G] on x [G], G ≥ 3, by every variant."""
-    import statsmodels.api as sm
+    from statsmodels.regression.linear_model import OLS
 
     design = np.column_stack([x, np.ones_like(x)])
-    line = sm.OLS(y, design).fit()
+    line = OLS(y, design).fit()
     random = meta_regression(y, np.square(se), design)
     found = {}
     for i, name in enumerate(TREND_PARAMETERS):

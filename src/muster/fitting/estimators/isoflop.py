@@ -12,7 +12,7 @@ from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Counts, Fitted
 from muster.fitting.estimators.lr_transfer import LN2, WindowOptions, shapes_note
 from muster.fitting.frames import absent_runs, levels, positive_axis, require_columns, seed_matrix
-from muster.fitting.optimum.leaning import cubic_line, leaning_note, leans_of, take_in
+from muster.fitting.optimum.leaning import drift_of_lean, leaned_line, leaning_note, leans_of, take_in
 from muster.fitting.optimum.quadratic import Sweep, find_optima
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
@@ -109,10 +109,11 @@ def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iter
         notes.insert(0, f"{len(x)} of {len(found)} budgets have an interior optimum, 3 are needed")
     else:
         log_x = positive_axis(x, fit.along)
-        minima = cubic_line(log_x, y, *(each * LN2 for each in leans_of(interior)))
-        estimates = {variant: take_in(line, minima) for variant, line in slopes(log_x, y, se).items()}
+        lean = drift_of_lean(log_x, *(each * LN2 for each in leans_of(interior)))
+        leaned = leaned_line(log_x, y, lean)
+        estimates = {variant: take_in(line, leaned) for variant, line in slopes(log_x, y, se).items()}
         status = "ok"
-        notes = [slope_note(log_x, y), *notes, leaning_note(minima)]
+        notes = [slope_note(log_x, y), *notes, leaning_note(lean)]
     optima = [
         {fit.along: it.x, "status": it.status, f"log2_{options.size}": it.log2_lr, f"se_log2_{options.size}": it.se}
         for it in found

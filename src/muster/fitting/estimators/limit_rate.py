@@ -19,7 +19,7 @@ from muster.fitting.estimators.lr_transfer import (
     shapes_note,
 )
 from muster.fitting.frames import count, positive_axis
-from muster.fitting.optimum.leaning import cubic_line, leaning_note, take_in
+from muster.fitting.optimum.leaning import drift_of_lean, leaned_line, leaning_note, take_in
 from muster.fitting.per_group import per_group
 from muster.statistics.components import Component, largest
 from muster.statistics.linear import Estimate, slope_ols
@@ -125,11 +125,11 @@ def limit_rate(rows: pd.DataFrame, fit: FitConfig, options: LimitOptions) -> Ite
         return
     log_x = positive_axis(located.x, fit.along)
     approach = fit_approach(located.x, located.y, options.power)
-    known, dof = np.isfinite(located.lean), len(log_x) - 2
-    minima = cubic_line(log_x, located.y, located.lean, located.lean_se)
-    if minima is not None and known.sum() >= MIN_SHAPES:
-        leaned = fit_approach(located.x[known], (located.y + located.lean)[known], options.power)
-        approach, dof = either(approach, leaned), int(known.sum()) - 2
+    dof, lean = len(log_x) - 2, drift_of_lean(log_x, located.lean, located.lean_se)
+    if lean is not None and lean.known.sum() >= MIN_SHAPES:
+        minima = (located.y + lean.share * located.lean)[lean.known]
+        leaned = fit_approach(located.x[lean.known], minima, options.power)
+        approach, dof = either(approach, leaned), int(lean.known.sum()) - 2
     exact = approach.scatter < 1e-9  # rounding is no precision: optima of a grid may lie on any curve
     component = Component(
         float(located.x.max()),
@@ -143,7 +143,7 @@ def limit_rate(rows: pd.DataFrame, fit: FitConfig, options: LimitOptions) -> Ite
     yield Fitted(
         {"profile": largest([component])},
         parameter="drift_left",
-        note=", ".join(filter(None, [told, lost, leaning_note(minima)])),
+        note=", ".join(filter(None, [told, lost, leaning_note(lean)])),
         counts=counts,
         x=located.x,
         diagnostics={} if exact else {"components": [component._asdict()], "of": "profile", "refutes": False},
@@ -151,8 +151,9 @@ def limit_rate(rows: pd.DataFrame, fit: FitConfig, options: LimitOptions) -> Ite
     half = upper_half(located.x)
     local = Estimate(np.nan, np.nan, np.nan)
     if half.sum() > 2:
-        minima = cubic_line(log_x[half], located.y[half], located.lean[half], located.lean_se[half])
-        local = take_in(slope_ols(log_x[half], located.y[half]), minima)
+        lean = drift_of_lean(log_x[half], located.lean[half], located.lean_se[half])
+        local = slope_ols(log_x[half], located.y[half])
+        local = take_in(local, leaned_line(log_x[half], located.y[half], lean))
     note = f"over {fit.along} {located.x[half].min():g} to {located.x.max():g}"
     yield Fitted(
         {"ols_t": local}, parameter="local_exponent", note=note, counts=counts, x=located.x[half], primary="ols_t"
@@ -174,6 +175,6 @@ ESTIMATORS.register("limit_rate")(
         assumes="ln lr* approaches a limit with the given power; scatter between shapes independent and of one size",
         fails="It supposes a limit and so cannot refute one: a power law n^.2 leaves little drift with γ = 1; a limit "
         "that is far away leaves much and is not supported, though it exists; where valleys lean more and more, its "
-        "interval takes in the minima of cubics, from seven rates on, and covered .91",
+        "interval takes in what is likely to be real of that, from seven rates on",
     )
 )

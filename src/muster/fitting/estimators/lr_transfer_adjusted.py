@@ -71,8 +71,8 @@ def adjusted_optimum(x: float, log2_lr: Array, others: Array, log_loss: Array, m
     Two rounds: a surface over all runs finds the region, one over the runs within `REACH` octaves of its vertex locates
     the optimum. Interval: Fieller, with t of the surface's own residual degrees of freedom.
     """
-    import statsmodels.api as sm
     from scipy import stats
+    from statsmodels.regression.linear_model import OLS
 
     best = float(log2_lr[log_loss.argmin()])
     needed = 3 + 3 * others.shape[1] + SPARE
@@ -84,7 +84,7 @@ def adjusted_optimum(x: float, log2_lr: Array, others: Array, log_loss: Array, m
         if near.sum() < needed or np.linalg.matrix_rank(surface_design(log2_lr[near], others[near])) < needed - SPARE:
             return flat
         u = log2_lr[near] - best
-        fit = sm.OLS(log_loss[near], surface_design(u, others[near])).fit()
+        fit = OLS(log_loss[near], surface_design(u, others[near])).fit()
         beta, cov = np.asarray(fit.params)[:3], np.asarray(fit.cov_params())[:3, :3]
         if not beta[2] > CURVATURE_T * np.sqrt(cov[2, 2]):
             return flat

@@ -95,9 +95,9 @@ def coefficients(
     with few clusters the usual sandwich, CR1, is too short. Clustered variants need more clusters than coefficients:
     their covariance has rank G − 1 at most.
     """
-    import statsmodels.api as sm
+    from statsmodels.regression.linear_model import OLS
 
-    model = sm.OLS(y, design)
+    model = OLS(y, design)
     fits = {"ols_t": model.fit(), "hc3": model.fit(cov_type="HC3", use_t=True)}
     enough = clusters is not None and clusters.max() + 1 > design.shape[1]
     robust, partial = None, np.empty((0, 0))

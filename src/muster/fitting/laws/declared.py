@@ -8,10 +8,10 @@ import numpy as np
 
 from muster.config.load import nearest
 from muster.errors import MusterError
-from muster.fitting.laws import formula
+from muster.fitting.laws import expressions, formula
 from muster.fitting.laws.base import Array, Law
 from muster.fitting.laws.declared_starts import declared_starts
-from muster.fitting.laws.formula import Node, Number, Parameter, Product, Sum, Variable
+from muster.fitting.laws.expressions import Node, Number, Parameter, Product, Sum, Variable
 
 EXPONENT = (1e-3, 10.0)
 COEFFICIENT = (1e-12, np.inf)
@@ -85,7 +85,7 @@ def declare(name: str, given: Declaration) -> Law:
         return np.where(as_log, np.log(np.where(as_log, natural, 1.0)), natural)
 
     def log_value(theta: Array, x: Array) -> tuple[Array, Array]:
-        return formula.log_and_gradient(tree, formula.at(theta, as_log, x))
+        return expressions.log_and_gradient(tree, expressions.at(theta, as_log, x))
 
     def starts(x: Array, y: Array) -> Array:
         return declared_starts(tree, as_log, [wide[each] for each in parameters], begin, x, y)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from muster.fitting.laws.base import Array
-from muster.fitting.laws.formula import ONE, At, Call, Logarithm, Node, Number, Parameter, Product, Sum, at, product
+from muster.fitting.laws.expressions import ONE, At, Call, Logarithm, Node, Number, Parameter, Product, Sum, at, product
 from muster.fitting.laws.starts import grid
 
 ONE_EXPONENT = tuple(np.geomspace(0.03, 3.0, 12))

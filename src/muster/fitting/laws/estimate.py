@@ -15,7 +15,7 @@ from muster.fitting.laws.clusters import alike, question, too_few_clusters, unit
 from muster.fitting.laws.interval import bootstrap, ends, influence, lower_edge, pressed, profile, row_estimate, widened
 from muster.fitting.laws.linear_scale import linear_scale
 from muster.fitting.laws.options import LawOptions, check_options
-from muster.fitting.laws.predict import extrapolation_error, held_out, spread
+from muster.fitting.laws.predict import Prediction, extrapolation_error, held_out, predict_interval, spread
 from muster.fitting.laws.printed import values as printed_values
 from muster.fitting.laws.published import Reproduction, hold_against, reproduce
 from muster.fitting.laws.solve import ZERO, LawFit, fit_law, robust_delta, robust_sd
@@ -73,7 +73,7 @@ def estimator_of_laws(
     `Estimator`."""
 
     def function(rows: pd.DataFrame, fit: FitConfig, chosen: LawOptions) -> Iterator[Fitted]:
-        return _fit(law_of(chosen, rows), rows, fit, chosen)
+        yield from infer(law_of(chosen, rows), rows, fit, chosen).fitted
 
     def ask(table: pd.DataFrame, fit: FitConfig) -> str:
         chosen = parse_options(options, fit)
@@ -85,7 +85,17 @@ def estimator_of_laws(
     return per_group(summary, function, VARIANTS, min_points=1, needs=(), options=options, ask=ask, **declared)
 
 
-def _fit(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> Iterator[Fitted]:
+class Inferred(NamedTuple):
+    """What the rows of one group say of a law. fitted: its numbers. solved: what predicts further runs; None where
+    nothing could be fitted. inside, held: the rows that were fitted, and those that were left to be predicted."""
+
+    fitted: list[Fitted]
+    solved: "Solved | None"
+    inside: Rows
+    held: Rows
+
+
+def infer(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> Inferred:
     """Every number of the law from the rows of one group."""
     check_options(law, options)
     require_columns(rows, [options.clusters] if options.clusters else [], "options.clusters")
@@ -100,12 +110,15 @@ def _fit(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> I
     if problem := design_problem(data.x, columns, len(free), signed):
         status, why = problem
         note = ", ".join(filter(None, [why, usable.note]))
-        for name in (*law.parameters, *law.derived):
-            yield Fitted({}, parameter=name, status=status, note=note, counts=counts, x=x)
-        return
+        fitted = [
+            Fitted({}, parameter=name, status=status, note=note, counts=counts, x=x)
+            for name in (*law.parameters, *law.derived)
+        ]
+        return Inferred(fitted, None, data, rest)
     every = _data(usable.rows, columns, fit.response, options.clusters) if options.drop_largest_losses else None
-    for result in _fit_one(law, data, rest, every, options):
-        yield Fitted(
+    solved = _solve(law, data, options)
+    fitted = [
+        Fitted(
             {VARIANTS[0]: result.estimate},
             parameter=result.parameter,
             status=result.status,
@@ -115,6 +128,9 @@ def _fit(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> I
             diagnostics=result.diagnostics,
             certificate=result.certificate,
         )
+        for result in _numbered(law, solved, data, rest, every, options)
+    ]
+    return Inferred(fitted, solved, data, rest)
 
 
 def law_rows(law: Law, table: pd.DataFrame, fit: FitConfig) -> tuple[Rows, Rows]:
@@ -163,8 +179,37 @@ class _Row(NamedTuple):
     certificate: Mapping[str, Any]
 
 
-def _fit_one(law: Law, data: Rows, rest: Rows, every: Rows | None, options: LawOptions) -> list[_Row]:
-    """All rows of one fit: natural parameters, derived ones, published vectors, extrapolation."""
+class Solved(NamedTuple):
+    """The minimum of one group and how far other rows would move it.
+
+    found: as it was minimized, of the rows `goal`; fit: the law's own, with residuals of ln y. theta: bootstrap
+    replicates [B, P], NaN where one did not converge. dof: of every interval. doubt: why nothing is known of errors.
+    """
+
+    found: LawFit
+    fit: LawFit
+    goal: Rows
+    delta: float | None
+    theta: Array
+    dof: int
+    doubt: Doubt | None
+
+    def predict(self, x_new: Array) -> Prediction:
+        """Intervals for one new run at each column of x_new [V, M]; without ends (NaN) where `unpredicted`."""
+        sds = spread(self.fit, self.goal.x)
+        made = predict_interval(self.fit, self.theta, x_new, sds.between, sds.seed, dof=self.dof)
+        return made._replace(low=made.low * np.nan, high=made.high * np.nan) if self.unpredicted.note else made
+
+    @property
+    def unpredicted(self) -> Doubt:
+        """Why a prediction has no interval; `ok` without a note where it has one. It needs the minimum, not that its
+        parameters are identified."""
+        if self.fit.certificate.predicts:
+            return self.doubt or Doubt("ok", "")
+        return Doubt(*_status(self.fit, self.doubt))
+
+
+def _solve(law: Law, data: Rows, options: LawOptions) -> Solved:
     linear = options.residual == "linear"
     # Refits minimize what the fit minimizes; all else is told of the law itself.
     solved, goal = (linear_scale(law), data._replace(y=np.exp(data.y))) if linear else (law, data)
@@ -172,18 +217,25 @@ def _fit_one(law: Law, data: Rows, rest: Rows, every: Rows | None, options: LawO
     found = fit_law(solved, goal.x, goal.y, delta=delta, fixed=options.fixed, thorough=options.thorough)
     fit = replace(found, law=law, residuals=np.log(data.y) - law.log_value(found.theta[None], data.x)[0][0])
     theta = bootstrap(found, goal.x, goal.y, goal.clusters, options.replicates)
-    usable = theta[np.isfinite(theta).all(axis=1)]
-    dof = unit_dof(fit, data.clusters)
-    failed = 1 - len(usable) / len(theta)
-    doubt = _doubt(fit, data, failed, options)
+    failed = 1 - len(_usable(theta)) / len(theta)
+    return Solved(found, fit, goal, delta, theta, unit_dof(fit, data.clusters), _doubt(fit, data, failed, options))
+
+
+def _usable(theta: Array) -> Array:
+    return theta[np.isfinite(theta).all(axis=1)]
+
+
+def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | None, options: LawOptions) -> list[_Row]:
+    """All rows of one fit: natural parameters, derived ones, published vectors, extrapolation."""
+    found, fit, goal, delta, theta, dof, doubt = solved
+    usable = _usable(theta)
     beyond = [name for name in fit.certificate.vanished if pressed(found, goal.x, name, goal.clusters) < _BEYOND]
     status, note = _status(fit, doubt, beyond)
     asked = question(data.x, data.columns) if options.clusters is None and not doubt else ""
     diagnostics = _diagnostics(fit, data, theta) | {"influence": _influence(found, goal)}
     if every is not None:
-        diagnostics["all_rows"] = fit_law(
-            solved, every.x, np.exp(every.y) if linear else every.y, delta=delta, fixed=options.fixed
-        ).natural
+        y = np.exp(every.y) if options.residual == "linear" else every.y
+        diagnostics["all_rows"] = fit_law(found.law, every.x, y, delta=delta, fixed=options.fixed).natural
     cov = np.cov(usable.T) if len(usable) > 1 else np.full((theta.shape[1],) * 2, np.nan)
     tests = {
         name: hold_against(found, goal.x, goal.y, cov, printed_values(vector), dof)
@@ -217,7 +269,7 @@ def _fit_one(law: Law, data: Rows, rest: Rows, every: Rows | None, options: LawO
         )
     rows += [_reproduced(name, found, each, diagnostics, record) for name, each in reproductions.items()]
     if len(rest.y):
-        rows.append(_extrapolation(fit, theta, data, rest, doubt, options, diagnostics, record))
+        rows.append(_extrapolation(solved, data, rest, options, diagnostics, record))
     return rows
 
 
@@ -290,23 +342,21 @@ def _reproduced(
 
 
 def _extrapolation(
-    fit: LawFit,
-    theta: Array,
+    solved: Solved,
     data: Rows,
     rest: Rows,
-    doubt: Doubt | None,
     options: LawOptions,
     diagnostics: Mapping[str, Any],
     record: Mapping[str, Any],
 ) -> _Row:
-    """The mean relative error of the held-out rows. It needs the minimum, not that its parameters are identified."""
-    dof = unit_dof(fit, data.clusters)
-    estimate = extrapolation_error(fit, theta, data.x, rest.x, rest.y, rest.clusters, dof)
+    """The mean relative error of the held-out rows."""
+    fit, known = solved.fit, solved.unpredicted
+    estimate = extrapolation_error(fit, solved.theta, data.x, rest.x, rest.y, rest.clusters, solved.dof)
     missed = np.log(rest.y) - fit.law.log_value(fit.theta[None], rest.x)[0][0]
-    if not doubt and options.clusters is None and (agree := alike(missed, rest.x, rest.columns)):
-        doubt = Doubt("no_se", f"held out, {agree}, {question(rest.x, rest.columns)}")
-    status, note = (doubt or ("ok", "")) if fit.certificate.predicts else _status(fit, doubt)
-    return _Row("extrapolation_error", estimate, status, note, diagnostics, record)
+    asked = fit.certificate.predicts and not solved.doubt and options.clusters is None
+    if asked and (agree := alike(missed, rest.x, rest.columns)):
+        known = Doubt("no_se", f"held out, {agree}, {question(rest.x, rest.columns)}")
+    return _Row("extrapolation_error", estimate, *known, diagnostics, record)
 
 
 def _numbers(law: Law, fit: LawFit, usable: Array) -> dict[str, tuple[float, Array]]:

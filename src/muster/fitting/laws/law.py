@@ -1,21 +1,24 @@
 """A law that a study, or a reader with a table, writes down as a formula: no code."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
 from muster.columns import COLUMNS
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import ESTIMATORS, parse_options
+from muster.fitting.base import ESTIMATORS, group_key, parse_options
+from muster.fitting.frames import groups
 from muster.fitting.frames import select as selected
 from muster.fitting.laws import formula
-from muster.fitting.laws.base import ALONG, LAWS, Law
+from muster.fitting.laws.base import ALONG, LAWS, Array, Law
 from muster.fitting.laws.declared import Declaration, declare, parameter_names
-from muster.fitting.laws.estimate import estimator_of_laws, tested_numbers
+from muster.fitting.laws.estimate import VARIANTS, Inferred, estimator_of_laws, infer, tested_numbers
 from muster.fitting.laws.options import LawOptions
+from muster.fitting.per_group import rows_of_fitted
 from muster.published.mapping import NUMERIC
 
 DECLARED = "law"
@@ -120,6 +123,28 @@ def _numbers(fit: FitConfig) -> list[str]:
     return [*law.parameters, *law.derived, *tested_numbers(fit)]
 
 
+class FormFit(NamedTuple):
+    """A formula fitted to a table. fits: a row for each parameter and group, as `fit_rows` makes them.
+
+    predictions: a row for each group and new or held-out run: `group`, the variables, `held`; the `row` of the table it
+    is and what was `seen` (NaN for a new one); `predicted` with the 95 % interval for one run, `low` … `high`, and a
+    `note` where there is none.
+    """
+
+    fits: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def form_config(table: pd.DataFrame, form: str, response: str, by: Sequence[str] = (), **options: Any) -> FitConfig:
+    """A formula as a study would fit it: names in it that are columns of the table are its variables."""
+    variables = [name for name in formula.names(form) if name in table.columns]
+    given = {**options, "form": form, "columns": {name: name for name in variables}}
+    along = variables[0] if variables else response
+    return FitConfig.model_validate(
+        {"estimator": DECLARED, "response": response, "along": along, "by": list(by), "options": given}
+    )
+
+
 def fit_form(
     table: pd.DataFrame,
     form: str,
@@ -127,28 +152,41 @@ def fit_form(
     *,
     by: Sequence[str] = (),
     select: Mapping[str, Any] | None = None,
+    at: pd.DataFrame | None = None,
     **options: Any,
-) -> pd.DataFrame:
-    """Fit a formula to a table: one row for each parameter and group, with the columns of `fit_rows`.
+) -> FormFit:
+    """Fit a formula to a table, and predict the runs that were held out of it and those of `at`.
 
-    Names in the formula that are columns of the table are its variables, all others parameters. options: as those of
-    the estimator `law` (clusters, delta, published, hold_out, derived, …). Raises a MusterError for what is wrong.
+    Names in the formula that are columns of the table are its variables, all others parameters. at: a column for each
+    variable. options: as those of the estimator `law` (clusters, delta, published, hold_out, derived, …). Raises a
+    MusterError for what is wrong.
     """
-    variables = [name for name in formula.names(form) if name in table.columns]
-    given = {**options, "form": form, "columns": {name: name for name in variables}}
-    fit = FitConfig.model_validate(
-        {
-            "estimator": DECLARED,
-            "response": response,
-            "along": variables[0] if variables else response,
-            "by": list(by),
-            "select": dict(select or {}),
-            "options": given,
-        }
-    )
-    estimator = ESTIMATORS[DECLARED]
-    estimator.check(parse_options(DeclaredOptions, fit))
-    return estimator.function(selected(table, fit.select), fit).fits
+    fit = form_config(table, form, response, by, **options)
+    chosen = parse_options(DeclaredOptions, fit)
+    law_of_options(chosen)
+    fits: list[dict[str, Any]] = []
+    predictions: list[pd.DataFrame] = []
+    for group, rows in groups(selected(table, dict(select or {})), fit.by):
+        law = law_of_table(chosen, rows)
+        found = infer(law, rows, fit, chosen)
+        for number in found.fitted:
+            fits += rows_of_fitted(group, number, VARIANTS, VARIANTS[0], rows)
+        made = [_predicted(law, found, found.held.x, found.held.y, found.held.rows.index)] if len(found.held.y) else []
+        if at is not None and len(at):
+            x_new = at[list(law.variables)].to_numpy(float).T
+            made.append(_predicted(law, found, x_new, np.full(len(at), np.nan), None))
+        predictions += [frame.assign(group=group_key(group)) for frame in made]
+    return FormFit(pd.DataFrame(fits), pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame())
+
+
+def _predicted(law: Law, found: Inferred, x_new: Array, seen: Array, rows: pd.Index | None) -> pd.DataFrame:
+    """Predictions at x_new [V, M] of runs that were seen to come to `seen` [M], NaN for those that were not."""
+    frame = pd.DataFrame(dict(zip(law.variables, x_new, strict=True)))
+    frame["held"], frame["row"], frame["seen"] = rows is not None, np.nan if rows is None else rows, seen
+    if found.solved is None:
+        return frame.assign(predicted=np.nan, low=np.nan, high=np.nan, note=found.fitted[0].note)
+    made = found.solved.predict(x_new)
+    return frame.assign(predicted=made.centre, low=made.low, high=made.high, note=found.solved.unpredicted.note)
 
 
 ESTIMATORS.register(DECLARED)(

@@ -48,10 +48,10 @@ def line_interval(log_x: ArrayLike, log_y: ArrayLike, at: float) -> tuple[float,
     ŷ ± t(W − 2) · s · √(1 + 1/W + (at − x̄)²/Σ(x − x̄)²) (Draper & Smith 1998, Applied Regression Analysis, eq. 3.1.7):
     the 1 is the scatter of a single width around the line, which a confidence band would leave out.
     """
-    import statsmodels.api as sm
+    from statsmodels.regression.linear_model import OLS
 
     x, y = np.asarray(log_x, float), np.asarray(log_y, float)
-    fit = sm.OLS(y, np.column_stack([np.ones_like(x), x])).fit()
+    fit = OLS(y, np.column_stack([np.ones_like(x), x])).fit()
     found = fit.get_prediction(np.array([[1.0, at]]))
     low, high = found.conf_int(obs=True, alpha=1 - LEVEL)[0]
     return float(found.predicted_mean[0]), float(low), float(high)

@@ -72,8 +72,8 @@ def coordinate(beta: Array, cov: Array, axis: int, quantile: float) -> tuple[flo
 
 def find_surface(log2_lr: Array, log2_batch: Array, log_loss: Array, window: int, min_side: int) -> SurfaceOptimum:
     """The optimum of one cell from its points [R] by least squares on the window × window grid around the best."""
-    import statsmodels.api as sm
     from scipy import stats
+    from statsmodels.regression.linear_model import OLS
 
     at = int(log_loss.argmin())
     best = (float(log2_lr[at]), float(log2_batch[at]))
@@ -86,7 +86,7 @@ def find_surface(log2_lr: Array, log2_batch: Array, log_loss: Array, window: int
     design = np.column_stack([np.ones_like(u), u, v, u**2, u * v, v**2])
     if len(y) <= COEFFICIENTS or np.linalg.matrix_rank(design) < COEFFICIENTS:
         return SurfaceOptimum("too_few", best, len(y))
-    fit = sm.OLS(y, design).fit()
+    fit = OLS(y, design).fit()
     beta, cov = np.asarray(fit.params), np.asarray(fit.cov_params())
     hessian = np.array([[2 * beta[3], beta[4]], [beta[4], 2 * beta[5]]])
     curvatures, directions = np.linalg.eigh(hessian)

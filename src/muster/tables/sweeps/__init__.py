@@ -2,8 +2,9 @@
 
     sweep = read_sweep(Path("sweep.csv"), Columns("lr", "loss", "width"))
 
-`vocabulary` has the words of trackers and tuners, `readers` the file formats, `notation` the ways to write a number,
-`histories` what a run with a row per step comes to, `others` the columns that vary and are not used.
+`vocabulary` has the words of trackers and tuners, `readers` the file formats, `stores` those of Optuna and MLflow,
+`notation` the ways to write a number, `histories` what a run with a row per step comes to, `others` the columns that
+vary and are not used, `points` the runs of a law.
 """
 
 from muster.tables.sweeps.runs import Columns, Sweep, read_sweep

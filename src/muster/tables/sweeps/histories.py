@@ -84,11 +84,10 @@ def last_rows(raw: Cells, y: str, keys: list[str], run: str | None, step: str | 
             return Reduced(raw, losses, np.full(len(losses), np.nan), np.zeros(len(losses), bool), [])
         # Rows of a named run stand in the order of time.
         steps = raw.cells.groupby(unit, sort=False, dropna=False).cumcount().to_numpy(float)
-    if np.isnan(steps).any():
-        row = int(np.flatnonzero(np.isnan(steps))[0])
-        raise MusterError(
-            raw.place(row, str(step)), "no step", "Give every row of a history its step, or --step COLUMN"
-        )
+    if not np.isfinite(steps).all():
+        row = int(np.flatnonzero(~np.isfinite(steps))[0])
+        found = "no step" if np.isnan(steps[row]) else f"found {steps[row]:g}"
+        raise MusterError(raw.place(row, str(step)), found, "Give every row of a history its step, or --step COLUMN")
     logged = ~raw.empty(y)
     last: list[int] = []
     silent_after: list[float] = []

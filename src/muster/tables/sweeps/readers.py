@@ -1,5 +1,4 @@
-"""File formats of run tables: text with any delimiter, JSON, Parquet, gzip around them; a DataFrame; the stores of
-Optuna and MLflow, read by their own packages where these are installed."""
+"""File formats of run tables: text with any delimiter, JSON, Parquet, gzip around them; a DataFrame."""
 
 import ast
 import csv
@@ -19,10 +18,10 @@ from muster.files import read_regular
 from muster.published.foreign import MOST_COLUMNS, read_parquet
 from muster.tables.sweeps.cells import Cells
 from muster.tables.sweeps.notation import understood
+from muster.tables.sweeps.stores import DATABASES, is_address, read_store
 
 DELIMITERS = (",", "\t", ";", "|")
 JSON_LINES = (".jsonl", ".ndjson")
-DATABASES = (".db", ".sqlite", ".sqlite3")
 SNIFFED = 50  # lines from which a delimiter is told
 LARGEST_FIELD = 2**27
 
@@ -49,16 +48,14 @@ MOST_FILE = 256 * 2**20  # bytes, packed or unpacked
 
 
 def _read(source: Path | str) -> Cells:
-    if str(source).startswith(("sqlite:", "mysql:", "postgresql:")):
-        return _from_optuna(str(source), str(source))
+    if is_address(str(source)) or Path(source).is_dir():
+        return _from_frame(read_store(str(source)))._replace(path=str(source))
     path = Path(source)
-    if path.is_dir():
-        return _from_mlflow(path)
     if not path.is_file():
         raise MusterError(str(path), "no such file", "Give a CSV, JSON or Parquet file with one row a run")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] and suffixes[-1] in DATABASES:
-        return _from_optuna(str(path), f"sqlite:///{path}")
+        return _from_frame(read_store(str(path)))._replace(path=str(path))
     try:
         data = read_regular(path, MOST_FILE)
     except OSError as error:
@@ -229,40 +226,6 @@ def _from_frame(frame: pd.DataFrame) -> Cells:
         for name, gone in ((name, plain[name].isna().tolist()) for name in plain.columns)
     }
     return Cells("the table", pd.DataFrame(cells), [f"row {i}" for i in frame.index])
-
-
-def _from_optuna(path: str, url: str) -> Cells:
-    """All trials of the only study of a storage, by Optuna itself."""
-    try:
-        import optuna
-    except ImportError:
-        remedy = "pip install optuna, or export it: study.trials_dataframe().to_csv('trials.csv')"
-        raise MusterError(path, "an Optuna storage, which its package reads", remedy) from None
-    try:
-        names = optuna.get_all_study_names(url)
-        if len(names) != 1:
-            remedy = "Export the one you mean: study.trials_dataframe().to_csv('trials.csv')"
-            raise MusterError(path, f"it holds {len(names)} studies ({', '.join(names)})", remedy)
-        frame = optuna.load_study(study_name=names[0], storage=url).trials_dataframe()
-    except MusterError:
-        raise
-    except Exception as error:  # whatever its database says
-        raise MusterError(path, f"not a storage of Optuna ({str(error).splitlines()[0]})", "Check the path") from None
-    return _from_frame(frame)._replace(path=path)
-
-
-def _from_mlflow(path: Path) -> Cells:
-    """All runs of all experiments of a folder `mlruns`, by MLflow itself."""
-    try:
-        import mlflow
-    except ImportError:
-        remedy = "Give a file; of an MLflow folder: pip install mlflow, or mlflow.search_runs().to_csv('runs.csv')"
-        raise MusterError(str(path), "a folder, which only MLflow's package reads", remedy) from None
-    mlflow.set_tracking_uri(path.resolve().as_uri())
-    frame = mlflow.search_runs(search_all_experiments=True)
-    if not len(frame):
-        raise MusterError(str(path), "no run of MLflow in this folder", "Give the folder that holds experiments")
-    return _from_frame(frame)._replace(path=str(path))
 
 
 def _unfolded(raw: Cells) -> Cells:

@@ -103,7 +103,7 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     cell that is no number, a loss, learning rate or axis value ≤ 0, and for runs that nothing tells apart.
     """
     columns.check()
-    raw = _select(read_cells(source), columns.select)
+    raw = select_rows(read_cells(source), columns.select)
     columns, notes = _guessed(raw, columns)
     header = {name: find_column(raw.cells.columns, name, raw.path) for name in _asked(columns)}
     if len(set(header.values())) < len(header):
@@ -112,14 +112,14 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     x, y, scale = (header[columns.named(role)] for role in ("x", "y", "scale"))
     labels = [header[name] for name in (*columns.by, *([columns.seed] if columns.seed else []))]
     shape = [*(header[name] for name in columns.by), scale]
-    reduced = _reduce(raw, columns, y, [*labels, scale, x], x, shape)
+    reduced = one_row_a_run(raw, columns, y, [*labels, scale, x], x, shape)
     raw, losses, notes = reduced.raw, reduced.losses, notes + reduced.notes
     for name in (x, scale, *(header[name] for name in columns.adjust)):
-        _require_cells(raw, name)
-        raw.cells[name] = _snapped(_positive(raw, name) if name in (x, scale) else raw.numbers(name))
+        require_cells(raw, name)
+        raw.cells[name] = _snapped(positive_numbers(raw, name) if name in (x, scale) else raw.numbers(name))
     for name in labels:
-        _require_cells(raw, name)
-        raw.cells[name] = pd.Series(_labels(raw, name), dtype=object)
+        require_cells(raw, name)
+        raw.cells[name] = pd.Series(labels_of(raw, name), dtype=object)
     columns, seeds, said = _seeds(raw, y, losses, [*labels, scale, x], header, columns)
     notes += said
     wrong = np.flatnonzero(np.isfinite(losses) & (losses <= 0))
@@ -149,7 +149,7 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     return Sweep(runs.sort_values(order, ignore_index=True), columns, notes, others)
 
 
-class _OneRowARun(NamedTuple):
+class OneRowARun(NamedTuple):
     raw: Cells
     losses: np.ndarray
     notes: list[str]
@@ -193,7 +193,7 @@ def _short_name(column: str, names: list[str], path: str) -> str:
     return column
 
 
-def _reduce(raw: Cells, columns: Columns, y: str, keys: list[str], x: str, shape: list[str]) -> _OneRowARun:
+def one_row_a_run(raw: Cells, columns: Columns, y: str, keys: list[str], x: str, shape: list[str]) -> OneRowARun:
     """One row a run, of runs that finished or diverged."""
     step = step_column(raw, columns.step and find_column(raw.cells.columns, columns.step, raw.path), [*keys, y])
     chosen = columns.run and find_column(raw.cells.columns, columns.run, raw.path)
@@ -212,7 +212,7 @@ def _reduce(raw: Cells, columns: Columns, y: str, keys: list[str], x: str, shape
         keep, note = long_enough(raw, ends, ~np.isfinite(losses), shape, step)
         raw, losses = raw.rows(np.flatnonzero(keep)), losses[keep]
         notes += [note] if note else []
-    return _OneRowARun(raw, losses, notes)
+    return OneRowARun(raw, losses, notes)
 
 
 def _seeds(
@@ -223,7 +223,7 @@ def _seeds(
     if columns.seed is None and repeated.any():
         seed = find_word(SEEDS, [name for name in raw.cells.columns if name not in header.values()])
         if seed is not None and not raw.cells[seed].isna().any() and not raw.cells.duplicated([*keys, seed]).any():
-            raw.cells[seed] = pd.Series(_labels(raw, seed), dtype=object)
+            raw.cells[seed] = pd.Series(labels_of(raw, seed), dtype=object)
             return replace(columns, seed=seed), raw.cells[seed].infer_objects(), [f"--seed is taken to be {seed!r}"]
     if not repeated.any():
         return columns, raw.cells[header[columns.seed]].infer_objects() if columns.seed else 0, []
@@ -263,7 +263,8 @@ def _asked(columns: Columns) -> list[str]:
     return [name for name in (columns.x, columns.y, columns.scale, columns.seed, *columns.by, *columns.adjust) if name]
 
 
-def _select(raw: Cells, selection: Mapping[str, str]) -> Cells:
+def select_rows(raw: Cells, selection: Mapping[str, str]) -> Cells:
+    """The rows whose cells are what is selected. Raises MusterError where no row is left."""
     for wanted, value in selection.items():
         column = find_column(raw.cells.columns, wanted, raw.path)
         cells = raw.cells[column].tolist()
@@ -283,13 +284,13 @@ def _same(cell: Any, value: str) -> bool:
     return str(cell) == value or (number is not None and number == wanted)
 
 
-def _require_cells(raw: Cells, column: str) -> None:
+def require_cells(raw: Cells, column: str) -> None:
     if raw.cells[column].isna().any():
         row = int(np.flatnonzero(raw.cells[column].isna())[0])
         raise MusterError(raw.place(row, column), "the cell is empty", "Fill it, or --select rows that have it")
 
 
-def _positive(raw: Cells, column: str) -> np.ndarray:
+def positive_numbers(raw: Cells, column: str) -> np.ndarray:
     values = raw.numbers(column)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(wrong):
@@ -309,7 +310,7 @@ def _snapped(values: np.ndarray) -> np.ndarray:
     return np.asarray(known[first][cluster][inverse])
 
 
-def _labels(raw: Cells, column: str) -> list[Any]:
+def labels_of(raw: Cells, column: str) -> list[Any]:
     """Values of a column that tells groups or seeds apart: numbers if all are."""
     numbers = [parse_number(cell) for cell in raw.cells[column]]
     if any(number is None or not math.isfinite(number) for number in numbers):

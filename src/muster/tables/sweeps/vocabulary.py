@@ -31,8 +31,11 @@ RATES = ("lr", "learning_rate", "learningrate", "base_lr", "max_lr", "peak_lr", 
 LOSSES = ("loss", "val_loss", "eval_loss", "valid_loss", "validation_loss", "dev_loss", "heldout_loss", "test_loss",
           "final_eval_loss", "final_loss", "objective", "value", "value_0", "train_loss", "training_loss",
           "final_train_loss")  # fmt: skip
+PARAMETERS = ("n_params", "params", "num_params", "parameters", "model_size")
 SIZES = ("width", "n_embd", "d_model", "hidden_size", "hidden_dim", "embed_dim", "embedding_dim", "model_dim",
-         "n_hidden", "hidden", "dim", "n_params", "params", "num_params", "parameters", "model_size")  # fmt: skip
+         "n_hidden", "hidden", "dim", *PARAMETERS)  # fmt: skip
+TOKENS = ("tokens", "n_tokens", "num_tokens", "train_tokens", "training_tokens", "tokens_seen", "total_tokens",
+          "dataset_size")  # fmt: skip
 SEEDS = ("seed", "random_seed", "rng_seed")
 
 # Numbers of a network that follow from its size: that they go with the axis confounds nothing.

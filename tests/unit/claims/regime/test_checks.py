@@ -181,6 +181,16 @@ class TestCapacity:
         assert check("not_capacity_limited", given, max_change=0.05).value == pytest.approx(math.expm1(0.1))
 
 
+def test_only_rows_of_the_claimed_group_count():
+    """Rows, beside the optima that `steady` reads: the other group is wider, deeper and of another shape."""
+    own, other = (curved(lambda n: 0.0, widths) for widths in (WIDTHS, (1024, 2048, 4096)))
+    both = pd.concat([own.assign(rule="a", depth=2), other.assign(rule="b", depth=4096)])
+    given = measured(both, {"by": ["rule"]}, where={"rule": "a"})
+    assert check("inside", given, column="width", range=(64, 512)).passed
+    assert check("ratio", given, a="depth", b="width", most=1 / 8).value == 2 / 64
+    assert check("same_basin", given).note.endswith("7 shapes")
+
+
 def test_ratio():
     given = measured(curved(lambda n: 0.0).assign(depth=8))
     found = check("ratio", given, a="depth", b="width", most=1 / 8)
@@ -235,6 +245,19 @@ class TestProbe:
         assert (found.value, found.passed) == (pytest.approx(1.0), True)
         assert not check("probe_exponent", self.given(), **{"probe": "p", "is": 0.8, "within": 0.1}).passed
 
+    def test_another_probe_than_the_fits(self):
+        """A fit on one probe of the table, its claim's mechanism in another, at other layers and steps."""
+        probes = [
+            {"width": width, "seed": 0, "step": 10, "probe": probe, "layer": layer, "value": float(width**power)}
+            for width in WIDTHS
+            for probe, layer, power in (("loss", 1, -1), ("represented", 2, 1))
+        ]
+        chosen = {"probe": "loss", "layer": 1}
+        fit = {"estimator": "power_law", "table": "probes", "response": "value", "select": chosen}
+        given = measured({"runs": curved(lambda n: 0.0), "probes": pd.DataFrame(probes)}, fit, predicted=-1.0)
+        found = check("probe_exponent", given, **{"probe": "represented", "is": 1, "within": 0.1})
+        assert (found.value, found.passed) == (pytest.approx(1.0), True)
+
     def test_unknown(self):
         found = check("probe_exponent", self.given(), **{"probe": "q", "is": 1, "within": 0.1})
         assert math.isnan(found.value)
@@ -272,6 +295,24 @@ class TestBasin:
         u = rates + 5.8
         assert cubic_vertex(rates, 0.02 * u**2 + 0.001 * u**3) == pytest.approx(-5.8)
         assert math.isnan(cubic_vertex(rates[:6], np.square(u[:6])))
+
+    def test_its_number_is_the_difference_of_the_two_slopes(self):
+        """By numpy's polynomials, on five and on seven rates: a term of fourth order tells the windows apart."""
+        rates, vertices = np.arange(-12.0, -0.9, 0.5), []
+        table = curved(lambda n: 0.13, cubic=lambda n: 0.0008 * np.log2(n / 32))
+        table["final_train_loss"] *= np.exp(4e-4 * np.log2(table["width"] / 64) * (table["log2_lr"] + 6.2) ** 4)
+        for _, rows in table.groupby("width"):
+            y = np.log(rows["final_train_loss"].to_numpy())
+            best = int(y.argmin())
+            five, seven = (slice(best - k, best + k + 1) for k in (2, 3))
+            b2, b1, _ = np.polyfit(rates[five] - rates[best], y[five], 2)
+            turns = np.polynomial.Polynomial.fit(rates[seven], y[seven], 3).deriv().roots()
+            quadratic = rates[best] - b1 / (2 * b2)
+            vertices.append((quadratic, turns[np.abs(turns - quadratic).argmin()]))
+        slopes = [np.polyfit(np.log2(WIDTHS), at, 1)[0] for at in zip(*vertices, strict=True)]
+        found = check("same_basin", measured(table))
+        assert found.value == pytest.approx(slopes[1] - slopes[0], rel=1e-6)
+        assert abs(found.value) > 1e-3
 
     def test_an_asymmetry_that_drifts(self):
         def lopsided(width):
