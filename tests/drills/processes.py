@@ -33,7 +33,7 @@ def signalled(command: tuple[str, ...], group: bool, signals: tuple[signal.Signa
 
     Snakemake alone cannot tidy up after −9: its lock stays, and the job that it alone knew goes on.
     """
-    flow, finished, resumed = bench.served(), 0, 0
+    flow, finished = bench.served(), 0
     for number in signals:
         with running(flow, *command, until=lambda: flow.finished_cells() and flow.served_at_work()) as process:
             kept = flow.finished_cells()
@@ -52,10 +52,9 @@ def signalled(command: tuple[str, ...], group: bool, signals: tuple[signal.Signa
         now = flow.finished_cells()
         assert kept.items() <= now.items(), f"{number.name}: a finished cell is gone"
         finished += len(now) > len(kept)
-        resumed += bool(flow.resumed())
     flow.finish()
     assert now.items() <= flow.finished_cells().items(), "a finished cell was made anew"
-    assert finished + resumed
+    assert finished == len(signals) or flow.resumed(), "a job at work neither ended nor was resumed"
     others = "" if finished == len(signals) else ", that of the others was resumed from its checkpoint"
     lock = " (after −9 by `snakemake --unlock`)" if command == SNAKEMAKE else ""
     return f"after each no traceback, no process was left, the folder was unlocked{lock}, finished cells stayed; \

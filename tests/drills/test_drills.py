@@ -20,8 +20,8 @@ def test_nothing_is_lost(bench: Bench, title: str) -> None:
     assert DRILLS[title](bench)
 
 
-def test_readme_names_the_remedy_that_was_drilled() -> None:
-    assert TO_THE_PRESENT in (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_documentation_names_the_remedy_that_was_drilled() -> None:
+    assert TO_THE_PRESENT in (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
 
 
 def test_the_page_is_what_the_last_runs_found() -> None:
