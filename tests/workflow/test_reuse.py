@@ -56,47 +56,40 @@ def copied(workflow: Workflow, *arguments: str) -> tuple[int, int]:
     return taken, len(texts) - taken
 
 
-def a_cell(workflow: Workflow) -> Path:
-    return sorted((workflow.folder / "results/runs/matrix_product").iterdir())[0]
+def cells(workflow: Workflow) -> list[Path]:
+    return sorted((workflow.folder / "results/runs/matrix_product").iterdir())
 
 
 def test_forced_cells_are_made_anew(workflow: Workflow) -> None:
-    assert copied(workflow) == (0, 0)
     assert copied(workflow, "--forceall") == (0, 8)
     assert copied(workflow, "--forcerun", "sample") == (0, 6)
-    assert copied(workflow, "--force", f"results/runs/matrix_product/{a_cell(workflow).name}/runs.parquet") == (0, 1)
+    assert copied(workflow, "--force", f"results/runs/matrix_product/{cells(workflow)[0].name}/runs.parquet") == (0, 1)
     assert copied(workflow) == (0, 0)
 
 
 def test_deleted_cells_are_made_anew(workflow: Workflow) -> None:
-    (a_cell(workflow) / "runs.parquet").unlink()
-    assert copied(workflow) == (0, 1)
-    shutil.rmtree(a_cell(workflow))
-    assert copied(workflow) == (0, 1)
+    first, second, *_ = cells(workflow)
+    (first / "runs.parquet").unlink()
+    shutil.rmtree(second)
+    assert copied(workflow) == (0, 2)
 
 
 def test_code_that_was_there_before_finds_its_cells_again(workflow: Workflow) -> None:
-    source = workflow.folder / "src/muster/sampling/matrix_product.py"
-    before = source.read_text()
+    """Of six cells the experiment's, of two a module beside their script."""
+    source, helper = (workflow.folder / name for name in ("src/muster/sampling/matrix_product.py", "own/helper.py"))
+    before, beside = source.read_text(), helper.read_text()
     source.write_text(before + "\n# a comment\n")
     assert workflow.jobs("tables") == {}
     source.write_text(before.replace("def run(cell: MatrixProductCell, context: Context) -> Outcome:", OTHER))
     assert source.read_text() != before
-    assert copied(workflow) == (0, 6)
+    helper.write_text(beside.replace("**2", "**4"))
+    assert copied(workflow) == (0, 8)
     source.write_text(before)
-    assert copied(workflow) == (6, 0)
+    helper.write_text(beside)
+    assert copied(workflow) == (8, 0)
 
 
 OTHER = "def run(cell: MatrixProductCell, context: Context, other: int = 1) -> Outcome:"
-
-
-def test_a_module_beside_a_script_is_noticed(workflow: Workflow) -> None:
-    helper = workflow.folder / "own/helper.py"
-    before = helper.read_text()
-    helper.write_text(before.replace("**2", "**4"))
-    assert copied(workflow) == (0, 2)
-    helper.write_text(before)
-    assert copied(workflow) == (2, 0)
 
 
 def test_a_forced_cell_begins_without_its_old_checkpoint(workflow: Workflow) -> None:
