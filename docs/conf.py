@@ -42,7 +42,7 @@ def outside(app: Sphinx, docname: str, content: list[str]) -> None:
             return f'<a href="{"../" * docname.count("/")}{own}">{text}</a>'
         return f"`{path}`" if text.strip("`") in (path, Path(path).name) else f"{text} (`{path}`)"
 
-    content[0] = re.sub(r"(?<!!)\[([^\]\n]+)\]\((?:\.\./)+((?!\.\./)[^)\n]+)\)", told, content[0])
+    content[0] = re.sub(r"(?<!!)\[([^\[\]]+)\]\((?:\.\./)+((?!\.\./)[^)\n]+)\)", told, content[0])
 
 
 def as_rst(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
