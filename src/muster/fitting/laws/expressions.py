@@ -86,8 +86,8 @@ class Number(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Variable(Node):
-    """Row `index` of x."""
+class Named(Node):
+    """What a name stands for, found by its index. signed: it may be zero or negative."""
 
     index: int
     signed: bool
@@ -95,6 +95,11 @@ class Variable(Node):
     @cached_property
     def positive(self) -> bool:
         return not self.signed
+
+
+@dataclass(frozen=True, eq=False)
+class Variable(Named):
+    """Row `index` of x."""
 
     def value(self, where: At) -> Jet:
         return Jet(where.x[self.index], {})
@@ -104,15 +109,8 @@ class Variable(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Parameter(Node):
+class Parameter(Named):
     """Coordinate `index` of θ, or its exponential where that is a logarithm."""
-
-    index: int
-    signed: bool
-
-    @cached_property
-    def positive(self) -> bool:
-        return not self.signed
 
     def value(self, where: At) -> Jet:
         theta = where.theta[:, [self.index]]
