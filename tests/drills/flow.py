@@ -33,15 +33,7 @@ MARK = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Flow(Workflow):
     """A private copy of the project with studies of seconds; `tables` is the target unless another is named."""
 
-    def run(self, *arguments: str, program: str = "snakemake") -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", program, *(["--cores", "2"] if program == "snakemake" else []), *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+    patience = PATIENCE
 
     @property
     def results(self) -> Path:

@@ -18,12 +18,13 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 Main = Callable[[list[str]], int]
 
 VARIABLE = "MUSTER_WARM"
+KILLED = 137  # the exit status of a job that ended without one, as a shell has it for SIGKILL
 WORTHWHILE = 12  # jobs: each saves about two seconds, the server takes five to start
 COMMANDS = frozenset({"train", "sample", "import", "collect", "fit", "specify", "judge", "plot"})
 
@@ -33,19 +34,29 @@ def forward(argv: Sequence[str]) -> int | None:
     path = os.environ.get(VARIABLE)
     if not path or not argv or argv[0] not in COMMANDS or os.environ.get("OMP_NUM_THREADS") != "1":
         return None
+    status = ask(path, argv, os.environ, Path.cwd(), (1, 2))
+    if status == KILLED:
+        print(f"muster {argv[0]}: the job was killed", file=sys.stderr)
+    return status
+
+
+def ask(
+    path: str, argv: Sequence[str], environment: Mapping[str, str], folder: Path, files: tuple[int, int],
+    seconds: float | None = None,
+) -> int | None:  # fmt: skip
+    """Let the server at a socket run a command in a folder, with these files as stdout and stderr; its exit status,
+    KILLED if it did not come to that, None when there is no server. Raises TimeoutError after so many seconds."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.settimeout(seconds)
         try:
             server.connect(path)
         except OSError:  # not ready yet, or gone
             return None
-        job = json.dumps({"argv": list(argv), "env": dict(os.environ), "cwd": os.getcwd()}).encode()
-        socket.send_fds(server, [len(job).to_bytes(8, "big")], [1, 2])
+        job = json.dumps({"argv": list(argv), "env": dict(environment), "cwd": str(folder)}).encode()
+        socket.send_fds(server, [len(job).to_bytes(8, "big")], files)
         server.sendall(job)
         answer = server.recv(1)
-    if not answer:
-        print(f"muster {argv[0]}: the job was killed", file=sys.stderr)
-        return 137
-    return answer[0]
+    return answer[0] if answer else KILLED
 
 
 def start(jobs: int) -> subprocess.Popen[bytes] | None:
