@@ -2,27 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from muster.config.models import Section
 from muster.errors import MusterError
 from muster.fitting.base import NoOptions
 from muster.fitting.laws.base import Law
+from muster.fitting.laws.hold_out import HoldOut
 from muster.fitting.laws.printed import read_printed
-
-
-class HoldOut(Section):
-    """Rows that are left out of the fit and predicted: those above a value, or a quantile, of a column."""
-
-    column: str = Field(description="The column whose largest rows are held out")
-    above: float | None = Field(None, description="Rows above this value are held out")
-    quantile: float | None = Field(None, gt=0, lt=1, description="Rows above this quantile are held out")
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> "HoldOut":
-        if (self.above is None) == (self.quantile is None):
-            raise ValueError("give either `above` or `quantile`")
-        return self
 
 
 class LawOptions(NoOptions):
