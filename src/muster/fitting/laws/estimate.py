@@ -10,7 +10,7 @@ import pandas as pd
 from muster.config.load import nearest
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import ESTIMATORS, Estimator, Fitted, Predictions, parse_options
+from muster.fitting.base import ESTIMATORS, Estimator, Fitted, Predictions, parse_options, plain
 from muster.fitting.frames import count, groups, require_columns
 from muster.fitting.laws.base import LAWS, Array, Law
 from muster.fitting.laws.clusters import alike, question, too_few_clusters, unit_dof
@@ -115,6 +115,7 @@ class Inferred(NamedTuple):
 def infer(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> Inferred:
     """Every number of the law from the rows of one group."""
     check_options(law, options)
+    vectors = options.vectors({column: plain(rows[column].iloc[0]) for column in fit.by})
     require_columns(rows, [options.clusters] if options.clusters else [], "options.clusters")
     for place, column in options.hold_out.columns.items() if options.hold_out else ():
         require_columns(rows, [column], place)
@@ -146,7 +147,7 @@ def infer(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> 
             diagnostics=result.diagnostics,
             certificate=result.certificate,
         )
-        for result in _numbered(law, solved, data, rest, every, options)
+        for result in _numbered(law, solved, data, rest, every, options, vectors)
     ]
     return Inferred(fitted, solved, data, rest)
 
@@ -273,7 +274,15 @@ def _usable(theta: Array) -> Array:
     return theta[np.isfinite(theta).all(axis=1)]
 
 
-def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | None, options: LawOptions) -> list[_Row]:
+def _numbered(
+    law: Law,
+    solved: Solved,
+    data: Rows,
+    rest: Rows,
+    every: Rows | None,
+    options: LawOptions,
+    vectors: Mapping[str, Mapping[str, float | str]],
+) -> list[_Row]:
     """All rows of one fit: natural parameters, derived ones, published vectors, extrapolation."""
     found, fit, goal, delta, theta, dof, doubt = solved
     usable = _usable(theta)
@@ -286,10 +295,9 @@ def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | No
         diagnostics["all_rows"] = fit_law(found.law, every.x, y, delta=delta, fixed=options.fixed).natural
     cov = np.cov(usable.T) if len(usable) > 1 else np.full((theta.shape[1],) * 2, np.nan)
     tests = {
-        name: hold_against(found, goal.x, goal.y, cov, printed_values(vector), dof)
-        for name, vector in options.published.items()
+        name: hold_against(found, goal.x, goal.y, cov, printed_values(vector), dof) for name, vector in vectors.items()
     }
-    reproductions = {name: reproduce(found, goal.x, goal.y, vector) for name, vector in options.published.items()}
+    reproductions = {name: reproduce(found, goal.x, goal.y, vector) for name, vector in vectors.items()}
     diagnostics["published"] = {
         name: {**test.record, "reproduction": reproductions[name]._asdict()} for name, test in tests.items()
     }
@@ -310,7 +318,7 @@ def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | No
         estimate = Estimate(test.statistic, 0.0, test.dof, ci=(test.statistic, test.statistic))
         finding = f"p = {test.p:.2g} by F({test.dof}, {dof}), {test.record['finding']}"
         known = status if np.isfinite(test.statistic) or status != "ok" else "no_se"
-        if known == "ok" and any(gone in options.published[name] for gone in fit.certificate.vanished):
+        if known == "ok" and any(gone in vectors[name] for gone in fit.certificate.vanished):
             known = "not_identified"  # the covariance at a bound is not that of a normal estimate
         rows.append(
             _Row(f"wald_{name}", estimate, known, ", ".join(filter(None, [finding, note])), diagnostics, record)

@@ -44,7 +44,7 @@ class HoldOut(Section):
     def _some_limit(self) -> "HoldOut":
         limits = (self.above is not None) + (self.quantile is not None)
         if limits != (self.column is not None) or not (limits or self.where):
-            raise ValueError("give `column` with either `above` or `quantile`, or conditions `where`, or both")
+            raise ValueError("give either `above` or `quantile` of a `column`, or conditions `where`, or both")
         return self
 
     @property
