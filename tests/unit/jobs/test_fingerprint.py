@@ -73,7 +73,8 @@ class Copies:
     def after(self, *edits: Edit, stages: bool = False) -> "Difference":
         source = self.folder / "src"
         shutil.rmtree(source, ignore_errors=True)
-        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        # Bytecode of what is not edited stays valid: times are copied, too.
+        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("*.egg-info"))
         for edit in edits:
             edit(source / "muster")
         return Difference(self, self.look(source, self.studies if stages else []))
