@@ -241,7 +241,7 @@ def _dress(axes: list[Axes], count: int, points: pd.DataFrame, options: ProfileO
 
 def _keys(hues: dict[Any, Any], hue: str | None, compared: bool, found: Container[str]) -> list[Any]:
     keys = [layout.line_key(words.label(hue), "none")] if hue else []
-    keys += [layout.line_key(f"{value:g}", color, marker="o", ms=3.6) for value, color in hues.items() if hue]
+    keys += [layout.line_key(words.word(value), color, marker="o", ms=3.6) for value, color in hues.items() if hue]
     keys.append(layout.line_key("measured, 95 % interval", marker="o", ms=3.6, lw=0))
     if "unused" in found:
         keys.append(layout.line_key("outside the formula's range", marker="o", ms=3.6, mfc="white", lw=0))

@@ -8,8 +8,8 @@ Yang and Q. Sun, Sketched ridgeless linear regression (2023). Probes: `risk`, th
 `best_sketch`: the size m/p of the lowest risk among SIZES, by the mean of each of BATCHES parts of the draws.
 
 `task_pair`: d = `samples` < p whitened samples X₁ (orthonormal rows in a uniform position) of a first task with a
-random w; the second has the same labels, and inputs rotated at random within a random subspace of m = round(`change`·p)
-dimensions. Each is fitted by minimum norm from where the last fit ended. D. Goldfarb, I. Evron, N. Weinberger, D.
+random w; the second has the same labels, and inputs rotated at random within a random subspace, a share 1 − `similarity`
+of all dimensions. Each is fitted by minimum norm from where the last fit ended. D. Goldfarb, I. Evron, N. Weinberger, D.
 Soudry and P. Hand, The joint effect of task similarity and overparameterization on catastrophic forgetting (2024).
 Probe `forgetting`: E|X₁(w₂ − w₁)|²/E|X₁w₁|².
 """
@@ -55,7 +55,7 @@ class SketchedCell(RegressionCell):
 class TaskPairCell(RegressionCell):
     """Two tasks of which the second is the first, rotated."""
 
-    change: float = Field(0.5, ge=0, le=1, description="m/p, dimensions of the rotated subspace over all")
+    similarity: float = Field(0.5, ge=0, le=1, description="Share of the dimensions that are not rotated")
 
     @model_validator(mode="after")
     def _overparameterized(self) -> Self:
@@ -110,7 +110,7 @@ def run_sketched(cell: SketchedCell, context: Context) -> Outcome:
 
 def forgotten(cell: TaskPairCell, draws: int, rng: np.random.Generator) -> tuple[Matrix, Matrix]:
     """|X₁(w₂ − w₁)|² and |X₁w₁|² of each draw. With orthonormal rows X⁺ = Xᵀ: w₁ = X₁ᵀy, w₂ = w₁ + X₂ᵀ(y − X₂w₁)."""
-    p, m = cell.width, round(cell.change * cell.width)
+    p, m = cell.width, round((1 - cell.similarity) * cell.width)
     x1 = orthonormal(rng, draws, cell.samples, p)
     y = np.einsum("dnp,dp->dn", x1, rng.standard_normal((draws, p)))
     x2 = x1
@@ -174,8 +174,8 @@ EXPERIMENTS.register("task_pair")(
         example=probe_example(
             "forgetting",
             {"width": 40, "aspect": 0.5, "draws": 50},
-            {"change": [0.25, 0.5, 1.0]},
-            along="change",
+            {"similarity": [0.25, 0.5, 0.75]},
+            along="similarity",
             smoke={"draws": 4},
         ),
     )

@@ -45,14 +45,38 @@ def test_fields_have_the_normal_law_of_the_formula(bodies, width, quality, examp
     assert scaled.var() == pytest.approx(1 / stats.norm.isf(0.05) ** 2, rel=0.12)
 
 
-def test_the_crossing_is_interpolated():
-    assert crossing(np.array([0.0, 0.02, 0.04, 0.08])) == pytest.approx(3.25)
-    assert np.isnan(crossing(np.array([0.06, 0.08])))
-    assert np.isnan(crossing(np.array([0.01, 0.02])))
+def test_at_the_capacity_of_the_formula_one_in_twenty_neurons_flips_by_brute_force():
+    """P = 3, N = 32, all couplings J_ijk = Σ_μ η̄_i η̄_j η̄_k, j ≠ i ≠ k, in float64; at a third of the archetypes and at
+    thrice as many, as other normal moments would have it, another share flips."""
+    n, quality, examples = 32, 0.8, 10
+    capacity = formula("hebbian_capacity", width=[n], bodies=[3], quality=[quality], examples=[examples])[0]
+    rng, others = np.random.default_rng(0), 1 - np.eye(n)
+
+    def share(archetypes):
+        flips = []
+        for _ in range(80):
+            xi = rng.choice([-1.0, 1.0], (archetypes, n))
+            agree = rng.random((examples, archetypes, n)) < (1 + quality) / 2
+            means = xi * (2 * agree.mean(axis=0) - 1)
+            couplings = np.einsum("mi,mx->ix", means, np.einsum("mj,mk->mjk", means, means).reshape(archetypes, -1))
+            state = others[:, :, None] * others[:, None, :] * np.outer(xi[0], xi[0])
+            flips.append((np.einsum("ijk,ijk->i", couplings.reshape(n, n, n), state) * xi[0] < 0).mean())
+        return np.mean(flips)
+
+    assert share(round(capacity)) == pytest.approx(0.05, abs=0.015)
+    assert share(round(capacity / 3)) < 0.02
+    assert share(round(3 * capacity)) > 0.12
+
+
+def test_the_crossing_of_a_noisy_curve_is_where_its_mean_crosses():
+    assert crossing(np.array([0.0, 0.02, 0.04, 0.08])) == 3.5
+    rising = np.linspace(0, 0.1, 1000)
+    noise = np.random.default_rng(0).normal(0, 0.01, (200, 1000))
+    assert np.mean([crossing(rising + each) for each in noise]) == pytest.approx(500, abs=5)
 
 
 def test_the_capacity_grows_like_the_width_and_other_exponents_are_refuted():
-    rows = pd.concat(probes("associative_memory", width=width, draws=24) for width in (60, 90, 130, 200, 300))
+    rows = pd.concat(probes("associative_memory", width=width, draws=96) for width in (60, 90, 130, 200, 300))
     rows = rows[rows["probe"] == "capacity"]
     ratio = np.log(rows["value"].to_numpy() / formula("hebbian_capacity", **rows))
     assert np.abs(ratio).max() < 0.1

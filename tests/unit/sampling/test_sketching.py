@@ -50,7 +50,7 @@ def test_the_best_size_minimizes_the_risk_and_the_sweep_finds_it():
 
 
 def test_forgetting_equals_pseudo_inverses_of_the_same_tasks():
-    cell = TaskPairCell(width=6, samples=3, change=0.5, seed=0)
+    cell = TaskPairCell(width=6, samples=3, similarity=0.5, seed=0)
     over, under = forgotten(cell, 5, np.random.default_rng(3))
     rng = np.random.default_rng(3)
     x1 = orthonormal(rng, 5, 3, 6)
@@ -66,17 +66,17 @@ def test_forgetting_equals_pseudo_inverses_of_the_same_tasks():
         assert under[i] == pytest.approx(np.sum((x1[i] @ w1) ** 2))
 
 
-@pytest.mark.parametrize(("aspect", "change"), [(0.2, 0.5), (0.8, 0.3), (0.95, 1.0)])
-def test_the_formula_is_the_mean_over_large_tasks_and_a_half_more_is_rejected(aspect, change):
-    row = probes("task_pair", width=60, aspect=aspect, change=change, draws=200)
+@pytest.mark.parametrize(("aspect", "similarity"), [(0.2, 0.5), (0.8, 0.7), (0.95, 0.0)])
+def test_the_formula_is_the_mean_over_large_tasks_and_a_half_more_is_rejected(aspect, similarity):
+    row = probes("task_pair", width=60, aspect=aspect, similarity=similarity, draws=200)
     assert_within_error(row, "forgetting", slack=0.02)
     assert abs(row["value"].item() - 1.5 * formula("forgetting", **row)[0]) > 4.5 * row["se"].item()
 
 
 def test_limits_of_forgetting():
-    assert formula("forgetting", aspect=[0.5], change=[0.0])[0] == pytest.approx(0, abs=1e-12)
-    assert formula("forgetting", aspect=[1.0], change=[0.3])[0] == pytest.approx(0.6)
-    assert formula("forgetting", aspect=[1e-9], change=[0.3])[0] == pytest.approx((0.7 * 0.3) ** 2, abs=1e-6)
+    assert formula("forgetting", aspect=[0.5], similarity=[1.0])[0] == pytest.approx(0, abs=1e-12)
+    assert formula("forgetting", aspect=[1.0], similarity=[0.7])[0] == pytest.approx(0.6)
+    assert formula("forgetting", aspect=[1e-9], similarity=[0.7])[0] == pytest.approx((0.7 * 0.3) ** 2, abs=1e-6)
 
 
 def test_impossible_shapes_are_refused():

@@ -40,17 +40,17 @@ def best_sketch(table: pd.DataFrame) -> pd.Series:
 
 @CLOSED_FORMS.register("forgetting")
 def forgetting(table: pd.DataFrame) -> pd.Series:
-    """E|X₁(w₂ − w₁)|²/E|X₁w₁|² for p → ∞ at γ = d/p = aspect and a rotation of a share α = change of all dimensions.
+    """E|X₁(w₂ − w₁)|²/E|X₁w₁|² for p → ∞ at γ = d/p = aspect and g = similarity, α = 1 − g.
 
     Derived by free probability. The second task's samples are the first's times a rotation that is the identity on a
-    free share g = 1 − α of the dimensions, Haar on the others. (T₁ − 2T₂ + T₃)/γ with T₁ = γ² + g²γ(1 − γ), T₂ = g c₃ +
+    free share g of the dimensions, Haar on the others. (T₁ − 2T₂ + T₃)/γ with T₁ = γ² + g²γ(1 − γ), T₂ = g c₃ +
     2γg(γ − c₂), T₃ = α[2γ²(γ² + αγ(1 − γ)) − γ⁴] + 4γg(c₂ − c₃) + g c₄, where c_k are the moments of a projection of
     trace γ compressed to the share g, with free cumulants κ₁ = γ, κ₂ = gγ(1 − γ), κ₃ = g²γ(1 − γ)(1 − 2γ), κ₄ = g³(γ −
     6γ² + 10γ³ − 5γ⁴) (compression: Nica & Speicher 2006, Lecture 14). Limits: γ → 0: g²(1 − g)²; γ → 1: 2α.
     """
-    require_columns(table, ["aspect", "change"], "options.formula")
-    y, a = table["aspect"], table["change"]
-    g = 1 - a
+    require_columns(table, ["aspect", "similarity"], "options.formula")
+    y, g = table["aspect"], table["similarity"]
+    a = 1 - g
     k2, k3 = g * y * (1 - y), g**2 * y * (1 - y) * (1 - 2 * y)
     k4 = g**3 * (y - 6 * y**2 + 10 * y**3 - 5 * y**4)
     c2, c3 = k2 + y**2, k3 + 3 * k2 * y + y**3

@@ -53,4 +53,4 @@ def best_verified_calls(table: pd.DataFrame) -> pd.Series:
     for a share (1 − a)^K of a class and gains g, so that the sum of both is positive up to that K."""
     share, p1, p2, a1, a2 = _verified(table)
     gain, loss = (p - table["price"] * (1 - p) * table["false_positive"] for p in (p1, p2))
-    return np.ceil(np.log(share * gain / ((share - 1) * loss)) / np.log((1 - a2) / (1 - a1)))
+    return np.ceil(np.log(share * gain / ((share - 1) * loss)) / np.log((1 - a2) / (1 - a1))).clip(lower=1)
