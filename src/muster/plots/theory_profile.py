@@ -158,7 +158,8 @@ def _theory(formula: str, each: pd.DataFrame, x: str) -> tuple[np.ndarray, np.nd
     import numpy as np
     import pandas as pd
 
-    grid = np.geomspace(each[x].min(), each[x].max(), 65)
+    low, high = each[x].min(), each[x].max()
+    grid = np.geomspace(low, high, 65) if low > 0 else np.linspace(low, high, 65)
     other = "width" if x == "layer" else "layer"
     line = pd.concat([each.iloc[[0]]] * len(grid), ignore_index=True)
     line[x], line[other] = grid, each[other].mean()

@@ -52,10 +52,11 @@ def fields(cell: AssociativeMemoryCell, rng: np.random.Generator) -> Array:
     """h_i ξ_i¹ with 1, 2, … archetypes, [archetypes, N], of one network. In the gauge of ξ¹ all its entries are 1."""
     archetypes = 2 * rng.integers(2, size=(cell.archetypes, cell.width), dtype=np.int8) - 1
     archetypes[0] = 1
-    agreeing = rng.binomial(cell.examples, (1 + cell.quality) / 2, archetypes.shape)
-    means = archetypes * (2 / cell.examples * agreeing - 1)
+    means = archetypes.astype(float)
+    if cell.quality < 1:
+        means *= 2 / cell.examples * rng.binomial(cell.examples, (1 + cell.quality) / 2, archetypes.shape) - 1
     overlaps = (means.sum(axis=1, keepdims=True) - means) / cell.width
-    return np.asarray(np.cumsum(means * overlaps ** (cell.bodies - 1), axis=0), float)
+    return np.cumsum(means * overlaps ** (cell.bodies - 1), axis=0)
 
 
 def crossing(flips: Array) -> float:

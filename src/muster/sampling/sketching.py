@@ -8,9 +8,10 @@ Yang and Q. Sun, Sketched ridgeless linear regression (2023). Probes: `risk`, th
 `best_sketch`: the size m/p of the lowest risk among SIZES, by the mean of each of BATCHES parts of the draws.
 
 `task_pair`: d = `samples` < p whitened samples X₁ (orthonormal rows in a uniform position) of a first task with a
-random w; the second has the same labels, and inputs rotated at random within a random subspace, a share 1 − `similarity`
-of all dimensions. Each is fitted by minimum norm from where the last fit ended. D. Goldfarb, I. Evron, N. Weinberger, D.
-Soudry and P. Hand, The joint effect of task similarity and overparameterization on catastrophic forgetting (2024).
+random w; the second has the same labels, and inputs rotated at random within a random subspace, a share 1 −
+`similarity` of all dimensions. Each is fitted by minimum norm from where the last fit ended. D. Goldfarb, I. Evron, N.
+Weinberger, D. Soudry and P. Hand, The joint effect of task similarity and overparameterization on catastrophic
+forgetting (2024).
 Probe `forgetting`: E|X₁(w₂ − w₁)|²/E|X₁w₁|².
 """
 

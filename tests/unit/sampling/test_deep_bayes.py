@@ -40,7 +40,7 @@ def test_posterior_outputs_equal_those_of_real_networks():
 def test_the_limit_is_the_maximum_of_the_limiting_posterior(depth, evidence):
     """Of −t²/4λ − (t + νe^(−t))/2, the exponent over P."""
     best = optimize.minimize_scalar(lambda t: t**2 / (4 * depth) + (t + evidence * np.exp(-t)) / 2, tol=1e-10)
-    found = formula("deep_linear_scale", width=[1000], depth=[depth], samples=[1000], evidence=[evidence])[0]
+    found = formula("deep_linear_scale", effective_depth=[depth], evidence=[evidence])[0]
     assert found == pytest.approx(best.x / np.log(evidence), rel=1e-4)
 
 

@@ -13,11 +13,11 @@ def hebbian_capacity(table: pd.DataFrame) -> pd.Series:
     K at which a neuron flips with that probability. P = bodies, r = quality, M = examples, N = width.
 
     Derived: in the gauge ξ¹ = 1 the own term η̄_i m^(P−1) has, to order 1/N, mean r^P and relative variance ρ, that of
-    η̄_i, as m = r + O(N^−½). Each other archetype adds η̄_i o^(P−1), whose factors are independent as o leaves out i: mean
-    0 by symmetry, variance E η̄_i² E o^(2P−2) with E η̄_i² = r²(1 + ρ), o ~ N(0, r²(1 + ρ)/N) and the normal moment
+    η̄_i, as m = r + O(N^−½). Each other archetype adds η̄_i o^(P−1), whose factors are independent as o leaves out i:
+    mean 0 by symmetry, variance E η̄_i² E o^(2P−2) with E η̄_i² = r²(1 + ρ), o ~ N(0, r²(1 + ρ)/N) and the normal moment
     (2P − 3)!! (P = 2: 1, P = 3: 3). K such terms make a normal sum, of variance V = ρ + (2P − 3)!! (1 + ρ)^P K/N^(P−1)
-    relative to r^2P; the neuron flips with probability Φ(−V^−½). P = 2, r = 1 is the signal-to-noise estimate of Hopfield's
-    network (Hertz, Krogh & Palmer 1991, section 2.2). Corrections: −1.3/N of K at P = 3, and the skewness of η̄_i.
+    relative to r^2P; the neuron flips with probability Φ(−V^−½). P = 2, r = 1 is the signal-to-noise estimate of
+    Hopfield's network (Hertz, Krogh & Palmer 1991, section 2.2). Left out: −1.3/N of K at P = 3, the skewness of η̄_i.
     """
     from scipy.special import factorial2, ndtri
 

@@ -13,8 +13,9 @@ def uniform_plug_in(table: pd.DataFrame) -> pd.Series:
     width. Derived: the i-th of B sorted uniform draws has mean i/(B + 1), and the weights (i/B)ⁿ − ((i − 1)/B)ⁿ sum by
     parts. The truth is n/(n + 1)."""
     require_columns(table, ["width", "share"], "options.formula")
+    trials = table["width"].round().astype(int)
     sums = [
         np.sum((np.arange(total) / total) ** max(1, round(share * total)))
-        for total, share in zip(table["width"], table["share"], strict=True)
+        for total, share in zip(trials, table["share"], strict=True)
     ]
-    return (table["width"] - pd.Series(sums, index=table.index)) / (table["width"] + 1)
+    return (trials - pd.Series(sums, index=table.index)) / (trials + 1)
