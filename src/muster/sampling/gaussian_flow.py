@@ -80,7 +80,7 @@ def distance(s: Matrix, other: Matrix) -> Matrix:
 def run(cell: GaussianFlowCell, context: Context) -> Outcome:
     """Take the steps of the scheme and follow the flows."""
     rng, eta = generator(cell), 1 / cell.jko_steps
-    precision, start = np.linalg.inv(covariances(cell, rng)), covariances(cell, rng)
+    precision, start = root(covariances(cell, rng), -1.0), covariances(cell, rng)
     scheme, flows = start, dict.fromkeys(SIGNS, start)
     for _ in range(cell.jko_steps):
         scheme = jko_step(scheme, precision, eta)
