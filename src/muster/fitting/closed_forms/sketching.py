@@ -12,7 +12,8 @@ def sketched_risk(table: pd.DataFrame) -> pd.Series:
 
     m < p − 1: snr²(1 − m/p) + m/(p − m − 1), whatever the sketch, as (SX)⁺S depends on the row space of S alone. m > p
     + 1: p/(m − p − 1) with orthonormal rows; with a Gaussian S, p/(n − p − 1)·(m + n − 2p − 1)/(m − p − 1), because S
-    turns the n − p residual directions into fresh noise. Between them there is no mean. Derived; limits: Chen, Zeng, Yang & Sun 2023.
+    turns the n − p residual directions into fresh noise. Between them there is no mean. Derived;
+    limits: Chen, Zeng, Yang & Sun 2023.
     """
     require_columns(table, ["width", "samples", "sketch", "snr", "method"], "options.formula")
     n, p = table["samples"], table["width"]
