@@ -31,7 +31,7 @@ def test_a_large_ridge_leaves_the_rewards_and_interpolation_needs_as_many_featur
 
 
 def test_the_error_has_its_peak_at_as_many_features_as_states_unless_regularized():
-    free, ridge = (probes("temporal_difference", width=30, states=90, ridge=r, draws=160) for r in (1e-9, 0.1))
+    free, ridge = (probes("temporal_difference", width=30, states=90, ridge=r, draws=96) for r in (1e-9, 0.1))
     peak = free.set_index("probe")["value"]
     assert 0.8 < peak["peak_ratio"] < 1.3
     assert peak["peak_height"] > 3
