@@ -4,7 +4,7 @@ n = `width` weights, uniform on [−1, 1] (`weights` single) or products of two 
 twice the depth); TARGETS targets uniform on [−½, ½]; A. Pensia, S. Rajput, A. Nagle, H. Vishwakarma and D.
 Papailiopoulos, Optimal lottery tickets via SubsetSum (2020). 2ⁿ sums are spread like a normal variable of variance ∝ n,
 so that the nearest of them is ∝ √n 2^(−n) away: derived here; a single weight is ∝ 1/n away. Probes, geometric means
-over `draws` and targets: `subset_error` (layer = 2ⁿ), the distance over √n; `single_error`, that of the nearest weight.
+over `draws` and targets, at layer 2ⁿ: `subset_error`, the distance over √n; `single_error`, that of the nearest weight.
 """
 
 from typing import Literal
@@ -16,7 +16,7 @@ from pydantic import Field
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import geometric_mean
 from muster.sampling.random_network import generator
-from muster.sampling.tables import outcome, probe_rows
+from muster.sampling.tables import outcome
 
 Array = NDArray[np.float64]
 TARGETS = 8
@@ -52,8 +52,9 @@ def run(cell: SubsetSumCell, context: Context) -> Outcome:
         targets = rng.uniform(-0.5, 0.5, TARGETS)
         errors[draw] = [log_distances(found, targets).mean() for found in (subset_sums(weights), weights)]
     subset, single = np.exp(errors).T
-    rows = [(0, "subset_error", 2**cell.width, *geometric_mean(subset / np.sqrt(cell.width)))]
-    return outcome(rows + probe_rows("single_error", [geometric_mean(single)]), flops=cost(cell).flops)
+    found = {"subset_error": subset / np.sqrt(cell.width), "single_error": single}
+    rows = [(0, probe, 2**cell.width, *geometric_mean(errors)) for probe, errors in found.items()]
+    return outcome(rows, flops=cost(cell).flops)
 
 
 def cost(cell: SubsetSumCell) -> Cost:
