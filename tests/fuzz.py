@@ -4,15 +4,18 @@ A few run with the tests, a thousand each with `make drill`. Whatever a fuzzer i
 printable line: any other exception, and whatever takes longer than ten seconds, fails.
 """
 
+import gzip
 import hashlib
 import io
 import itertools
 import json
 import os
+import pickle
 import random
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from fnmatch import fnmatch
@@ -144,13 +147,37 @@ def notebook() -> bytes:
     return json.dumps({"cells": [{"source": [cell]}]}).encode()
 
 
+def zipped(files: dict[str, bytes]) -> bytes:
+    """A zip archive of the files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
 def reader_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
     """Reader → a file that it reads, and the options for it."""
     from tests.unit.published.test_readers import archive, files
 
     array = io.BytesIO()
     np.save(array, np.arange(6.0).reshape(2, 3))
+    runs = {f"top/w{width}/log.csv": b"N,loss\n1,2.5\n2,2.25\n" for width in (8, 16)}
+    lines = b'{"N": 1, "loss": 2.5, "config": {"lr": 0.1}}\n{"N": 2, "loss": 2.25, "betas": [0.9, 0.99]}\n'
+    log = b"step:1/9 val_loss:2.5\nother\nstep:2/9 val_loss:2.25\n"
     return {
+        "tsv": (gzip.compress(b"N\tloss\n1\t2.5\n2\t2.25\n"), {}),
+        "json_lines": (lines, {}),
+        "json_records": (
+            b'{"runs": {"a": {"N": 1, "loss": 2.5}, "b": {"N": 2}}}',
+            {"path": ["runs"], "orient": "index"},
+        ),
+        "run_files": (zipped(runs), {"files": "w(?P<width>[0-9]+)/"}),
+        "log_files": (
+            archive({"a.log": log, "b.log": log}),
+            {"line": "step:(?P<N>[0-9]+).* val_loss:(?P<loss>[0-9.]+)"},
+        ),
+        "pickled_table": (pickle.dumps([{"N": 1, "loss": np.float64(2.5), "x": np.arange(2)}, {"N": 2}]), {}),
         "csv": (b"N,loss\n1,2.5\n2,2.25\n4,2.125\n", {}),
         "parquet": (sweep_bytes(True), {}),
         "npy": (array.getvalue(), {"axes": [{"column": "a", "values": 2}, {"column": "b", "values": [1.0, 2.0, 3.0]}]}),
@@ -168,6 +195,7 @@ def fuzz_readers(count: int) -> dict[str, int]:
     documented = dict.fromkeys(Documented.model_fields, "unknown")
     columns = {"parameters": "N", "final_eval_loss": "loss"}
     mapping = ColumnMapping.model_validate({"columns": columns, "documented": documented})
+    os.environ["MUSTER_PICKLES"] = "allow"
     for i in range(count):
         name = draw.choice([*files])
         data, options = files[name]

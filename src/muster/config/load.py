@@ -15,6 +15,7 @@ from muster.config.models import Config, StudyConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted, redacted
 from muster.files import read_regular
 from muster.numbers import ODD, branches
+from muster.plugins import study_folders
 
 CONFIG_PATH = Path("config/config.yaml")
 TYPED = {"studies": "STUDY"}  # what a command calls a field that it takes otherwise than as an option of its name
@@ -23,6 +24,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # A misspelt field is also a missing one: the misspelling tells more. Likewise a check of our own, against a type's.
 _TELLING = {"extra_forbidden": 0, "value_error": 0, ODD: 0, "missing": 2}
+
+
+QUOTE = "since YAML takes yes, no, on, off, true and false for truth values"
 
 
 MOST_BYTES = 2**20  # of a file: the largest study has 12 kB
@@ -254,15 +258,17 @@ class Studies:
 
 
 def study_paths(config_path: Path = CONFIG_PATH) -> dict[str, Path]:
-    """Study name → file, for every study beside the given config file, sorted by name.
+    """Study name → file, for every study beside the given config file or in a plug-in, sorted by name; one's own
+    stands before a plug-in's of the same name.
 
     Files whose names begin with a dot belong to editors and systems, and are no studies.
     """
-    folder = config_path.parent / "studies"
-    paths = {path.stem: path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".")}
+    own = config_path.parent / "studies"
+    folders = (*study_folders(), own)
+    paths = {path.stem: path for folder in folders for path in folder.glob("*.yaml") if not path.name.startswith(".")}
     if not paths:
-        raise MusterError(str(folder), "no study found", "Write one with: muster new-study NAME")
-    return paths
+        raise MusterError(str(own), "no study found", "Write one with: muster new-study NAME")
+    return dict(sorted(paths.items()))
 
 
 def _strays(folder: Path) -> dict[str, MusterError]:
@@ -505,6 +511,9 @@ def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], ba
         remedy = "Allowed: a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"
         return FieldError(where, f"found {_short(value)}", remedy)
     message = entry["msg"].removeprefix("Input ")
+    if isinstance(value, bool) and kind == "string_type":
+        message = f"should be a text: put it in quotes, {QUOTE}"
+        return FieldError(where, f"found {_short(value)}", f"It {message}")
     return FieldError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
 
 
