@@ -36,13 +36,14 @@ class ProfileOptions(Options):
     x_axis: Literal["auto", "linear", "log2"] = Field("auto", description="auto: log2 from a 16-fold range on")
     y_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the values span 20-fold")
     label: str | None = Field(None, description="Label of the y-axis with its unit; the probe's own if absent")
+    x_label: str | None = Field(None, description="Label of the x-axis with its unit; the column's own if absent")
 
 
 def _shows(data: PlotData, spec: FigureConfig, options: ProfileOptions) -> str:
     rows = fitted_rows(data, spec, "probes")
     y = options.label or (words.label(rows["probe"].iloc[0]) if len(rows) else "measurement")
     compared = " with its closed form" if _formula(options, fit_of(data, spec)) else ""
-    return f"{words.without_unit(y)} against {words.name_of(options.x)}{compared}"
+    return f"{words.without_unit(y)} against {words.without_unit(_x_label(options))}{compared}"
 
 
 @plot("theory_profile", ProfileOptions, _shows)
@@ -87,6 +88,10 @@ def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) 
     axes[0].set_ylabel(words.stacked_label(options.label or words.label(rows["probe"].iloc[0]), 30))
     layout.legend(fig, _keys(hues, hue, bool(formula), layout.drawn_by_name(axes)))
     return fig
+
+
+def _x_label(options: ProfileOptions) -> str:
+    return options.x_label or words.label(options.x)
 
 
 def _formula(options: ProfileOptions, fit: FitConfig | None) -> str | None:
@@ -153,7 +158,8 @@ def _theory(formula: str, each: pd.DataFrame, x: str) -> tuple[np.ndarray, np.nd
     import numpy as np
     import pandas as pd
 
-    grid = np.geomspace(each[x].min(), each[x].max(), 65)
+    low, high = each[x].min(), each[x].max()
+    grid = np.geomspace(low, high, 65) if low > 0 else np.linspace(low, high, 65)
     other = "width" if x == "layer" else "layer"
     line = pd.concat([each.iloc[[0]]] * len(grid), ignore_index=True)
     line[x], line[other] = grid, each[other].mean()
@@ -224,7 +230,7 @@ def _dress(axes: list[Axes], count: int, points: pd.DataFrame, options: ProfileO
         else:
             whole_numbers(ax)
     for ax in axes[-count:]:
-        ax.set_xlabel(words.label(options.x))
+        ax.set_xlabel(_x_label(options))
     if compared:
         ratios = points["ratio"]
         if ratios.gt(0).all() and ratios.max() / ratios.min() > 5:
@@ -236,7 +242,7 @@ def _dress(axes: list[Axes], count: int, points: pd.DataFrame, options: ProfileO
 
 def _keys(hues: dict[Any, Any], hue: str | None, compared: bool, found: Container[str]) -> list[Any]:
     keys = [layout.line_key(words.label(hue), "none")] if hue else []
-    keys += [layout.line_key(f"{value:g}", color, marker="o", ms=3.6) for value, color in hues.items() if hue]
+    keys += [layout.line_key(words.word(value), color, marker="o", ms=3.6) for value, color in hues.items() if hue]
     keys.append(layout.line_key("measured, 95 % interval", marker="o", ms=3.6, lw=0))
     if "unused" in found:
         keys.append(layout.line_key("outside the formula's range", marker="o", ms=3.6, mfc="white", lw=0))

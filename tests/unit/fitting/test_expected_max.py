@@ -11,12 +11,8 @@ from scipy import stats
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
-from muster.fitting.estimators.expected_max import (
-    expected_best,
-    jackknife_error,
-    plug_in_weights,
-    u_statistic_weights,
-)
+from muster.fitting.estimators.expected_max import expected_best, jackknife_error
+from muster.statistics.best_of import plug_in_weights, u_statistic_weights
 
 
 def run(values, draws, best="lowest", **columns):

@@ -1,7 +1,6 @@
 """Best-of-n reporting: what the best of n draws of a search would be expected to reach."""
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Fitted, NoOptions
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import as_numbers
+from muster.statistics.best_of import WEIGHTS
 from muster.statistics.linear import Estimate, jackknife
 
 Array = NDArray[np.float64]
@@ -26,37 +26,6 @@ class ExpectedMaxOptions(NoOptions):
 
     draws: int = Field(ge=1, description="n: how many draws the search may make")
     best: Literal["lowest", "highest"] = Field("lowest", description="Whether a low (loss) or a high response is good")
-
-
-@cache
-def u_statistic_weights(total: int, draws: int) -> Array:
-    """Weights [total] of the ascending order statistics: C(i − 1, n − 1) / C(N, n), i = 1…N.
-
-    The mean of the largest of n over all subsets of n of the N values, hence unbiased for independent draws (Tang et
-    al. 2020, Section 3; a U-statistic, Hoeffding 1948). Raises a ValueError when n > N.
-    """
-    from scipy.special import gammaln
-
-    if draws > total:
-        raise ValueError(f"the best of {draws} draws needs at least as many values, not {total}")
-    i = np.arange(draws, total + 1)
-    logs = (gammaln(i) - gammaln(draws) - gammaln(i - draws + 1)) - (
-        gammaln(total + 1) - gammaln(draws + 1) - gammaln(total - draws + 1)
-    )
-    return np.concatenate([np.zeros(draws - 1), np.exp(logs)])
-
-
-@cache
-def plug_in_weights(total: int, draws: int) -> Array:
-    """Weights [total] of the ascending order statistics: (i/N)ⁿ − ((i − 1)/N)ⁿ.
-
-    The expected largest of n draws *with replacement* from the values (Dodge et al. 2019, Eq. 7): a value may be drawn
-    twice, which biases it against the search.
-    """
-    return np.diff((np.arange(total + 1) / total) ** draws)
-
-
-WEIGHTS = {"u_statistic": u_statistic_weights, "plug_in": plug_in_weights}
 
 
 def expected_best(values: Array, draws: int, variant: str, lowest: bool = False) -> float:
