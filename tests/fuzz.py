@@ -4,6 +4,7 @@ A few run with the tests, a thousand each with `make drill`. Whatever a fuzzer i
 printable line: any other exception, and whatever takes longer than ten seconds, fails.
 """
 
+import gzip
 import hashlib
 import io
 import itertools
@@ -13,6 +14,7 @@ import random
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from fnmatch import fnmatch
@@ -144,13 +146,36 @@ def notebook() -> bytes:
     return json.dumps({"cells": [{"source": [cell]}]}).encode()
 
 
+def zipped(files: dict[str, bytes]) -> bytes:
+    """A zip archive of the files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
 def reader_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
     """Reader → a file that it reads, and the options for it."""
     from tests.unit.published.test_readers import archive, files
 
     array = io.BytesIO()
     np.save(array, np.arange(6.0).reshape(2, 3))
+    runs = {f"top/w{width}/log.csv": b"N,loss\n1,2.5\n2,2.25\n" for width in (8, 16)}
+    lines = b'{"N": 1, "loss": 2.5, "config": {"lr": 0.1}}\n{"N": 2, "loss": 2.25, "betas": [0.9, 0.99]}\n'
+    log = b"step:1/9 val_loss:2.5\nother\nstep:2/9 val_loss:2.25\n"
     return {
+        "tsv": (gzip.compress(b"N\tloss\n1\t2.5\n2\t2.25\n"), {}),
+        "json_lines": (lines, {}),
+        "json_records": (
+            b'{"runs": {"a": {"N": 1, "loss": 2.5}, "b": {"N": 2}}}',
+            {"path": ["runs"], "orient": "index"},
+        ),
+        "run_files": (zipped(runs), {"files": "w(?P<width>[0-9]+)/"}),
+        "log_files": (
+            archive({"a.log": log, "b.log": log}),
+            {"line": "step:(?P<N>[0-9]+).* val_loss:(?P<loss>[0-9.]+)"},
+        ),
         "csv": (b"N,loss\n1,2.5\n2,2.25\n4,2.125\n", {}),
         "parquet": (sweep_bytes(True), {}),
         "npy": (array.getvalue(), {"axes": [{"column": "a", "values": 2}, {"column": "b", "values": [1.0, 2.0, 3.0]}]}),

@@ -108,7 +108,7 @@ REGISTRIES = {
     "losses": ("muster.training.losses", "LOSSES"),
     "probes": ("muster.training.probes", "PROBES"),
     "readers": ("muster.published.readers", "READERS"),
-    "transforms": ("muster.published.mapping", "TRANSFORMS"),
+    "transforms": ("muster.published.transforms", "TRANSFORMS"),
     "estimators": ("muster.fitting.base", "ESTIMATORS"),
     "closed_forms": ("muster.fitting.closed_forms.base", "CLOSED_FORMS"),
     "checks": ("muster.claims.regime.base", "REGIME_CHECKS"),

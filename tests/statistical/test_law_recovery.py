@@ -8,9 +8,9 @@ import pytest
 
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS
-from muster.fitting.laws.annealing import annealing_areas
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.solve import fit_law, solve
+from muster.statistics.schedules import annealing_areas
 
 
 def product(*axes):

@@ -1,25 +1,17 @@
-"""From the publisher's columns to ours: filters on theirs, expressions of theirs, checks of every cell.
+"""From the publisher's columns to ours: steps over rows, filters, expressions of theirs, checks of every cell."""
 
-A study says `tokens: {ratio: [Training FLOP, {product: [6, Model Size]}]}`: a text is a column of the source, a number
-is itself, a mapping with one key is a transform of such expressions. There is no other syntax; nothing is executed.
-"""
-
-import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from muster.config.load import nearest
-from muster.config.models import Name, Scalar, Section
-from muster.errors import MusterError
-from muster.registry import Registry
+from muster.config.models import Name, Section
+from muster.errors import Gathering, MusterError
+from muster.published.rows import Filters, Steps, transformed
+from muster.published.transforms import Expression, columns_in, evaluate, is_text, require, satisfies
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Values = np.ndarray
 
 RUN = "run"
 POSITIVE = (
@@ -44,61 +36,6 @@ class Documented(Section):
     split: str = Field(min_length=1, description="Data on which the loss was measured")
 
 
-class Condition(Section):
-    """What a cell of the source must satisfy; a missing one satisfies nothing but `known: false`."""
-
-    above: float | None = Field(None, description="Greater than")
-    at_least: float | None = Field(None, description="Greater or equal")
-    below: float | None = Field(None, description="Less than")
-    at_most: float | None = Field(None, description="Less or equal")
-    other_than: list[Scalar] | None = Field(None, description="None of these values")
-    known: bool | None = Field(None, description="true: not missing; false: missing")
-
-
-class Transform(NamedTuple):
-    """A function of columns, and how many it takes (`most` may be infinite)."""
-
-    function: Callable[[Sequence[Values]], Values]
-    least: int
-    most: float
-    summary: str
-
-    @property
-    def __doc__(self) -> str:  # type: ignore[override]
-        return self.summary
-
-
-TRANSFORMS: Registry[Transform] = Registry("transform")
-for _name, _transform in {
-    "product": Transform(lambda parts: np.prod(parts, axis=0), 2, math.inf, "Product of two or more"),
-    "ratio": Transform(lambda parts: parts[0] / parts[1], 2, 2, "The first over the second"),
-    "log2": Transform(lambda parts: np.log2(parts[0]), 1, 1, "Logarithm to base 2"),
-    "constant": Transform(lambda parts: parts[0], 1, 1, "The same number in every row"),
-}.items():
-    TRANSFORMS.register(_name)(_transform)
-
-
-def _expression(value: Any) -> Any:
-    """Check the form of an expression. Raises ValueError saying what is allowed."""
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, dict) or len(value) != 1:
-        raise ValueError("A column of the source, a number, or one transform such as {product: [a, b]}")
-    name, arguments = next(iter(value.items()))
-    if name not in TRANSFORMS:
-        raise ValueError(f"unknown transform {name!r}. {TRANSFORMS.remedy(name)}")
-    arguments = arguments if isinstance(arguments, list) else [arguments]
-    transform = TRANSFORMS[name]
-    if not transform.least <= len(arguments) <= transform.most:
-        raise ValueError(f"{name} takes {transform.least}{' or more' if transform.most > transform.least else ''}")
-    for argument in arguments:
-        _expression(argument)
-    return value
-
-
-Expression = Annotated[Any, AfterValidator(_expression)]
-
-
 def _free(columns: dict[str, Any]) -> dict[str, Any]:
     for name in ("study", "source"):
         if name in columns:
@@ -113,7 +50,10 @@ class ColumnMapping(Section):
         min_length=1,
         description="Our column → theirs, or a transform: {product: [a, b]}, {ratio: [a, b]}, {log2: a}, {constant: 1}",
     )
-    filters: dict[str, Scalar | list[Scalar] | Condition] = Field(
+    rows: Steps | None = Field(
+        None, description="Transforms of whole rows, in order, before filters and columns: {last_step: {run: name}}"
+    )
+    filters: Filters = Field(
         default_factory=dict, description="Their column → value, values, or a condition such as {above: 0}"
     )
     repeated_rows: Literal["refuse", "keep", "drop"] = Field(
@@ -130,34 +70,46 @@ class Mapped(NamedTuple):
 
 
 def apply(mapping: ColumnMapping, source: "pd.DataFrame", place: str) -> Mapped:
-    """Runs of a source: filtered, mapped, checked, with the columns of the mapping and `run`.
+    """Runs of a source: steps over its rows, filtered, mapped, checked, with the columns of the mapping and `run`.
 
     `run` numbers the rows of the source from 1 unless it is mapped. Raises MusterError naming `place` (the file), the
-    field of the mapping, the row and the remedy: a column that the source lacks, a cell that is no number, a loss or a
-    size that is missing, infinite or not positive, a run that stands twice, or filters that keep nothing.
+    field of the mapping, the row and the remedy: all columns that the source lacks, all cells that are no numbers, a
+    loss or a size that is missing, infinite or not positive, a run that stands twice, or filters that keep nothing.
     """
     import pandas as pd
 
     rows, removed = _without_repeats(mapping, source.reset_index(drop=True), place)
+    if mapping.rows:
+        rows, changed = transformed(mapping.rows, rows, place)
+        removed |= changed
+    _check_columns(mapping, rows, place)
     for column, wanted in mapping.filters.items():
-        where = f"{place}: filters.{column}"
-        _require(column, rows, where)
-        kept = rows[_satisfies(rows[column], wanted, where)]
+        kept = rows[satisfies(rows[column], wanted, f"{place}: filters.{column}")]
         removed[f"filters.{column}"] = len(rows) - len(kept)
         rows = kept
     if rows.empty:
         raise MusterError(f"{place}: filters", f"none of {len(source)} rows is kept", "Widen the filters")
     columns: dict[str, Any] = {RUN: [f"r{row:05d}" for row in rows.index + 1]}
+    wrong = Gathering()
     for name, expression in mapping.columns.items():
-        columns[name] = _column(name, expression, rows, f"{place}: columns.{name}")
+        with wrong:
+            columns[name] = _column(name, expression, rows, f"{place}: columns.{name}")
+    wrong.tell()
     runs = pd.DataFrame(columns, index=rows.index)
     _check_values(runs, place)
     return Mapped(runs.reset_index(drop=True), {step: count for step, count in removed.items() if count})
 
 
-def _require(column: str, source: "pd.DataFrame", place: str) -> None:
-    if column not in source:
-        raise MusterError(place, f"the source has no column {column!r}", nearest(column, source.columns))
+def _check_columns(mapping: ColumnMapping, rows: "pd.DataFrame", place: str) -> None:
+    """Raises a MusterError that reads as all columns that filters and expressions name and the rows lack."""
+    named = {f"filters.{name}": [name] for name in mapping.filters}
+    named |= {f"columns.{name}": columns_in(expression) for name, expression in mapping.columns.items()}
+    wrong = Gathering()
+    for field, columns in named.items():
+        for column in columns:
+            with wrong:
+                require(column, rows, f"{place}: {field}")
+    wrong.tell()
 
 
 def _without_repeats(mapping: ColumnMapping, rows: "pd.DataFrame", place: str) -> tuple["pd.DataFrame", dict[str, int]]:
@@ -171,56 +123,14 @@ def _without_repeats(mapping: ColumnMapping, rows: "pd.DataFrame", place: str) -
     raise MusterError(f"{place}: repeated_rows", found, "Set repeated_rows: drop, or keep if they are separate runs")
 
 
-def _satisfies(values: "pd.Series", wanted: Any, place: str) -> Values:
-    """Which cells a filter keeps, [rows]."""
-    if not isinstance(wanted, Condition):
-        return values.isin(wanted if isinstance(wanted, list) else [wanted]).to_numpy()
-    keep = np.ones(len(values), bool)
-    if wanted.known is not None:
-        keep &= (values.notna() == wanted.known).to_numpy()
-    if wanted.other_than is not None:
-        keep &= (values.notna() & ~values.isin(wanted.other_than)).to_numpy()
-    bounds = {"above": np.greater, "at_least": np.greater_equal, "below": np.less, "at_most": np.less_equal}
-    for name, compare in bounds.items():
-        bound = getattr(wanted, name)
-        if bound is not None:
-            keep &= compare(_numbers(values, place), bound)
-    return keep
-
-
-def _numbers(values: "pd.Series", place: str) -> Values:
-    """A column as floats, missing cells as NaN. Raises MusterError for the first cell that is neither."""
-    import pandas as pd
-
-    numbers = pd.to_numeric(values, errors="coerce")
-    bad = (numbers.isna() & values.notna()).to_numpy()
-    if bad.any():
-        first = int(np.argmax(bad))
-        found = f"{values.iloc[first]!r} in row {values.index[first] + 1} of {values.name!r} is not a number"
-        raise MusterError(place, found, "Correct the file, or remove the row with a filter")
-    return numbers.to_numpy(float)
-
-
 def _column(name: str, expression: Any, rows: "pd.DataFrame", place: str) -> Any:
     """The values of one of our columns, [rows]: numbers where numbers are meant, else as the source has them."""
+    if is_text(expression):
+        return expression["constant"]
     if isinstance(expression, str) and name not in NUMERIC:
-        _require(expression, rows, place)
         values = rows[expression]
         return values.astype(str) if name == RUN else values
-    return _evaluate(expression, rows, place)
-
-
-def _evaluate(expression: Any, rows: "pd.DataFrame", place: str) -> Values:
-    """The numbers of an expression, [rows]."""
-    if isinstance(expression, str):
-        _require(expression, rows, place)
-        return _numbers(rows[expression], place)
-    if not isinstance(expression, dict):
-        return np.full(len(rows), float(expression))
-    name, arguments = next(iter(expression.items()))
-    parts = [_evaluate(part, rows, place) for part in (arguments if isinstance(arguments, list) else [arguments])]
-    with np.errstate(all="ignore"):  # what is not finite is reported with its row
-        return TRANSFORMS[name].function(parts)
+    return evaluate(expression, rows, place)
 
 
 def _check_values(runs: "pd.DataFrame", place: str) -> None:

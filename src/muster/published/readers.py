@@ -4,20 +4,16 @@ Nothing that was downloaded is ever executed or extracted: Python sources are pa
 """
 
 import ast
-import bz2
 import hashlib
 import io
 import itertools
-import lzma
 import math
 import re
-import tarfile
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +22,7 @@ from pydantic import Field, ValidationError
 from muster.config.models import Section
 from muster.digests import parse_json
 from muster.errors import MusterError
+from muster.published.unpack import archive_files, files_checksum, pack, text_of, unreadable
 from muster.registry import Registry
 
 if TYPE_CHECKING:
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
 
 LIST_LIMIT = 100_000  # entries of a list written as [x] * n
 VALUE_LIMIT = 1_000_000  # values of a column, however its lists are nested
-ARCHIVE_LIMIT = 256 * 2**20  # bytes unpacked
-XZ_MEMORY = 2**27  # bytes; `xz -9` asks for half of that
 
 
 class NoOptions(Section):
@@ -45,6 +40,13 @@ class CsvOptions(Section):
     """Options of `csv`."""
 
     delimiter: str = Field(",", min_length=1, max_length=1, description="Character between cells")
+    member: str | None = Field(None, description="The file of a zip archive that is read; its only one if absent")
+
+
+class TsvOptions(CsvOptions):
+    """Options of `tsv`."""
+
+    delimiter: str = Field("\t", min_length=1, max_length=1, description="Character between cells")
 
 
 class PythonOptions(Section):
@@ -86,12 +88,16 @@ def _whole_file(data: bytes, options: Any) -> str:
 
 @dataclass(frozen=True)
 class Reader:
-    """A registered reader. read, checksum: (bytes, options) → table, checksum."""
+    """A registered reader. read, checksum: (bytes, options) → table, checksum.
+
+    wanted: (options, path) → whether a file of a folder is read, for a reader of archives: it then takes folders, too.
+    """
 
     summary: str
     read: Callable[[bytes, Any], "pd.DataFrame"]
     options: type[Section] = NoOptions
     digest: Callable[[bytes, Any], str] = _whole_file
+    wanted: Callable[[Any, str], bool] | None = None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
@@ -121,12 +127,14 @@ class Reader:
         with _foreign():
             return self.digest(data, self.parse(options))
 
+    def packed(self, folder: Path, options: dict[str, Any]) -> bytes:
+        """A folder's files as the archive that is read in its place. Raises MusterError if there are too many."""
+        chosen, wanted = self.parse(options), self.wanted
+        assert wanted is not None
+        return pack(folder, lambda path: wanted(chosen, path))
 
-READERS: Registry[Reader] = Registry("reader")
 
-
-def _unreadable(found: str) -> MusterError:
-    return MusterError("reader", found, "Check that file, reader and reader_options belong together")
+READERS: Registry[Reader] = Registry("reader", modules=("muster.published.records", "muster.published.run_files"))
 
 
 @contextmanager
@@ -138,18 +146,19 @@ def _foreign() -> Iterator[None]:
         raise
     except Exception as error:
         found = " ".join(str(error).split())[:200]
-        raise _unreadable(f"not as expected ({type(error).__name__}{f': {found}' if found else ''})") from None
+        raise unreadable(f"not as expected ({type(error).__name__}{f': {found}' if found else ''})") from None
 
 
 def read_csv(data: bytes, options: CsvOptions) -> "pd.DataFrame":
-    """Comma-separated values with a header."""
+    """Comma-separated values with a header, also compressed (.gz, .bz2, .xz, .zip)."""
     import pandas as pd
 
     from muster.published import foreign
 
+    data = text_of(data, options.member)
     columns = re.split(rb"[\r\n]", data, maxsplit=1)[0].count(options.delimiter.encode())
     if columns >= foreign.MOST_COLUMNS:
-        raise _unreadable(f"not readable as CSV ({columns} columns)")
+        raise unreadable(f"not readable as CSV ({columns} columns)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
@@ -159,7 +168,7 @@ def read_csv(data: bytes, options: CsvOptions) -> "pd.DataFrame":
         pd.errors.ParserError,
         pd.errors.ParserWarning,
     ) as error:
-        raise _unreadable(f"not readable as CSV ({str(error).strip()})") from None
+        raise unreadable(f"not readable as CSV ({str(error).strip()})") from None
     return frame.rename(columns=str)
 
 
@@ -172,7 +181,7 @@ def read_parquet(data: bytes, options: NoOptions) -> "pd.DataFrame":
     try:
         return foreign.read_parquet(data).to_pandas().rename(columns=str)
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise _unreadable(f"not readable as Parquet ({error})") from None
+        raise unreadable(f"not readable as Parquet ({error})") from None
 
 
 def read_npy(data: bytes, options: NpyOptions) -> "pd.DataFrame":
@@ -182,7 +191,7 @@ def read_npy(data: bytes, options: NpyOptions) -> "pd.DataFrame":
     array = _array(data)
     levels = [range(axis.values) if isinstance(axis.values, int) else axis.values for axis in options.axes]
     if array.shape != (shape := tuple(len(values) for values in levels)):
-        raise _unreadable(f"the array has shape {array.shape}, the axes have {shape}")
+        raise unreadable(f"the array has shape {array.shape}, the axes have {shape}")
     index = pd.MultiIndex.from_product(levels, names=[axis.column for axis in options.axes])
     return pd.DataFrame({"value": array.ravel()}, index=index).reset_index()
 
@@ -199,7 +208,7 @@ def _array(data: bytes) -> np.ndarray:
             raise ValueError(f"it declares {count} values of type {dtype}, which are not what follows")
         return np.frombuffer(data, dtype, count, stream.tell()).reshape(shape, order="F" if by_column else "C")
     except (ValueError, KeyError, EOFError, OSError) as error:
-        raise _unreadable(f"not readable as an array of NumPy ({error})") from None
+        raise unreadable(f"not readable as an array of NumPy ({error})") from None
 
 
 def _assignments(text: str) -> dict[str, list[ast.expr]]:
@@ -207,7 +216,7 @@ def _assignments(text: str) -> dict[str, list[ast.expr]]:
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _unreadable(f"not readable as Python ({error})") from None
+        raise unreadable(f"not readable as Python ({error})") from None
     found: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
@@ -226,13 +235,13 @@ def _literal(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise _unreadable(f"line {node.lineno} is not made of literals") from None
+        raise unreadable(f"line {node.lineno} is not made of literals") from None
 
 
 def _variable(found: dict[str, list[ast.expr]], name: str) -> Any:
     written = found.get(name, [])
     if len(written) != 1:
-        raise _unreadable(f"variable {name!r} is assigned {len(written)} times, not once")
+        raise unreadable(f"variable {name!r} is assigned {len(written)} times, not once")
     return _literal(written[0])
 
 
@@ -253,10 +262,10 @@ def read_python_lists(data: bytes, options: PythonOptions) -> "pd.DataFrame":
     for column, name in options.variables.items():
         columns[column] = list(itertools.islice(_flat(_variable(found, name)), VALUE_LIMIT + 1))
         if len(columns[column]) > VALUE_LIMIT:
-            raise _unreadable(f"variable {name!r} holds more than {VALUE_LIMIT} values")
+            raise unreadable(f"variable {name!r} holds more than {VALUE_LIMIT} values")
     lengths = {column: len(values) for column, values in columns.items()}
     if len(set(lengths.values())) != 1:
-        raise _unreadable(f"columns of different length: {lengths}")
+        raise unreadable(f"columns of different length: {lengths}")
     return pd.DataFrame(columns)
 
 
@@ -272,7 +281,7 @@ def read_datablations(data: bytes, options: NotebookOptions) -> "pd.DataFrame":
     try:
         source = "".join(parse_json(data)["cells"][options.cell]["source"])
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise _unreadable(f"no notebook with a cell {options.cell} ({error!r})") from None
+        raise unreadable(f"no notebook with a cell {options.cell} ({error!r})") from None
     written = _assignments(source)
     losses = {name: loss for name, loss in _variable(written, "NAMES_TO_VAL_LOSSES").items() if loss}
     if options.replicates:
@@ -293,7 +302,7 @@ def _datablations_sizes(name: str, parameters: dict[str, float], tokens: dict[st
     last four characters, cut from the left until they hold one unit, are U; what lies between is D."""
     head = next((i for i in range(2, len(name)) if name[:i] in parameters), None)
     if head is None:
-        raise _unreadable(f"the run {name!r} does not start with a known number of parameters")
+        raise unreadable(f"the run {name!r} does not start with a known number of parameters")
     with_unit = name[-1] in "bm" or name[-2] not in "bm"
     tail = len(name) - (4 if with_unit else 3)
     while name.count("b", tail) > 1 or name.count("m", tail) > 1:
@@ -303,71 +312,23 @@ def _datablations_sizes(name: str, parameters: dict[str, float], tokens: dict[st
         try:
             return tokens[text] if text in tokens else float(text.replace("b", ".").strip("."))
         except ValueError:
-            raise _unreadable(f"the run {name!r} holds no number of tokens at {text!r}") from None
+            raise unreadable(f"the run {name!r} holds no number of tokens at {text!r}") from None
 
     return parameters[name[:head]], billions(name[head:tail]) * 1e9, billions(name[tail:]) * 1e9
 
 
 def _archive(data: bytes, folder: str) -> dict[str, bytes]:
-    """The regular files below a folder of a tar archive, by path within the archive's only top folder.
-
-    Raises MusterError for an archive with a path that leaves its folder, or that unpacks to too much.
-    """
-    files, total = {}, 0
-    try:
-        with tarfile.open(fileobj=io.BytesIO(_expanded(data)), mode="r:") as archive:
-            for member in archive:
-                parts = PurePosixPath(member.name).parts
-                if member.name.startswith("/") or ".." in parts:
-                    raise _unreadable(f"the archive holds the path {member.name!r}, which leaves its folder")
-                total += member.size
-                if total > ARCHIVE_LIMIT:
-                    raise _unreadable(f"the archive unpacks to more than {ARCHIVE_LIMIT >> 20} MB")
-                inner = PurePosixPath(*parts[1:])
-                if member.isfile() and inner.is_relative_to(folder):
-                    content = archive.extractfile(member)
-                    files[str(inner)] = content.read() if content else b""
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise _unreadable(f"not readable as a tar archive ({error})") from None
-    return files
+    """The files below a folder of an archive, by path."""
+    return archive_files(data, lambda path: PurePosixPath(path).is_relative_to(folder))
 
 
-def _expanded(data: bytes) -> bytes:
-    """What a compressed file expands to, or the bytes themselves: in steps, so that it never takes more than it may.
-
-    A tar file may declare headers of gigabytes, but not bring them along uncompressed.
-    """
-    openers: tuple[tuple[bytes, Callable[[], Any]], ...] = (
-        (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
-        (b"BZh", bz2.BZ2Decompressor),
-        (b"\xfd7zXZ", lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)),
-    )
-    opener = next((make for magic, make in openers if data.startswith(magic)), None)
-    if opener is None:
-        return data
-    found = bytearray()
-    while data:
-        stream, waiting = opener(), data
-        while not stream.eof:
-            part = stream.decompress(waiting, ARCHIVE_LIMIT + 1 - len(found))
-            found += part
-            if len(found) > ARCHIVE_LIMIT:
-                raise _unreadable(f"the archive unpacks to more than {ARCHIVE_LIMIT >> 20} MB")
-            waiting = getattr(stream, "unconsumed_tail", b"")
-            if not part and not waiting and not stream.eof:
-                raise EOFError("the compressed data end too early")
-        data = stream.unused_data.lstrip(b"\0")
-    return bytes(found)
+def _open_lm_wants(options: OpenLmOptions, path: str) -> bool:
+    return PurePosixPath(path).is_relative_to(options.folder)
 
 
 def archive_checksum(data: bytes, options: OpenLmOptions) -> str:
-    """sha256 over `sha256sum`-like lines of the files below the folder, sorted by path.
-
-    The archive's own checksum will not do: hosts compress the same tree anew and do not promise the same bytes.
-    """
-    files = _archive(data, options.folder)
-    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    """That of the files below the folder."""
+    return files_checksum(_archive(data, options.folder))
 
 
 def read_open_lm(data: bytes, options: OpenLmOptions) -> "pd.DataFrame":
@@ -388,9 +349,9 @@ def read_open_lm(data: bytes, options: OpenLmOptions) -> "pd.DataFrame":
             tasks = parse_json(files[f"{options.folder}/evals/evaluation_{name}_heavy.json"])
             rows.append(_open_lm_row(parse_json(content), tasks["eval_metrics"]["icl"], options.tasks))
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise _unreadable(f"{path} or its evaluation is not as expected ({error!r})") from None
+            raise unreadable(f"{path} or its evaluation is not as expected ({error!r})") from None
     if not rows:
-        raise _unreadable(f"the archive has no {options.folder}/models/*.json")
+        raise unreadable(f"the archive has no {options.folder}/models/*.json")
     return pd.DataFrame(rows)
 
 
@@ -425,7 +386,8 @@ def _open_lm_row(model: dict[str, Any], accuracy: dict[str, float], tasks: list[
 
 
 for _name, _reader in {
-    "csv": Reader("Comma-separated values with a header", read_csv, CsvOptions),
+    "csv": Reader("Comma-separated values with a header, plain or compressed", read_csv, CsvOptions),
+    "tsv": Reader("Tab-separated values with a header, plain or compressed", read_csv, TsvOptions),
     "parquet": Reader("A Parquet file", read_parquet),
     "npy": Reader("An array saved by NumPy, one row an entry", read_npy, NpyOptions),
     "python_lists": Reader(
@@ -437,7 +399,11 @@ for _name, _reader in {
         NotebookOptions,
     ),
     "open_lm_archive": Reader(
-        "The repository of Gadre et al. 2024 as an archive of JSON files", read_open_lm, OpenLmOptions, archive_checksum
+        "The repository of Gadre et al. 2024 as an archive of JSON files",
+        read_open_lm,
+        OpenLmOptions,
+        archive_checksum,
+        _open_lm_wants,
     ),
 }.items():
     READERS.register(_name)(_reader)

@@ -68,6 +68,10 @@ class Form(Section):
         """The checksum of a file's bytes as `sha256` means it. Raises MusterError if an archive cannot be opened."""
         return READERS[self.reader].checksum(data, self.reader_options)
 
+    def bytes_at(self, path: Path) -> bytes:
+        """The bytes of a copy on disk; of a folder those of its archive."""
+        return READERS[self.reader].packed(path, self.reader_options) if path.is_dir() else path.read_bytes()
+
 
 class Source(Form):
     """A published table: its address, pinned to a version, with checksum and licence; or a file of one's own."""
@@ -112,7 +116,7 @@ def obtain(source: Source, folders: Iterable[Path], kept: Path | None, *, timeou
     """
     problems = []
     for form, path in _copies(source, folders):
-        data = path.read_bytes()
+        data = form.bytes_at(path)
         found = form.checksum(data)
         if form.sha256 in (None, found):
             return Obtained(data, form, found, str(path))
@@ -134,7 +138,7 @@ def state(source: Source, folders: Iterable[Path]) -> str:
     refused = "absent"
     for form, path in _copies(source, folders):
         try:
-            found = form.checksum(path.read_bytes())
+            found = form.checksum(form.bytes_at(path))
         except (OSError, MusterError):
             found = "unreadable"
         if form.sha256 in (None, found):
@@ -147,7 +151,9 @@ def _copies(source: Source, folders: Iterable[Path]) -> Iterator[tuple[Form, Pat
     for folder in folders:
         for form in source.forms:
             path = folder / form.file
-            if path.is_file():
+            if path.is_dir() and READERS[form.reader].wanted:
+                yield form, path
+            elif path.is_file():
                 if path.stat().st_size > SIZE_LIMIT:
                     raise MusterError(str(path), f"larger than {SIZE_LIMIT >> 20} MB", "Give a table of runs, not logs")
                 yield form, path

@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy import optimize
 
-from muster.fitting.laws.annealing import annealing_areas
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.data_constrained import worth
 from muster.fitting.laws.linear_scale import linear_scale
 from muster.fitting.laws.parallel import box_cox
 from muster.fitting.laws.solve import fit_law
 from muster.fitting.laws.terms import log_one_minus
+from muster.statistics.schedules import annealing_areas
 
 
 def data_constrained(p, n, d, u):

@@ -21,7 +21,7 @@ MB = 2**20
 
 
 def test_a_small_archive_that_expands_to_gigabytes_is_refused_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muster.published.readers.ARCHIVE_LIMIT", 4 * MB)
+    monkeypatch.setattr("muster.published.unpack.ARCHIVE_LIMIT", 4 * MB)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         tar.addfile(tarfile.TarInfo("a" * 40 * MB))  # a header of 40 MB, as GNU writes long names

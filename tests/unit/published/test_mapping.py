@@ -154,7 +154,7 @@ def test_filters_that_keep_nothing_or_name_no_column_are_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"columns": {"tokens": {"power": ["a", 2]}}}, "unknown transform 'power'"),
+        ({"columns": {"tokens": {"tangent": ["a", 2]}}}, "unknown transform 'tangent'"),
         ({"columns": {"tokens": {"ratio": ["a"]}}}, "ratio takes 2"),
         ({"columns": {"tokens": {"product": ["a", {"log2": ["b", "c"]}]}}}, "log2 takes 1"),
         ({"columns": {"tokens": ["a"]}}, "one transform such as"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from muster.errors import MusterError
-from muster.published import readers as module
+from muster.published import unpack as module
 from muster.published.readers import READERS
 
 
