@@ -37,8 +37,9 @@ def read(form: Form, folder: Path) -> pd.DataFrame:
     if not path.is_file():
         pytest.skip(f"no {path}")
     data = path.read_bytes()
-    assert form.checksum(data) == form.sha256
-    return table_of(Obtained(data, form, form.sha256, str(path)))
+    found = form.checksum(data)
+    assert form.sha256 in (None, found)
+    return table_of(Obtained(data, form, found, str(path)))
 
 
 def upstream() -> Path:
