@@ -9,7 +9,7 @@ import pandas as pd
 from muster.config.load import nearest
 from muster.config.models import FitConfig
 from muster.digests import unsealed
-from muster.errors import DamagedError, FieldError, FieldPath, MusterError
+from muster.errors import DamagedError, FieldError, FieldPath, MusterError, as_one
 from muster.experiments import EXPERIMENTS, Context
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.frames import groups, select
@@ -53,16 +53,26 @@ def _published(plan: StudyPlan, sources: list[Path], downloaded: Path) -> AtHand
     if not all(isinstance(cell, ImportCell) and _on_disk(cell, sources, downloaded) for cell in cells):
         return None
     context = Context(source_dirs=tuple(sources), download_dir=downloaded, progress=lambda line: None)
-    parts = []
+    parts, wrong = [], list[FieldError]()
     for planned in plan.cells:
         cell = planned.cell
         try:
             runs = EXPERIMENTS[planned.experiment].run(cell, context).runs
         except MusterError as error:
-            field = ("settings", "sources", cell.source)  # type: ignore[attr-defined]
-            raise FieldError(field, f"{error.place}: {error.found}", error.remedy) from None
+            wrong += _at_field(error, ("settings", "sources", cell.source))  # type: ignore[attr-defined]
+            continue
         parts.append(runs.assign(**{axis: getattr(cell, axis) for axis in plan.cell_axes}))
+    if wrong:
+        raise as_one(wrong)
     return AtHand({"runs": pd.concat(parts, ignore_index=True)}, "its published tables")
+
+
+def _at_field(error: MusterError, source: FieldPath) -> Iterator[FieldError]:
+    """What is wrong with a published table, at the field of its mapping: `file: columns.tokens` ends in it."""
+    for mistake in error.mistakes:
+        file, _, inner = mistake.place.rpartition(": ")
+        mapped = [int(part) if part.isdigit() else part for part in inner.split(".")] if file else []
+        yield FieldError((*source, *mapped), f"{file or mistake.place}: {mistake.found}", mistake.remedy)
 
 
 def _on_disk(cell: ImportCell, sources: list[Path], downloaded: Path) -> bool:

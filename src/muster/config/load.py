@@ -25,6 +25,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _TELLING = {"extra_forbidden": 0, "value_error": 0, ODD: 0, "missing": 2}
 
 
+QUOTE = "since YAML takes yes, no, on, off, true and false for truth values"
+
+
 MOST_BYTES = 2**20  # of a file: the largest study has 12 kB
 MOST_NODES = 20_000  # keys, values, lists and mappings, each alias as often as it stands there: studies have 700
 MOST_DEPTH = 50
@@ -505,6 +508,9 @@ def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], ba
         remedy = "Allowed: a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"
         return FieldError(where, f"found {_short(value)}", remedy)
     message = entry["msg"].removeprefix("Input ")
+    if isinstance(value, bool) and kind == "string_type":
+        message = f"should be a text: put it in quotes, {QUOTE}"
+        return FieldError(where, f"found {_short(value)}", f"It {message}")
     return FieldError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
 
 

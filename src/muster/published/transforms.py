@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationError
 
-from muster.config.load import nearest
+from muster.config.load import QUOTE, nearest
 from muster.config.models import Scalar, Section
 from muster.errors import MusterError
 from muster.registry import Registry
@@ -142,8 +142,10 @@ for _function, _least, _most in (
 
 def _expression(value: Any) -> Any:
     """Check the form of an expression. Raises ValueError saying what is allowed."""
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
         return value
+    if isinstance(value, bool):
+        raise ValueError(f"If it is a column's name put it in quotes, {QUOTE}")
     if not isinstance(value, dict) or len(value) != 1:
         raise ValueError("A column of the source, a number, or one transform such as {product: [a, b]}")
     name, arguments = next(iter(value.items()))
@@ -192,6 +194,9 @@ def require(column: str, source: "pd.DataFrame", place: str) -> None:
 def satisfies(values: "pd.Series", wanted: Any, place: str) -> Values:
     """Which cells a filter keeps, [rows]."""
     if not isinstance(wanted, Condition):
+        unquoted = [each for each in (wanted if isinstance(wanted, list) else [wanted]) if isinstance(each, bool)]
+        if unquoted and values.map(lambda cell: isinstance(cell, str)).any():
+            raise MusterError(place, f"found {unquoted[0]} for a column of texts", f"Put it in quotes, {QUOTE}")
         return values.isin(wanted if isinstance(wanted, list) else [wanted]).to_numpy()
     keep = np.ones(len(values), bool)
     if wanted.known is not None:
@@ -210,13 +215,13 @@ def numbers(values: "pd.Series", place: str) -> Values:
     """A column as floats, missing cells as NaN. Raises MusterError for the first cell that is neither."""
     import pandas as pd
 
-    found = pd.to_numeric(values, errors="coerce")
-    bad = (found.isna() & values.notna()).to_numpy()
+    parsed = pd.to_numeric(values, errors="coerce")
+    bad = (parsed.isna() & values.notna()).to_numpy()
     if bad.any():
         first = int(np.argmax(bad))
         found = f"{values.iloc[first]!r} in row {values.index[first] + 1} of {values.name!r} is not a number"
         raise MusterError(place, found, "Correct the file, or remove the row with a filter")
-    return found.to_numpy(float)
+    return parsed.to_numpy(float)
 
 
 def evaluate(expression: Any, rows: "pd.DataFrame", place: str) -> Values:

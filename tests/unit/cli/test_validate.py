@@ -218,8 +218,26 @@ def test_published_tables_on_disk_are_read(project: Path, capsys: pytest.Capture
     assert "fits.slope.select.parameters: no row in its published tables has parameters 5. It has: 4, 16, 64" in line
     write_config(project, tiny_import=IMPORTED.replace("{parameters: N,", "{parameters: Q,"))
     (line,) = said(capsys, 2, "--sources", "mine")
-    assert "settings.sources.runs: mine/a/runs.csv" in line
+    assert "settings.sources.runs.columns.parameters: mine/a/runs.csv" in line
     assert "'Q'" in line
+
+
+def test_all_that_a_mapping_names_and_a_published_table_lacks_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "mine/a").mkdir(parents=True)
+    (project / "mine/a/runs.csv").write_bytes(imported_table())
+    wrong = IMPORTED.replace("{parameters: N,", "{parameters: Q, tokens: {product: [6, M]},")
+    write_config(project, tiny_import=wrong)
+    lines = said(capsys, 2, "--sources", "mine")
+    assert len(lines) == 2
+    there = "14 settings.sources.runs.columns.parameters: mine/a/runs.csv"
+    assert f"{there}: the source has no column 'Q'. Known: N, loss" in lines[0]
+    assert "14 settings.sources.runs.columns.tokens" in lines[1]
+    documented = IMPORTED.replace("tuned_per_size: unknown", "tuned_per_size: no")
+    write_config(project, tiny_import=documented)
+    (line,) = said(capsys, 2, "--sources", "mine")
+    assert "tuned_per_size: found False. It should be a text: put it in quotes, since YAML takes yes, no" in line
 
 
 def test_a_copy_of_a_published_table_that_is_another_one_is_not_read(project: Path) -> None:

@@ -144,6 +144,41 @@ def test_a_filter_mends_what_the_checks_refuse() -> None:
     assert len(runs) == 3
 
 
+def test_a_truth_value_in_place_of_a_text_is_told_to_be_quoted() -> None:
+    tuned = SOURCE.assign(tuned=["no", "yes", "no", None], kept=[True, False, True, True])
+    assert len(mapped(SIZES, tuned, filters={"tuned": "no"}).runs) == 2
+    assert len(mapped(SIZES, tuned, filters={"kept": False}).runs) == 1
+    for wrong in (False, [True, False]):
+        with pytest.raises(MusterError, match=r"filters\.tuned: found (True|False) for a column of texts"):
+            mapped(SIZES, tuned, filters={"tuned": wrong})
+
+
+def test_all_columns_and_cells_that_are_wrong_are_told_at_once() -> None:
+    columns = {"tokens": {"product": ["siz", 2]}, "seed": "sed", "dataset": "data"}
+    with pytest.raises(MusterError) as error:
+        mapped(columns, filters={"dat": "c4"})
+    fields = [mistake.place for mistake in error.value.mistakes]
+    assert fields == ["t.csv: filters.dat", "t.csv: columns.tokens", "t.csv: columns.seed"]
+    with pytest.raises(MusterError) as error:
+        mapped({"tokens": "id", "flops": "data", "seed": {"constant": 1}})
+    assert [mistake.place for mistake in error.value.mistakes] == ["t.csv: columns.tokens", "t.csv: columns.flops"]
+
+
+def test_rows_are_transformed_before_filters_and_columns() -> None:
+    found = mapped(
+        {"parameters": "size", "final_eval_loss": "loss", "error": "rate", "corpus": {"constant": "web"}},
+        rows=[
+            {"add": {"rate": {"one_minus": {"ratio": [1, "loss"]}}}},
+            {"best_over": {"by": "data", "response": "loss"}},
+        ],
+        filters={"rate": {"above": 0.54}},
+    )
+    assert found.runs.drop(columns="final_eval_loss").to_dict("list") == {
+        "run": ["r00002"], "parameters": [2e6], "error": [0.6], "corpus": ["web"],
+    }  # fmt: skip
+    assert found.removed == {"rows.1.best_over": 2, "filters.rate": 1}
+
+
 def test_filters_that_keep_nothing_or_name_no_column_are_refused() -> None:
     with pytest.raises(MusterError, match=r"t\.csv: filters: none of 4 rows is kept"):
         mapped(SIZES, filters={"data": "nowhere"})
@@ -158,7 +193,7 @@ def test_filters_that_keep_nothing_or_name_no_column_are_refused() -> None:
         ({"columns": {"tokens": {"ratio": ["a"]}}}, "ratio takes 2"),
         ({"columns": {"tokens": {"product": ["a", {"log2": ["b", "c"]}]}}}, "log2 takes 1"),
         ({"columns": {"tokens": ["a"]}}, "one transform such as"),
-        ({"columns": {"tokens": True}}, "one transform such as"),
+        ({"columns": {"tokens": True}}, "put it in quotes, since YAML takes yes, no"),
         ({"columns": {"study": "a"}}, "filled in by muster"),
         ({"columns": {}}, "at least 1 item"),
         ({"columns": SIZES, "filters": {"a": {"over": 1}}}, "over"),
