@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import pickle
 import random
 import shutil
 import tempfile
@@ -176,6 +177,7 @@ def reader_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
             archive({"a.log": log, "b.log": log}),
             {"line": "step:(?P<N>[0-9]+).* val_loss:(?P<loss>[0-9.]+)"},
         ),
+        "pickled_table": (pickle.dumps([{"N": 1, "loss": np.float64(2.5), "x": np.arange(2)}, {"N": 2}]), {}),
         "csv": (b"N,loss\n1,2.5\n2,2.25\n4,2.125\n", {}),
         "parquet": (sweep_bytes(True), {}),
         "npy": (array.getvalue(), {"axes": [{"column": "a", "values": 2}, {"column": "b", "values": [1.0, 2.0, 3.0]}]}),
@@ -193,6 +195,7 @@ def fuzz_readers(count: int) -> dict[str, int]:
     documented = dict.fromkeys(Documented.model_fields, "unknown")
     columns = {"parameters": "N", "final_eval_loss": "loss"}
     mapping = ColumnMapping.model_validate({"columns": columns, "documented": documented})
+    os.environ["MUSTER_PICKLES"] = "allow"
     for i in range(count):
         name = draw.choice([*files])
         data, options = files[name]

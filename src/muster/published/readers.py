@@ -8,6 +8,7 @@ import hashlib
 import io
 import itertools
 import math
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -91,6 +92,7 @@ class Reader:
     """A registered reader. read, checksum: (bytes, options) → table, checksum.
 
     wanted: (options, path) → whether a file of a folder is read, for a reader of archives: it then takes folders, too.
+    permission: the environment variable that must be `allow` for it to read at all.
     """
 
     summary: str
@@ -98,6 +100,7 @@ class Reader:
     options: type[Section] = NoOptions
     digest: Callable[[bytes, Any], str] = _whole_file
     wanted: Callable[[Any, str], bool] | None = None
+    permission: str | None = None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
@@ -117,6 +120,8 @@ class Reader:
         read."""
         from muster.published.foreign import check_plain
 
+        if why := self.forbidden():
+            raise unreadable(why)
         with _foreign():
             frame = self.read(data, self.parse(options))
             check_plain(frame)
@@ -127,6 +132,12 @@ class Reader:
         with _foreign():
             return self.digest(data, self.parse(options))
 
+    def forbidden(self) -> str:
+        """Why no file is read here; empty where files are."""
+        if self.permission is None or os.environ.get(self.permission) == "allow":
+            return ""
+        return f"a pickle is read only where the environment has {self.permission}=allow"
+
     def packed(self, folder: Path, options: dict[str, Any]) -> bytes:
         """A folder's files as the archive that is read in its place. Raises MusterError if there are too many."""
         chosen, wanted = self.parse(options), self.wanted
@@ -134,7 +145,9 @@ class Reader:
         return pack(folder, lambda path: wanted(chosen, path))
 
 
-READERS: Registry[Reader] = Registry("reader", modules=("muster.published.records", "muster.published.run_files"))
+READERS: Registry[Reader] = Registry(
+    "reader", modules=("muster.published.records", "muster.published.run_files", "muster.published.pickles")
+)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Readers of records: JSON lines, JSON documents, and what else is made of dictionaries and lists."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 LONGEST_LIST = 32  # entries of a list in a record that become columns; longer ones are curves, not cells
 MOST_LEVELS = 20  # records within records
 KEY = "key"
+LEFT_OUT = object()  # in place of a long list, and of what holds nothing
 
 
 class LinesOptions(Section):
@@ -38,16 +40,16 @@ class RecordsOptions(LinesOptions):
 def flat(record: Any, prefix: str = "", level: int = 0) -> Iterator[tuple[str, Any]]:
     """Cells of a record with the names of their columns: `config.lr`, `betas.0` for records and lists within it.
 
-    Lists of more than 32 entries are left out. A record that is one value is the cell `value`.
+    Of lists of more than 32 entries LEFT_OUT is the cell. A record that is one value is the cell `value`.
     """
     if level > MOST_LEVELS:
         raise unreadable(f"records are nested more than {MOST_LEVELS} levels deep")
-    if isinstance(record, Mapping) and (record or level == 0):
+    if isinstance(record, Mapping) and record:
         inner: Iterable[tuple[Any, Any]] = record.items()
-    elif isinstance(record, list | tuple):
-        inner = enumerate(record) if len(record) <= LONGEST_LIST else ()
+    elif isinstance(record, list | tuple) and 0 < len(record) <= LONGEST_LIST:
+        inner = enumerate(record)
     else:
-        yield prefix or "value", None if isinstance(record, Mapping) else record
+        yield prefix or "value", LEFT_OUT if isinstance(record, list | tuple | Mapping) else record
         return
     for name, value in inner:
         yield from flat(value, f"{prefix}.{name}" if prefix else str(name), level + 1)
@@ -63,7 +65,10 @@ def table_of_records(records: Iterable[Any]) -> "pd.DataFrame":
     rows: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
     for record in records:
-        rows.append(dict(flat(record)))
+        cells = dict(itertools.islice(flat(record), foreign.MOST_COLUMNS + 1))
+        if len(cells) > foreign.MOST_COLUMNS:
+            raise unreadable(f"a record has more than {foreign.MOST_COLUMNS} cells")
+        rows.append({name: cell for name, cell in cells.items() if cell is not LEFT_OUT})
         columns |= dict.fromkeys(rows[-1])
         if len(columns) > foreign.MOST_COLUMNS or len(rows) * len(columns) > foreign.MOST_CELLS:
             raise unreadable(f"{len(rows)} records have {len(columns)} columns: more than a table of runs has")
@@ -86,8 +91,15 @@ def table_of_document(document: Any, options: RecordsOptions) -> "pd.DataFrame":
     if not isinstance(document, Mapping):
         raise unreadable(f"no names with their {options.orient} but a {type(document).__name__}: see `path`")
     if options.orient == "index":
-        return table_of_records({KEY: str(name), **dict(flat(record))} for name, record in document.items())
+        return table_of_records(_with_key(name, record) for name, record in document.items())
     return _table_of_columns(document)
+
+
+def _with_key(name: Any, record: Any) -> dict[str, Any]:
+    """A record with its name; its own cells if it is a record or a list, else its one value."""
+    inner = dict(enumerate(record)) if isinstance(record, list | tuple) else record
+    cells = inner if isinstance(inner, Mapping) else {"value": inner}
+    return {KEY: str(name), **{str(column): cell for column, cell in cells.items()}}
 
 
 def _table_of_columns(document: Mapping[Any, Any]) -> "pd.DataFrame":

@@ -116,6 +116,9 @@ def obtain(source: Source, folders: Iterable[Path], kept: Path | None, *, timeou
     """
     problems = []
     for form, path in _copies(source, folders):
+        if why := READERS[form.reader].forbidden():
+            problems.append(f"{path}: {why}")
+            continue
         data = form.bytes_at(path)
         found = form.checksum(data)
         if form.sha256 in (None, found):
@@ -124,6 +127,8 @@ def obtain(source: Source, folders: Iterable[Path], kept: Path | None, *, timeou
     if source.address is None:
         problems.append(f"no {source.file} in {', '.join(map(str, folders)) or 'any folder'}")
         raise Unavailable("; ".join(problems))
+    if why := READERS[source.reader].forbidden():
+        raise Unavailable("; ".join(problems or [why]))
     try:
         return _downloaded(source, kept, timeout)
     except Unavailable as error:
@@ -137,6 +142,9 @@ def state(source: Source, folders: Iterable[Path]) -> str:
     """
     refused = "absent"
     for form, path in _copies(source, folders):
+        if READERS[form.reader].forbidden():
+            refused = "refused without permission"
+            continue
         try:
             found = form.checksum(form.bytes_at(path))
         except (OSError, MusterError):

@@ -72,7 +72,7 @@ def test_records_within_records_become_columns() -> None:
         {"id": "b", "config": {"lr": 0.2, "wd": 1}, "loss": None},
     ]
     frame = READERS["json_records"](json.dumps(records).encode(), {})
-    assert [*frame] == ["id", "config.lr", "config.betas.0", "config.betas.1", "tags", "config.wd", "loss"]
+    assert [*frame] == ["id", "config.lr", "config.betas.0", "config.betas.1", "config.wd", "loss"]
     assert frame["config.lr"].tolist() == [0.1, 0.2]
     assert frame["config.betas.1"].isna().tolist() == [False, True]
 
