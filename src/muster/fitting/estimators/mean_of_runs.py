@@ -33,7 +33,9 @@ def mean_of_runs(rows: pd.DataFrame, fit: FitConfig, options: MeanOfRunsOptions)
     """
     require_columns(rows, [*options.across, fit.response], "options.across")
     used, lost = usable_rows(rows, finite=[fit.response])
-    labels, components, single = [], [], []
+    labels: list[str] = []
+    components: list[Component] = []
+    single: list[str] = []
     for group, part in groups(used, options.across):
         draws, label = part[fit.response].to_numpy(float), " ".join(str(plain(value)) for value in group.values())
         if len(draws) < 2:
