@@ -1,5 +1,5 @@
 """Stage fit. Needs a study's tables; makes its fits with intervals, its optima where rates were
-swept, and the conditions under which its claims are fairly tested.
+swept, what they predict for runs that were held out, and the conditions under which its claims are fairly tested.
 
 A study that shows an exponent under every reasonable choice of estimator has these fitted by a job of their own: no
 verdict waits for them.
@@ -15,6 +15,7 @@ rule fit:
         fits=f"{RESULTS}/fits/{{study}}/fits.parquet",
         optima=f"{RESULTS}/fits/{{study}}/optima.parquet",
         regime=f"{RESULTS}/fits/{{study}}/regime.parquet",
+        predictions=f"{RESULTS}/fits/{{study}}/predictions.parquet",
         stamp=f"{RESULTS}/fits/{{study}}/fits.json",
     log:
         f"{RESULTS}/logs/fit/{{study}}.log",

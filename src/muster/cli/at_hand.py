@@ -133,6 +133,9 @@ class _Check:
             found = f"{fit.response!r} is empty in all rows that are selected from {self.at_hand.origin}"
             filled = [str(c) for c in rows if pd.api.types.is_numeric_dtype(rows[c]) and rows[c].notna().any()]
             yield FieldError((*field, "response"), found, f"Columns that are not: {', '.join(filled)}")
+        else:
+            for mistake in ESTIMATORS[fit.estimator].wrong(rows, fit):
+                yield FieldError((*field, *mistake.place.split(".")), mistake.found, mistake.remedy)
 
     def _columns(self, fit: FitConfig, table: pd.DataFrame, field: FieldPath) -> Iterator[FieldError]:
         needs = ESTIMATORS[fit.estimator].needs

@@ -262,7 +262,7 @@ def _tables(results: Path, study: str) -> "dict[str, pd.DataFrame]":
 def fit(args: Namespace) -> None:
     """Fit a study's models to its tables, and check whether its claims are fairly tested there."""
     from muster.claims.conditions import check_regimes
-    from muster.fitting.study import fit_study
+    from muster.fitting.study import fit_and_predict
     from muster.tables.io import write_frame
 
     plan = study_plan(with_defaults(args))
@@ -271,8 +271,9 @@ def fit(args: Namespace) -> None:
     stamp = fit_stamp(args, plan)
     with recorded(args.results, f"fits/{study.study}/fits", stamp["code"], {**_scope(args), **stamp}):
         tables = _tables(args.results, study.study)
-        optima, fits = fit_study(study, tables)
+        optima, fits, predictions = fit_and_predict(study, tables)
         regime = check_regimes(study, tables, optima, fits)
+        write_frame(predictions, folder / "predictions.parquet")
         write_frame(regime, folder / "regime.parquet")
         write_frame(optima, folder / "optima.parquet")
         write_frame(fits, folder / "fits.parquet")
@@ -409,7 +410,9 @@ def draw(args: Namespace) -> "Figure":
     study = study_plan(args).study
     fits = args.results / "fits" / study.study
     spec = study.figures.get(args.figure)
-    ledger = specification = pd.DataFrame()
+    ledger = specification = predictions = pd.DataFrame()
+    if (fits / "predictions.parquet").exists():  # fits of earlier versions, which are replayed, have none
+        predictions = read_frame(fits / "predictions.parquet")
     if spec is not None and spec.plot in SPECIFICATION_PLOTS:
         specification = read_frame(fits / "specification.parquet")
     if spec is not None and spec.plot in LEDGER_PLOTS:
@@ -421,6 +424,7 @@ def draw(args: Namespace) -> "Figure":
         **_tables(args.results, study.study),
         optima=read_frame(fits / "optima.parquet"),
         fits=read_frame(fits / "fits.parquet"),
+        predictions=predictions,
         specification=specification,
         claims=ledger,
     )

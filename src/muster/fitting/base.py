@@ -7,7 +7,7 @@ decides nothing; the interval it may still carry (`Estimate.ci`) shows what the 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +27,9 @@ FIT_COLUMNS = (
 OPTIMUM_COLUMNS = (
     "study", "fit", "group", "along", "x", "log2_lr_opt", "se", "ci_low", "ci_high", "status", "loss_at_opt",
     "basin_low", "basin_high", "grid_best", "n_points", "n_runs",
+)  # fmt: skip
+PREDICTION_COLUMNS = (  # of runs that were held out; `error` is relative, `cluster` empty where the fit has none
+    "study", "fit", "group", "run", "cluster", "x", "measured", "predicted", "low", "high", "inside", "error", "note",
 )  # fmt: skip
 
 Selection = dict[str, Scalar | list[Scalar]]
@@ -61,12 +64,15 @@ class Counts(NamedTuple):
 
 class FitResult(NamedTuple):
     """`fits`: one row per group and variant. `optima`: one row per group and shape, empty for most estimators.
+    `predictions`: one row per run that was held out of a fit, empty where none was.
 
-    Columns as in FIT_COLUMNS and OPTIMUM_COLUMNS, without `study`, `fit` and `estimator`, which `fit_study` adds.
+    Columns as in FIT_COLUMNS, OPTIMUM_COLUMNS and PREDICTION_COLUMNS, without `study`, `fit` and `estimator`, which
+    `fit_study` adds.
     """
 
     fits: pd.DataFrame
     optima: pd.DataFrame = pd.DataFrame()
+    predictions: pd.DataFrame = pd.DataFrame()
 
 
 class Fitted(NamedTuple):
@@ -94,6 +100,12 @@ class Optima(NamedTuple):
     rows: list[dict[str, Any]]
 
 
+class Predictions(NamedTuple):
+    """Runs that a fit was not made of, as rows of predictions.parquet, without `study`, `fit` and `group`."""
+
+    rows: pd.DataFrame
+
+
 @dataclass(frozen=True)
 class Estimator:
     """A registered estimator and what a study must offer it, so that a grid can be judged before it runs.
@@ -102,8 +114,8 @@ class Estimator:
     parameters: names of the numbers it returns; the first is the one that claims and figures mean unless they name one.
     more: names of those that follow from a fit's options. check: raises a MusterError for options whose types alone do
     not tell that they are wrong. ask: what a table leaves open about a fit of it, which the study should say; empty for
-    nothing. attainable: the range of those numbers that cannot take every value. two_ends: those that only a region
-    with two ends tests fairly.
+    nothing. wrong: mistakes in the fit's options that only a table tells, with their fields. attainable: the range of
+    those numbers that cannot take every value. two_ends: those that only a region with two ends tests fairly.
     min_points: distinct values of `along` that it needs. needs: columns that the table must have. source, assumes,
     fails: where the method comes from, what must hold for its interval, and how it goes wrong when that does not.
     """
@@ -122,6 +134,7 @@ class Estimator:
     more: Callable[[FitConfig], list[str]] = lambda fit: []
     check: Callable[[Any], None] = lambda options: None
     ask: Callable[[pd.DataFrame, FitConfig], str] = lambda rows, fit: ""
+    wrong: Callable[[pd.DataFrame, FitConfig], Iterable[MusterError]] = lambda rows, fit: ()
     attainable: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     two_ends: frozenset[str] = frozenset()
     required_options: tuple[str, ...] = field(init=False)

@@ -1,7 +1,8 @@
 """All fits of one study, with every mistake placed in its file and field."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,8 +12,10 @@ from muster.fitting.base import (
     ESTIMATORS,
     FIT_COLUMNS,
     OPTIMUM_COLUMNS,
+    PREDICTION_COLUMNS,
     Counts,
     Estimator,
+    FitResult,
     PairOptions,
     fit_rows,
     no_estimates,
@@ -67,14 +70,27 @@ def _estimator(fit: FitConfig) -> Estimator:
         raise MusterError("estimator", error.found, error.remedy) from None
 
 
-def fit_study(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run every fit of a study on its tables (`runs`, `curves`, `probes`).
+class StudyFits(NamedTuple):
+    """All fits of a study, with the columns OPTIMUM_COLUMNS, FIT_COLUMNS and PREDICTION_COLUMNS."""
 
-    Returns (optima, fits) with the columns OPTIMUM_COLUMNS and FIT_COLUMNS, in the order of the study's fits. A fit
-    whose selection is empty becomes one row of status `no_rows`. Raises a MusterError that names file, fit and field
-    when a fit cannot be made sense of.
+    optima: pd.DataFrame
+    fits: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def fit_study(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Optima and fits of `fit_and_predict`."""
+    made = fit_and_predict(study, tables)
+    return made.optima, made.fits
+
+
+def fit_and_predict(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> StudyFits:
+    """Run every fit of a study on its tables (`runs`, `curves`, `probes`), in the order of the study's fits.
+
+    A fit whose selection is empty becomes one row of status `no_rows`. Raises a MusterError that names file, fit and
+    field when a fit cannot be made sense of.
     """
-    all_fits, all_optima = [], []
+    all_fits, all_optima, all_predictions = [], [], []
     for name, fit in study.fits.items():
         check_fit(study, name)
         estimator = _estimator(fit)
@@ -90,14 +106,24 @@ def fit_study(study: StudyConfig, tables: dict[str, pd.DataFrame]) -> tuple[pd.D
                 primary = primary_variant(fit, estimator.variants)
                 none, note = no_estimates(estimator.variants), "the selection is empty"
                 empty = fit_rows({}, none, primary, status="no_rows", note=note, counts=Counts(0, 0))
-                fits, optima = pd.DataFrame(empty), pd.DataFrame()
+                made = FitResult(pd.DataFrame(empty))
             else:
-                fits, optima = estimator.function(chosen, fit)
+                made = estimator.function(chosen, fit)
+        fits = made.fits
         if (fits["parameter"] == "").any():
             fits = fits.assign(parameter=fits["parameter"].replace("", estimator.first(fit)))
         head = {"study": study.study, "fit": name}
         all_fits.append(fits.assign(**head, estimator=fit.estimator))
-        if len(optima):
-            all_optima.append(optima.assign(**head))
-    optima = pd.concat(all_optima, ignore_index=True) if all_optima else pd.DataFrame(columns=list(OPTIMUM_COLUMNS))
-    return optima[list(OPTIMUM_COLUMNS)], pd.concat(all_fits, ignore_index=True)[list(FIT_COLUMNS)]
+        if len(made.optima):
+            all_optima.append(made.optima.assign(**head))
+        if len(made.predictions):
+            all_predictions.append(made.predictions.assign(**head))
+    return StudyFits(
+        _stacked(all_optima, OPTIMUM_COLUMNS),
+        _stacked(all_fits, FIT_COLUMNS),
+        _stacked(all_predictions, PREDICTION_COLUMNS),
+    )
+
+
+def _stacked(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns)))[list(columns)]

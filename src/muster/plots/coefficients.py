@@ -38,7 +38,7 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
         data.fits[(data.fits["fit"] == spec.fit) & data.fits["primary"].astype(bool)] if len(data.fits) else data.fits
     )
     published = _published(data, spec)
-    tests = {f"{test}_{name}" for name in published for test in ("wald", "reproduced")} | {"extrapolation_error"}
+    tests = _tests(data, spec)
     known = [] if rows.empty else list(dict.fromkeys(rows.loc[~rows["parameter"].isin(tests), "parameter"]))
     names = [name for name in known if name in options.parameters or not options.parameters]
     names = [name for name in names if rows.loc[rows["parameter"] == name, "estimate"].map(math.isfinite).any()]
@@ -50,10 +50,12 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
     fig, axes = layout.panels(len(names), min(len(names), 3), size=(2.3, height), sharex=False, sharey=True)
     for ax, name in zip(axes, names, strict=True):
         _draw(ax, rows[rows["parameter"] == name].set_index("group"), found)
-        for vector, values in published.items():
+        for vector, parts in published.items():
             color, marker = looks[vector]
-            if name in values:
-                ax.plot([values[name]], [len(found) - 0.4], marker=marker, color=color, ls="none", ms=5.5, zorder=4)
+            for group, values in parts:
+                at = len(found) - 0.4 if group is None else found.index(group) + 0.3 if group in found else None
+                if name in values and at is not None:
+                    ax.plot([values[name]], [at], marker=marker, color=color, ls="none", ms=5.5, zorder=4)
         _window(ax)
         layout.panel_title(ax, name.replace("_", " "))
         ax.set_ylim(-0.6, len(found) - 0.1)
@@ -67,19 +69,31 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
     return fig
 
 
-def _published(data: PlotData, spec: FigureConfig) -> dict[str, dict[str, float]]:
-    """The vectors that the fit is held against, with the derived parameters of those that are complete."""
+def _tests(data: PlotData, spec: FigureConfig) -> set[str]:
+    """Numbers of the fit that are no parameters."""
+    from muster.fitting.laws.estimate import tested_numbers
+
+    return set(tested_numbers(data.study.fits[spec.fit])) if spec.fit is not None else set()
+
+
+def _published(data: PlotData, spec: FigureConfig) -> dict[str, list[tuple[str | None, dict[str, float]]]]:
+    """The vectors that the fit is held against, with the derived parameters of those that are complete: name → the
+    group that each is of, None where it is of all, and its values."""
     import numpy as np
 
+    from muster.fitting.base import group_key
     from muster.fitting.laws.law import law_of
     from muster.fitting.laws.printed import values as printed_values
 
     if spec.fit is None:
         return {}
     fit = data.study.fits[spec.fit]
-    vectors = {name: printed_values(vector) for name, vector in fit.options.get("published", {}).items()}
+    vectors: dict[str, list[tuple[str | None, dict[str, float]]]] = {}
+    for name, given in fit.options.get("published", {}).items():
+        parts = [(None, given)] if isinstance(given, dict) else [(group_key(p["where"]), p["values"]) for p in given]
+        vectors[name] = [(group, printed_values(vector)) for group, vector in parts]
     if (law := law_of(fit)) is not None:
-        for values in vectors.values():
+        for _, values in (part for parts in vectors.values() for part in parts):
             if set(law.parameters) <= set(values):
                 natural = np.array([[values[name] for name in law.parameters]], float)
                 values.update({name: float(derive(natural)[0]) for name, derive in law.derived.items()})

@@ -23,8 +23,8 @@ def _no_rows() -> pd.DataFrame:
 class PlotData:
     """One study's tables at one scale; a table that the study does not have may be left empty.
 
-    runs, curves, probes: as collected. optima, fits: as fitted, all fits of the study. specification: fits under every
-    choice of estimator. claims: the study's rows of the ledger.
+    runs, curves, probes: as collected. optima, fits: as fitted, all fits of the study. predictions: of runs that fits
+    held out. specification: fits under every choice of estimator. claims: the study's rows of the ledger.
     """
 
     study: StudyConfig
@@ -34,6 +34,7 @@ class PlotData:
     probes: pd.DataFrame = field(default_factory=_no_rows)
     optima: pd.DataFrame = field(default_factory=_no_rows)
     fits: pd.DataFrame = field(default_factory=_no_rows)
+    predictions: pd.DataFrame = field(default_factory=_no_rows)
     specification: pd.DataFrame = field(default_factory=_no_rows)
     claims: pd.DataFrame = field(default_factory=_no_rows)
 

@@ -1,6 +1,7 @@
 """Figures of fitted laws: what they draw is what the tables hold."""
 
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from muster.config.models import StudyConfig
 from muster.errors import MusterError
 from muster.fitting.specification import specification_curves
-from muster.fitting.study import fit_study
+from muster.fitting.study import fit_and_predict
 from muster.plots import PlotData, render, save
 
 matplotlib.use("agg")
@@ -54,6 +55,7 @@ def make_study(**changes) -> StudyConfig:
         ],
         "figures": {
             "law": {"plot": "law_fit", "fit": "law", "options": {"x": "tokens"}},
+            "held": {"plot": "held_out", "fit": "law"},
             "coefficients": {"plot": "coefficients", "fit": "law"},
             "specification": {
                 "plot": "specification_curve", "fit": "slope", "options": {"parameter": "parameters"}
@@ -82,16 +84,16 @@ def make_runs() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def data() -> PlotData:
     study, runs = make_study(), make_runs()
-    optima, fits = fit_study(study, {"runs": runs})
-    specification = specification_curves(study, {"runs": runs}, fits)
-    return PlotData(study, "laptop", runs=runs, optima=optima, fits=fits, specification=specification)
+    made = fit_and_predict(study, {"runs": runs})
+    specification = specification_curves(study, {"runs": runs}, made.fits)
+    return PlotData(study, "laptop", runs=runs, **made._asdict(), specification=specification)
 
 
 def drawn(fig, gid: str) -> list:
     return [each for ax in fig.axes for each in (*ax.lines, *ax.collections) if each.get_gid() == gid]
 
 
-@pytest.mark.parametrize("name", ["law", "coefficients", "specification", "optima"])
+@pytest.mark.parametrize("name", ["law", "held", "coefficients", "specification", "optima"])
 def test_figures_are_saved_and_say_so_when_there_is_nothing(name, data, tmp_path):
     save(render(name, data), tmp_path / "a.svg", tmp_path / "a.png")
     assert (tmp_path / "a.svg").stat().st_size > 1000
@@ -108,6 +110,22 @@ def test_law_figure_draws_each_run_once_and_rings_those_held_out(data):
     expected = int((data.runs["parameters"] > 1.5e9).sum())
     assert counts == [len(data.runs) - expected, expected]
     assert expected > 0
+
+
+def test_held_out_runs_are_drawn_where_they_were_measured_and_predicted(data):
+    rows = data.predictions
+    fig = render("held", data)
+    (ax,) = fig.axes
+    for name, of_these in (("inside", rows["inside"]), ("outside", ~rows["inside"])):
+        points = [line.get_xydata() for line in drawn(fig, name)]
+        expected = rows.loc[of_these.astype(bool), ["measured", "predicted"]].to_numpy(float)
+        assert sum(map(len, points)) == len(expected)
+        if len(expected):
+            assert np.sort(points[0], axis=0) == pytest.approx(np.sort(expected, axis=0))
+    assert f"{len(rows)} runs" in ax.get_title(loc="left") or any(f"{len(rows)} runs" in t.get_text() for t in ax.texts)
+    nothing_known = rows.assign(low=np.nan, high=np.nan, inside=pd.NA)
+    again = render("held", replace(data, predictions=nothing_known))
+    assert len(drawn(again, "no interval")[0].get_xydata()) == len(rows)
 
 
 def test_law_figure_draws_the_fitted_law(data):

@@ -7,11 +7,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from muster.config.load import nearest
 from muster.config.models import FitConfig
-from muster.fitting.base import ESTIMATORS, Estimator, Fitted, parse_options
+from muster.errors import MusterError
+from muster.fitting.base import ESTIMATORS, Estimator, Fitted, Predictions, parse_options, plain
 from muster.fitting.frames import count, groups, require_columns
 from muster.fitting.laws.base import LAWS, Array, Law
 from muster.fitting.laws.clusters import alike, question, too_few_clusters, unit_dof
+from muster.fitting.laws.hold_out import Held, metric
 from muster.fitting.laws.interval import bootstrap, ends, influence, lower_edge, pressed, profile, row_estimate, widened
 from muster.fitting.laws.linear_scale import linear_scale
 from muster.fitting.laws.options import LawOptions, check_options
@@ -43,7 +46,8 @@ class Rows(NamedTuple):
 def tested_numbers(fit: FitConfig) -> list[str]:
     """Names of the numbers that a fit of a law returns beside its parameters."""
     tested = [f"{test}_{name}" for test in ("wald", "reproduced") for name in fit.options.get("published", {})]
-    return [*tested, *(["extrapolation_error"] if fit.options.get("hold_out") else [])]
+    out = fit.options.get("hold_out") or {}
+    return [*tested, *(["extrapolation_error", *out.get("metrics", ())] if out else [])]
 
 
 def law_estimator(
@@ -72,8 +76,19 @@ def estimator_of_laws(
     """An estimator of laws. law_of: the fit's options and its table → the law. declared: further fields of
     `Estimator`."""
 
-    def function(rows: pd.DataFrame, fit: FitConfig, chosen: LawOptions) -> Iterator[Fitted]:
-        yield from infer(law_of(chosen, rows), rows, fit, chosen).fitted
+    def function(rows: pd.DataFrame, fit: FitConfig, chosen: LawOptions) -> Iterator[Fitted | Predictions]:
+        found = infer(law_of(chosen, rows), rows, fit, chosen)
+        yield from found.fitted
+        if len(found.held.y):
+            yield Predictions(held_rows(found, fit, chosen))
+
+    def wrong(table: pd.DataFrame, fit: FitConfig) -> Iterator[MusterError]:
+        chosen = parse_options(options, fit)
+        if chosen.clusters and chosen.clusters not in table:
+            found = f"{chosen.clusters!r} is no column of the table"
+            yield MusterError("options.clusters", found, nearest(chosen.clusters, table.columns))
+        if chosen.hold_out is not None:
+            yield from chosen.hold_out.mistakes(table)
 
     def ask(table: pd.DataFrame, fit: FitConfig) -> str:
         chosen = parse_options(options, fit)
@@ -82,7 +97,9 @@ def estimator_of_laws(
         used = (law_rows(law_of(chosen, rows), rows, fit)[0] for _, rows in groups(table, fit.by))
         return next(filter(None, (question(rows.x, rows.columns) for rows in used)), "")
 
-    return per_group(summary, function, VARIANTS, min_points=1, needs=(), options=options, ask=ask, **declared)
+    return per_group(
+        summary, function, VARIANTS, min_points=1, needs=(), options=options, ask=ask, wrong=wrong, **declared
+    )
 
 
 class Inferred(NamedTuple):
@@ -98,8 +115,10 @@ class Inferred(NamedTuple):
 def infer(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> Inferred:
     """Every number of the law from the rows of one group."""
     check_options(law, options)
+    vectors = options.vectors({column: plain(rows[column].iloc[0]) for column in fit.by})
     require_columns(rows, [options.clusters] if options.clusters else [], "options.clusters")
-    require_columns(rows, [options.hold_out.column] if options.hold_out else [], "options.hold_out.column")
+    for place, column in options.hold_out.columns.items() if options.hold_out else ():
+        require_columns(rows, [column], place)
     columns = law.columns(options.columns, fit.along)
     signed = [column for name, column in zip(law.variables, columns, strict=True) if name in law.signed]
     usable = usable_rows(rows, columns, fit.response, signed)
@@ -128,7 +147,7 @@ def infer(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> 
             diagnostics=result.diagnostics,
             certificate=result.certificate,
         )
-        for result in _numbered(law, solved, data, rest, every, options)
+        for result in _numbered(law, solved, data, rest, every, options, vectors)
     ]
     return Inferred(fitted, solved, data, rest)
 
@@ -147,9 +166,8 @@ def law_rows(law: Law, table: pd.DataFrame, fit: FitConfig) -> tuple[Rows, Rows]
 def _split(rows: pd.DataFrame, response: str, options: LawOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that are fitted, and rows that are predicted."""
     held = np.zeros(len(rows), bool)
-    if (out := options.hold_out) is not None and len(rows):
-        values = rows[out.column].to_numpy(float)
-        held = values > (np.quantile(values, out.quantile) if out.quantile is not None else out.above)
+    if options.hold_out is not None and len(rows):
+        held = options.hold_out.held(rows)
     inside = rows[~held]
     if 0 < options.drop_largest_losses < len(inside):
         inside = inside[inside[response] < inside[response].nlargest(options.drop_largest_losses).min()]
@@ -159,6 +177,37 @@ def _split(rows: pd.DataFrame, response: str, options: LawOptions) -> tuple[pd.D
 def _data(rows: pd.DataFrame, columns: list[str], response: str, clusters: str | Literal[False] | None) -> Rows:
     labels = pd.factorize(rows[clusters])[0] if clusters else None
     return Rows(rows[columns].to_numpy(float).T, rows[response].to_numpy(float), labels, rows, columns)
+
+
+def held_rows(found: Inferred, fit: FitConfig, options: LawOptions) -> pd.DataFrame:
+    """The runs that were held out, with what was predicted for them and the 95 % interval for one run.
+
+    It has no ends, and a note that says why, where nothing is known of errors; no prediction where nothing was fitted.
+    """
+    rows, seen, known = found.held.rows, found.held.y, None
+    if found.solved is not None:
+        made, note = found.solved.predict(found.held.x), found.solved.unpredicted.note
+        predicted, low, high = made.centre, made.low, made.high
+        known = np.isfinite(low) & np.isfinite(high)
+    else:
+        note = found.fitted[0].note
+        predicted = low = high = np.full(len(seen), np.nan)
+    inside = pd.array((low <= seen) & (seen <= high), dtype="boolean")
+    inside[~known if known is not None else slice(None)] = pd.NA
+    return pd.DataFrame(
+        {
+            "run": rows["run"].astype(str).to_numpy() if "run" in rows else rows.index.astype(str),
+            "cluster": rows[options.clusters].astype(str).to_numpy() if options.clusters else "",
+            "x": rows[fit.along].to_numpy() if pd.api.types.is_numeric_dtype(rows[fit.along]) else np.nan,
+            "measured": seen,
+            "predicted": predicted,
+            "low": low,
+            "high": high,
+            "inside": inside,
+            "error": predicted / seen - 1,
+            "note": note,
+        }
+    )
 
 
 class Doubt(NamedTuple):
@@ -225,7 +274,15 @@ def _usable(theta: Array) -> Array:
     return theta[np.isfinite(theta).all(axis=1)]
 
 
-def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | None, options: LawOptions) -> list[_Row]:
+def _numbered(
+    law: Law,
+    solved: Solved,
+    data: Rows,
+    rest: Rows,
+    every: Rows | None,
+    options: LawOptions,
+    vectors: Mapping[str, Mapping[str, float | str]],
+) -> list[_Row]:
     """All rows of one fit: natural parameters, derived ones, published vectors, extrapolation."""
     found, fit, goal, delta, theta, dof, doubt = solved
     usable = _usable(theta)
@@ -238,10 +295,9 @@ def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | No
         diagnostics["all_rows"] = fit_law(found.law, every.x, y, delta=delta, fixed=options.fixed).natural
     cov = np.cov(usable.T) if len(usable) > 1 else np.full((theta.shape[1],) * 2, np.nan)
     tests = {
-        name: hold_against(found, goal.x, goal.y, cov, printed_values(vector), dof)
-        for name, vector in options.published.items()
+        name: hold_against(found, goal.x, goal.y, cov, printed_values(vector), dof) for name, vector in vectors.items()
     }
-    reproductions = {name: reproduce(found, goal.x, goal.y, vector) for name, vector in options.published.items()}
+    reproductions = {name: reproduce(found, goal.x, goal.y, vector) for name, vector in vectors.items()}
     diagnostics["published"] = {
         name: {**test.record, "reproduction": reproductions[name]._asdict()} for name, test in tests.items()
     }
@@ -262,7 +318,7 @@ def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | No
         estimate = Estimate(test.statistic, 0.0, test.dof, ci=(test.statistic, test.statistic))
         finding = f"p = {test.p:.2g} by F({test.dof}, {dof}), {test.record['finding']}"
         known = status if np.isfinite(test.statistic) or status != "ok" else "no_se"
-        if known == "ok" and any(gone in options.published[name] for gone in fit.certificate.vanished):
+        if known == "ok" and any(gone in vectors[name] for gone in fit.certificate.vanished):
             known = "not_identified"  # the covariance at a bound is not that of a normal estimate
         rows.append(
             _Row(f"wald_{name}", estimate, known, ", ".join(filter(None, [finding, note])), diagnostics, record)
@@ -270,6 +326,9 @@ def _numbered(law: Law, solved: Solved, data: Rows, rest: Rows, every: Rows | No
     rows += [_reproduced(name, found, each, diagnostics, record) for name, each in reproductions.items()]
     if len(rest.y):
         rows.append(_extrapolation(solved, data, rest, options, diagnostics, record))
+        first = rows[-1]
+        for measure in options.hold_out.metrics if options.hold_out else ():
+            rows.append(first._replace(parameter=measure, estimate=metric(measure, _held(solved, rest))))
     return rows
 
 
@@ -357,6 +416,13 @@ def _extrapolation(
     if asked and (agree := alike(missed, rest.x, rest.columns)):
         known = Doubt("no_se", f"held out, {agree}, {question(rest.x, rest.columns)}")
     return _Row("extrapolation_error", estimate, *known, diagnostics, record)
+
+
+def _held(solved: Solved, rest: Rows) -> Held:
+    law, fit = solved.fit.law, solved.fit
+    predicted = np.exp(law.log_value(fit.theta[None], rest.x)[0][0])
+    again = np.exp(law.log_value(_usable(solved.theta), rest.x)[0])
+    return Held(predicted, rest.y, again, rest.clusters, solved.dof)
 
 
 def _numbers(law: Law, fit: LawFit, usable: Array) -> dict[str, tuple[float, Array]]:

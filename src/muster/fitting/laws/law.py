@@ -63,8 +63,13 @@ class DeclaredOptions(LawOptions):
 
     @field_validator("published")
     @classmethod
-    def _published_names(cls, published: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {name: _lower(values) for name, values in published.items()}
+    def _published_names(cls, published: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: _lower(given)
+            if isinstance(given, dict)
+            else [each.model_copy(update={"values": _lower(each.values)}) for each in given]
+            for name, given in published.items()
+        }
 
     @property
     def variables_of_form(self) -> tuple[str, ...]:

@@ -1,28 +1,25 @@
 """Options that every law's estimator takes, and their check against the law."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from muster.config.models import Section
+from muster.config.models import Scalar, Section
 from muster.errors import MusterError
 from muster.fitting.base import NoOptions
 from muster.fitting.laws.base import Law
+from muster.fitting.laws.hold_out import HoldOut
 from muster.fitting.laws.printed import read_printed
 
+Vector = dict[str, float | str]
 
-class HoldOut(Section):
-    """Rows that are left out of the fit and predicted: those above a value, or a quantile, of a column."""
 
-    column: str = Field(description="The column whose largest rows are held out")
-    above: float | None = Field(None, description="Rows above this value are held out")
-    quantile: float | None = Field(None, gt=0, lt=1, description="Rows above this quantile are held out")
+class GroupVector(Section):
+    """What was published for one group of a fit."""
 
-    @model_validator(mode="after")
-    def _one_limit(self) -> "HoldOut":
-        if (self.above is None) == (self.quantile is None):
-            raise ValueError("give either `above` or `quantile`")
-        return self
+    where: dict[str, Scalar] = Field(min_length=1, description="One value for each `by` column")
+    values: Vector = Field(min_length=1, description="Parameter → published value")
 
 
 class LawOptions(NoOptions):
@@ -52,10 +49,10 @@ class LawOptions(NoOptions):
         description="The 95 % interval that is reported: percentiles of the bootstrap, or the profile of the objective "
         "(independent rows, equally noisy)",
     )
-    published: dict[str, dict[str, float | str]] = Field(
+    published: dict[str, Vector | list[GroupVector]] = Field(
         default_factory=dict,
         description="Name → values of parameters: each vector is tested together. In quotes a value keeps its digits: "
-        "'0.3480', or 'exp(7.6427)' where the logarithm was printed",
+        "'0.3480', or 'exp(7.6427)' where the logarithm was printed. A list of {where, values} has one for each group",
     )
     drop_largest_losses: int = Field(
         0, ge=0, description="Rows with the largest responses that are left out; the diagnostics show the fit with them"
@@ -64,11 +61,28 @@ class LawOptions(NoOptions):
 
     @field_validator("published")
     @classmethod
-    def _readable(cls, published: dict[str, dict[str, float | str]]) -> dict[str, dict[str, float | str]]:
-        for values in published.values():
-            for value in values.values():
-                read_printed(value)
+    def _readable(cls, published: dict[str, Any]) -> dict[str, Any]:
+        for given in published.values():
+            for values in [given] if isinstance(given, dict) else [each.values for each in given]:
+                for value in values.values():
+                    read_printed(value)
         return published
+
+    def vectors(self, group: Mapping[str, Any]) -> dict[str, Vector]:
+        """The published vectors of one group (`by` column → value); a name without one for it is left out."""
+        found = {}
+        for name, given in self.published.items():
+            if isinstance(given, dict):
+                found[name] = given
+                continue
+            for each in given:
+                if set(each.where) != set(group):
+                    by = ", ".join(group) or "none"
+                    place, what = f"options.published.{name}", f"`where` names {', '.join(each.where)}"
+                    raise MusterError(place, what, f"One value for each `by` column: {by}")
+                if all(value == group[column] for column, value in each.where.items()):
+                    found[name] = each.values
+        return found
 
 
 def check_options(law: Law, options: LawOptions) -> None:
