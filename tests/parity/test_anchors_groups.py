@@ -146,9 +146,9 @@ def test_four_sizes_do_not_fix_the_exponent_of_a_rate(shared_data):
     table = pd.read_csv(shared_data / file)
     table = table.assign(log2_lr=np.log2(table["lr"]))
     fit = FitConfig(estimator="lr_transfer", response="c4_en_bpb", along="width", options={"min_side": 1})
-    fits, optima = ESTIMATORS["lr_transfer"].function(table, fit)
-    assert 2 ** optima["log2_lr_opt"].to_numpy(float) == pytest.approx([0.0187, 0.0100, 0.0070, 0.0075], abs=6e-5)
-    row = fits[fits["primary"]].iloc[0]
+    found = ESTIMATORS["lr_transfer"].function(table, fit)
+    assert 2 ** found.optima["log2_lr_opt"].to_numpy(float) == pytest.approx([0.0187, 0.0100, 0.0070, 0.0075], abs=6e-5)
+    row = found.fits[found.fits["primary"]].iloc[0]
     assert (row["estimate"], row["ci_low"], row["ci_high"]) == pytest.approx((-0.61, -2.0, 0.77), abs=6e-3)
     assert judged(estimate(row), "equivalence", 0, 0.1) == "no measurement"
 
