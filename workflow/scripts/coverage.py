@@ -46,6 +46,7 @@ WITHOUT = {
     "its decision",
     "pooled": "the random-effects mean, or plain t over groups where that is wider, is that of `exponent_difference`",
     "mean_difference": "Welch's, Student's and the paired t test; `ordering` stands for the last",
+    "mean_of_runs": "Student's t; of several means the largest is decided as the worst shape of `regret`",
     "scatter": "the χ² interval of normal errors, which is exact for them and for no others",
     **dict.fromkeys(
         ("annealing", "data_constrained", "error_law", "law", "overtraining", "parallel", "parallel_power",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from muster.claims.page import MOST, selection
 from muster.claims.tests import REFUTES_ONLY, test_parts
-from muster.config.models import FigureConfig, StudyConfig
+from muster.config.models import FigureConfig, FitConfig, StudyConfig
 from muster.plots import layout, style, words
 from muster.plots.base import Options, plot
 from muster.plots.data import PlotData
@@ -111,7 +111,7 @@ def draw(ledger: pd.DataFrame, studies: Iterable[StudyConfig], scale: str, optio
 def claim_kinds(ledger: pd.DataFrame, studies: Iterable[StudyConfig]) -> pd.Series:
     """`exponent`, `log ratio` or `other` per row, from the estimator of the claim's fit, else from the claim's test."""
     known = {
-        (study.study, claim.claim): _kind(study.fits[claim.fit].estimator, claim.parameter)
+        (study.study, claim.claim): _kind(*measured_by(study.fits[claim.fit], claim.parameter))
         for study in studies
         for claim in study.claims
         if claim.fit in study.fits
@@ -120,6 +120,14 @@ def claim_kinds(ledger: pd.DataFrame, studies: Iterable[StudyConfig]) -> pd.Seri
         lambda row: known.get((row["study"], row["claim"]), TEST_KINDS.get(test_parts(row["test"])[0], "exponent")),
         axis=1,
     )
+
+
+def measured_by(fit: FitConfig, parameter: str | None) -> tuple[str, str | None]:
+    """The estimator and the number that a claim means; where a fit averages another estimator's, that one's."""
+    estimator, options = fit.estimator, fit.options
+    while estimator == "pooled":
+        estimator, parameter, options = options["estimator"], options.get("parameter"), options.get("options", {})
+    return estimator, parameter
 
 
 def _kind(estimator: str, parameter: str | None) -> str:

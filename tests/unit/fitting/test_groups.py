@@ -1,5 +1,7 @@
 """Numbers pooled over groups, differences of means, and the scatter of runs, against SciPy."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from scipy import stats
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS, parse_options
+from muster.statistics.components import Component, against
 
 
 def fitted(table, estimator, response="y", along="width", by=(), /, **options):
@@ -107,3 +110,36 @@ def test_what_the_inner_estimator_does_not_know_is_told_before_a_run(options, pl
     with pytest.raises(MusterError) as told:
         fitted(lines({"a": 0.4}), "pooled", across=["dataset"], **options)
     assert told.value.place == place
+
+
+def test_a_mean_needs_no_axis_and_of_several_the_largest_is_judged_with_its_own_error():
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"record": np.repeat([1, 2, 3, 4], [5, 3, 20, 1]), "y": rng.normal(size=29)})
+    row = fitted(table, "mean_of_runs").loc["largest"]
+    every = stats.ttest_1samp(table["y"], 0)
+    assert (row["estimate"] / row["se"], row["dof"]) == pytest.approx((every.statistic, 28))
+    groups = [table.loc[table["record"] == record, "y"] for record in (1, 2, 3)]
+    row = fitted(table, "mean_of_runs", across=["record"]).loc["largest"]
+    assert "one run: 4" in row["note"]
+    # A claim on all of them goes by the largest of the one-sided p.
+    components = [Component(**each) for each in json.loads(row["diagnostics"])["components"]]
+    judged = against(components, -np.inf, 2.0)
+    largest_p = max(stats.ttest_1samp(each, 2.0, alternative="less").pvalue for each in groups)
+    p = stats.t.sf((2.0 - judged.estimate) / judged.se, judged.dof)
+    assert p == pytest.approx(largest_p, rel=1e-4)
+    assert (fitted(table[-1:], "mean_of_runs")["status"] == "too_few").all()
+
+
+def test_slopes_that_share_their_scatter_are_compared_pair_by_pair():
+    a, b = (
+        lines({name: slope}, noise=0.05, seed=seed) for seed, (name, slope) in enumerate({"a": 0.7, "b": 0.4}.items())
+    )
+    shared = np.exp(np.random.default_rng(4).normal(size=6))
+    table = pd.concat([a.assign(y=a["y"] * shared), b.assign(y=b["y"] * shared)])
+    pair = {"a": {"dataset": "a"}, "b": {"dataset": "b"}}
+    row = fitted(table, "slope_equality", paired=True, **pair).loc["welch_t"]
+    expected = stats.linregress(np.log(a["width"]), np.log(a["y"] / b["y"]))
+    assert (row["estimate"], row["se"], row["dof"]) == pytest.approx((expected.slope, expected.stderr, 4))
+    assert row["se"] < 0.2 * fitted(table, "slope_equality", **pair).loc["welch_t", "se"]
+    few = fitted(table[table["width"] < 4], "slope_equality", paired=True, **pair)
+    assert (few["status"] == "too_few").all()

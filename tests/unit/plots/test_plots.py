@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
 
-from muster.config.models import FigureConfig, StudyConfig
+from muster.config.models import FigureConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
 from muster.plots import PLOTS, PlotData, overview, render, save
 from muster.plots.axes import log_ticks
+from muster.plots.forest import measured_by
 from muster.plots.power_law import band, least_squares
 from muster.plots.style import ordered
 from muster.plots.words import claim_text, interval_text
@@ -619,6 +620,15 @@ def test_forest_takes_the_axis_from_the_estimator_when_the_study_is_known(data):
     assert len(overview(ledger.iloc[:1]).axes) == 1
     assert overview(ledger.iloc[:1]).axes[0].get_xlabel().startswith("log ratio")
     assert overview(ledger.iloc[:1], [make_study()]).axes[0].get_xlabel().startswith("exponent")
+
+
+def test_an_average_is_of_the_kind_of_what_it_averages():
+    inner = {"across": ["batch_size"], "estimator": "lr_transfer"}
+    options = {"across": ["dataset"], "estimator": "pooled", "options": inner}
+    fit = FitConfig(estimator="pooled", response="error", options=options)
+    assert measured_by(fit, None) == ("lr_transfer", None)
+    options = {"across": ["dataset"], "estimator": "joint_law", "parameter": "alpha"}
+    assert measured_by(fit.model_copy(update={"options": options}), "mean") == ("joint_law", "alpha")
 
 
 @pytest.mark.parametrize(

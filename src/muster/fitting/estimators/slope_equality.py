@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Fitted, PairOptions
@@ -25,12 +26,22 @@ Array = NDArray[np.float64]
 VARIANTS = ("welch_t", "pooled_t")
 
 
-def slope_equality(rows: pd.DataFrame, fit: FitConfig, options: PairOptions) -> Iterator[Fitted]:
+class SlopeOptions(PairOptions):
+    """Options of `slope_equality`."""
+
+    paired: bool = Field(
+        False,
+        description="The groups share what each value of the axis has of its own: the slope of ln(y of a / y of b)",
+    )
+
+
+def slope_equality(rows: pd.DataFrame, fit: FitConfig, options: SlopeOptions) -> Iterator[Fitted]:
     """Difference a − b of the slopes d ln y / d ln x of two groups of rows; 0 means equal exponents.
 
     Rows that share x are averaged in the logarithm first: seeds of one shape share its peculiarities. Variants:
     `welch_t`, each group with its own scatter, t with the fewer degrees of freedom of both; `pooled_t`, one scatter for
-    both, t(n_a + n_b − 4). The groups are taken as independent, which is cautious when they share widths and scatter.
+    both, t(n_a + n_b − 4). The groups are taken as independent, which is cautious when they share widths and scatter;
+    `paired`: both variants are the slope of ln(y_a / y_b) over the n values of x that both have, t(n − 2).
     """
     require_columns(rows, [fit.response], "response")
     sides = [select(rows, selection, f"options.{side}") for side, selection in (("a", options.a), ("b", options.b))]
@@ -42,8 +53,15 @@ def slope_equality(rows: pd.DataFrame, fit: FitConfig, options: PairOptions) -> 
         f"{lost} rows left out (missing or diverged)" if lost else "",
     ]
     note, x = ", ".join(filter(None, notes)), np.exp([*xa, *xb])
-    if min(len(xa), len(xb)) < 3:
-        few = f"{note}, 3 are needed in each group"
+    if options.paired:
+        shared, at_a, at_b = np.intersect1d(xa, xb, return_indices=True)
+        notes.append(f"{len(shared)} shared")
+        note, x = ", ".join(filter(None, notes)), np.exp(shared)
+        if len(shared) >= 3:
+            yield Fitted(dict.fromkeys(VARIANTS, slope_ols(shared, ya[at_a] - yb[at_b])), note=note, counts=counts, x=x)
+            return
+    if options.paired or min(len(xa), len(xb)) < 3:
+        few = f"{note}, 3 are needed{'' if options.paired else ' in each group'}"
         yield Fitted({}, status="too_few", note=few, counts=counts, x=x)
         return
     yield Fitted(difference(xa, ya, xb, yb), note=note, counts=counts, x=x)
@@ -88,10 +106,10 @@ ESTIMATORS.register("slope_equality")(
         VARIANTS,
         min_points=3,
         needs=(),
-        options=PairOptions,
+        options=SlopeOptions,
         source="Welch 1947; Mickey & Brown 1966; with the test `equivalence`, Schuirmann 1987",
         assumes="Responses linear in logarithms; scatter normal, independent between values of the axis and groups",
         fails="Groups over different ranges of a bent curve differ in slope without differing in law; scatter that the "
-        "groups share makes the interval too wide",
+        "groups share makes the interval too wide unless they are paired",
     )
 )

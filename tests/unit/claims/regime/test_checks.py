@@ -284,6 +284,14 @@ class TestInterior:
         assert "512" in found.note
         assert check("interior", measured(table), share=0.8).passed
 
+    def test_optima_of_sizes(self):
+        table = curved(lambda n: 5.0 * (n > 400), noise=1e-4)
+        table = table.assign(parameters=2 ** (table["log2_lr"] + 30), flops=1e18 * table["width"])
+        given = measured(table, {"estimator": "isoflop", "along": "flops", "options": {"window": 5}})
+        found = check("interior", given, share=0.9)
+        assert (found.value, found.passed) == (pytest.approx(6 / 7), False)
+        assert "5.12e+20" in found.note
+
     def test_no_optima(self):
         given = measured(curved(lambda n: 0.0), {"estimator": "monotone", "options": {"best_over": "log2_lr"}})
         assert math.isnan(check("interior", given).value)
