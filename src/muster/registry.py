@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from muster import plugins
 from muster.errors import MusterError
 
 T = TypeVar("T")
@@ -18,12 +19,14 @@ class Registry(Generic[T]):
     An entry whose module imports torch is declared by its place instead (`declare("mlp", "module:Class")`): its name is
     known at once, its module is imported when the entry is first used. `modules` register their entries when they are
     imported, of a package every module: at the first look into the registry, so that they may import what imports the
-    registry, and a further module of such a package is found without being named anywhere.
+    registry, and a further module of such a package is found without being named anywhere. Installed packages bring
+    further entries (`muster.plugins`).
     """
 
     def __init__(self, kind: str, modules: tuple[str, ...] = ()):
         self.kind = kind
         self._awaited = modules
+        self._asked = False  # for plug-ins
         self.places: dict[str, str] = {}
         self._entries: dict[str, T | str] = {}
         self._modules: dict[str, str] = {}
@@ -44,7 +47,7 @@ class Registry(Generic[T]):
 
     def _add(self, name: str, entry: T | str, module: str) -> None:
         if name in self._entries:
-            raise ValueError(f"{self.kind} {name!r} is registered twice")
+            raise ValueError(f"{self.kind} {name!r} is registered twice, by {self._modules[name]} and {module}")
         self._entries[name] = entry
         self._modules[name] = module
 
@@ -54,6 +57,10 @@ class Registry(Generic[T]):
             module = importlib.import_module(name)
             for inner in sorted(found.name for found in pkgutil.iter_modules(getattr(module, "__path__", ()))):
                 importlib.import_module(f"{name}.{inner}")
+        if not self._asked:
+            self._asked = True  # first: plug-ins look into registries while they are imported
+            for _ in plugins.modules(self.kind):
+                pass
 
     def __getitem__(self, name: str) -> T:
         """Look an entry up; an unknown name raises a MusterError that lists the known ones and the nearest."""

@@ -101,8 +101,17 @@ class Flow(Workflow):
     def finished_cells(self) -> dict[str, int]:
         """Cells whose jobs have ended well, with the times of their files in nanoseconds."""
         begun = started_outputs(self.folder / ".snakemake")
-        paths = self.results.glob("runs/*/*/runs.parquet")
-        return {p.parent.name: p.stat().st_mtime_ns for p in paths if str(p.relative_to(self.folder)) not in begun}
+        return {
+            p.parent.name: p.stat().st_mtime_ns for p in self._runs() if str(p.relative_to(self.folder)) not in begun
+        }
+
+    def written_cells(self) -> set[str]:
+        """Cells whose runs are on disk, those of jobs that outlived their Snakemake among them: the next run makes
+        these anew, because it cannot know that they are whole."""
+        return {path.parent.name for path in self._runs()}
+
+    def _runs(self) -> Iterator[Path]:
+        return self.results.glob("runs/*/*/runs.parquet")
 
     def resumed(self) -> list[str]:
         """Cells whose log says that a checkpoint was taken up."""

@@ -42,6 +42,7 @@ def signalled(command: tuple[str, ...], group: bool, signals: tuple[signal.Signa
             assert process.returncode != 0, said
             assert "Traceback" not in said, said
             wait_for(lambda: not flow.processes())
+        finished += len(flow.written_cells()) > len(kept)
         logs = " ".join(path.read_text() for path in (flow.results / "logs").rglob("*.log"))
         assert "Traceback" not in logs, logs
         if number == signal.SIGKILL and command == SNAKEMAKE:
@@ -51,7 +52,6 @@ def signalled(command: tuple[str, ...], group: bool, signals: tuple[signal.Signa
         assert not list((flow.folder / ".snakemake/locks").glob("*")), f"{number.name}: the folder is locked"
         now = flow.finished_cells()
         assert kept.items() <= now.items(), f"{number.name}: a finished cell is gone"
-        finished += len(now) > len(kept)
     flow.finish()
     assert now.items() <= flow.finished_cells().items(), "a finished cell was made anew"
     assert finished == len(signals) or flow.resumed(), "a job at work neither ended nor was resumed"

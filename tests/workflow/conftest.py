@@ -3,13 +3,14 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from tests.workflow import forked
 from tests.workflow.studies import SAMPLED, TINY, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -19,19 +20,14 @@ ROOT = Path(__file__).parents[2]
 class Workflow:
     """A copy of the project in a temporary folder."""
 
+    patience: ClassVar[int] = 300  # seconds for one run
+
     folder: Path
 
     def run(self, *arguments: str, program: str = "snakemake") -> subprocess.CompletedProcess[str]:
         """Run `snakemake` or `muster` there, on the copy's own source."""
         arguments = ("--cores", "2", *arguments) if program == "snakemake" else arguments
-        return subprocess.run(
-            [sys.executable, "-m", program, *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return forked.run([program, *arguments], self.folder, self.environment(), self.patience)
 
     def environment(self) -> dict[str, str]:
         return os.environ | {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}

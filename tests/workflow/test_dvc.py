@@ -228,28 +228,6 @@ def test_equal_inputs_give_equal_bytes(published: tuple[Workflow, str], tmp_path
         assert run.read_bytes() == (second_results / run.relative_to(first)).read_bytes()
 
 
-EDITS = {
-    "one claim": ("margin: 0.1, figure: sweep", "margin: 0.2, figure: sweep", {"judge": 1, "overview": 1, "plot": 1}),
-    "one more seed": ("seeds: 1, log2_lr", "seeds: 2, log2_lr", {"train": 3, "collect": 1, "fit": 1}),
-    "a new range of learning rates": ("from: -9, to: -5", "from: -9, to: -3", {"train": 3, "collect": 1, "fit": 1}),
-}
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_an_edit_reruns_no_more_than_it_concerns(published: tuple[Workflow, str], edit: str) -> None:
-    old, new, expected = EDITS[edit]
-    path = published[0].folder / "config" / "studies" / "tiny-train.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    try:
-        jobs = published[0].jobs()
-    finally:
-        path.write_text(text)
-    assert expected.items() <= jobs.items()
-    assert not {"sample", "import", "data", *({"fit"} - set(expected))} & set(jobs)
-
-
 def test_one_study_is_run_alone(published: tuple[Workflow, str]) -> None:
     jobs = published[0].jobs("--forceall", "--config", "studies=[tiny-sample]")
     assert jobs["sample"] == 6

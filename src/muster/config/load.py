@@ -15,6 +15,7 @@ from muster.config.models import Config, StudyConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted, redacted
 from muster.files import read_regular
 from muster.numbers import ODD, branches
+from muster.plugins import study_folders
 
 CONFIG_PATH = Path("config/config.yaml")
 TYPED = {"studies": "STUDY"}  # what a command calls a field that it takes otherwise than as an option of its name
@@ -257,15 +258,17 @@ class Studies:
 
 
 def study_paths(config_path: Path = CONFIG_PATH) -> dict[str, Path]:
-    """Study name → file, for every study beside the given config file, sorted by name.
+    """Study name → file, for every study beside the given config file or in a plug-in, sorted by name; one's own
+    stands before a plug-in's of the same name.
 
     Files whose names begin with a dot belong to editors and systems, and are no studies.
     """
-    folder = config_path.parent / "studies"
-    paths = {path.stem: path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".")}
+    own = config_path.parent / "studies"
+    folders = (*study_folders(), own)
+    paths = {path.stem: path for folder in folders for path in folder.glob("*.yaml") if not path.name.startswith(".")}
     if not paths:
-        raise MusterError(str(folder), "no study found", "Write one with: muster new-study NAME")
-    return paths
+        raise MusterError(str(own), "no study found", "Write one with: muster new-study NAME")
+    return dict(sorted(paths.items()))
 
 
 def _strays(folder: Path) -> dict[str, MusterError]:

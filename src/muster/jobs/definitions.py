@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.jobs.tokens import tokens
+from muster.plugins import packages
 
-PACKAGE = "muster"
 WHOLE = "*"  # in place of a name: every statement of the module
 LINE = "@"  # and, with a number, the statement on that line, which need not make a name
 NOT_PYTHON = (".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
@@ -50,6 +50,11 @@ class Content(NamedTuple):
     text: str
     named: tuple[tuple[str, Definition], ...]
     entries: tuple[Entry, ...]
+
+
+def ours(module: str) -> bool:
+    """Whether a module's code counts: muster's own, or that of a plug-in."""
+    return module.split(".")[0] in packages()
 
 
 @cache
@@ -215,7 +220,7 @@ def resolve(found: Definition) -> Definition | None:
     seen = set()
     while found not in seen:
         seen.add(found)
-        if found.module.split(".")[0] != PACKAGE or source_file(found.module) is None:
+        if not ours(found.module) or source_file(found.module) is None:
             return None
         if found.name == WHOLE or found.name.startswith(LINE):
             return found
@@ -335,7 +340,7 @@ class _Reader:
 
     def _imported(self, node: ast.Import | ast.ImportFrom) -> None:
         """Imports inside a function: ours count by what they bring, when that is named; others by their words."""
-        if all(found.module.split(".")[0] != PACKAGE for _, found in self.home.bindings([node])):
+        if not any(ours(found.module) for _, found in self.home.bindings([node])):
             self.parts.append(ast.unparse(node))
 
     def _reference(self, node: ast.Name | ast.Attribute) -> bool:

@@ -22,11 +22,11 @@ from muster.experiments import EXPERIMENTS, Job
 from muster.files import write_atomically, write_bytes, write_text
 from muster.jobs.definitions import (
     LINE,
-    PACKAGE,
     WHOLE,
     Definition,
     Entry,
     content,
+    ours,
     own_hash,
     resolve,
     source,
@@ -333,7 +333,7 @@ def _describe(value: Any, parts: list[str], found: list[Definition], within: set
 
 
 def _ours(kind: Any) -> bool:
-    return str(kind.__module__).split(".")[0] == PACKAGE
+    return ours(str(kind.__module__))
 
 
 def _refer(value: Any, parts: list[str], found: list[Definition]) -> None:

@@ -26,13 +26,14 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 Main = Callable[[list[str]], int]
 Sources = dict[str, tuple[int, int]]
 
 VARIABLE = "MUSTER_WARM"
+KILLED = 137  # exit status of a job that ended without one, as a shell has it for SIGKILL
 WORTHWHILE = 12  # jobs: each saves about two seconds, the server takes five to start
 PATIENCE = 10.0  # seconds that a caller waits for the server to fork: longer than it ever takes, unless it is stopped
 SOURCE = (".py", ".cpp", ".h")
@@ -46,15 +47,31 @@ def forward(argv: Sequence[str]) -> int | None:
     path = os.environ.get(VARIABLE)
     if not path or not argv or argv[0] not in COMMANDS or os.environ.get("OMP_NUM_THREADS") != "1":
         return None
+    status = ask(path, argv, os.environ, Path.cwd(), (1, 2))
+    if status == KILLED:
+        print(f"muster {argv[0]}: the job was killed", file=sys.stderr)
+    return status
+
+
+def ask(
+    path: str,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    files: tuple[int, int],
+    seconds: float | None = None,
+) -> int | None:
+    """Let the server at a socket run a command in a folder, with these files as stdout and stderr; its exit status,
+    KILLED if it did not come to one, None when there is no server. Raises TimeoutError after so many seconds."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.settimeout(PATIENCE)
         try:
             server.connect(path)
             if server.recv(1) != READY:
                 return None
-            server.settimeout(None)
-            job = json.dumps({"argv": list(argv), "env": dict(os.environ), "cwd": os.getcwd()}).encode()
-            socket.send_fds(server, [GO, len(job).to_bytes(8, "big")], [1, 2])
+            server.settimeout(seconds)
+            job = json.dumps({"argv": list(argv), "env": dict(environment), "cwd": str(folder)}).encode()
+            socket.send_fds(server, [GO, len(job).to_bytes(8, "big")], files)
         except OSError:  # not ready yet, gone, stopped, or without room for a process
             return None
         try:
@@ -62,10 +79,7 @@ def forward(argv: Sequence[str]) -> int | None:
             answer = server.recv(1)
         except ConnectionError:
             answer = b""
-    if not answer:
-        print(f"muster {argv[0]}: the job was killed", file=sys.stderr)
-        return 137
-    return answer[0]
+    return answer[0] if answer else KILLED
 
 
 def start(jobs: int) -> subprocess.Popen[bytes] | None:
@@ -181,7 +195,9 @@ def _run(main: Main, argv: list[str]) -> int:
     try:
         status = main(argv)
     except SystemExit as exit:
-        status = exit.code if isinstance(exit.code, int) else 1
+        if not isinstance(exit.code, int | None):
+            print(exit.code, file=sys.stderr)
+        status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except BaseException:
         traceback.print_exc()
         status = 1

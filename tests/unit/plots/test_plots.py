@@ -353,19 +353,23 @@ def test_every_figure_is_drawn_saved_and_the_same_twice(name, data, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "b.png", "b.svg"]
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_axis_labels_carry_units(name, data):
-    fig = render(name, replace(data, probes=make_samples()) if name == "variance" else data)
-    labels = [text for ax in fig.axes for text in (ax.get_xlabel(), ax.get_ylabel()) if text]
+@pytest.fixture(scope="module")
+def figure(request, data):
+    """One of the figures, drawn once for all tests that only look at it."""
+    return render(request.param, replace(data, probes=make_samples()) if request.param == "variance" else data)
+
+
+@pytest.mark.parametrize("figure", FIGURES, indirect=True)
+def test_axis_labels_carry_units(figure):
+    labels = [text for ax in figure.axes for text in (ax.get_xlabel(), ax.get_ylabel()) if text]
     assert labels
     assert all("(" in text and ")" in text for text in labels)
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name != "ledger"])
-def test_tick_labels_do_not_overlap(name, data):
-    fig = render(name, replace(data, probes=make_samples()) if name == "variance" else data)
-    fig.draw_without_rendering()
-    for ax in fig.axes:
+@pytest.mark.parametrize("figure", [name for name in FIGURES if name != "ledger"], indirect=True)
+def test_tick_labels_do_not_overlap(figure):
+    figure.draw_without_rendering()
+    for ax in figure.axes:
         for axis, low, high in ((ax.xaxis, "x0", "x1"), (ax.yaxis, "y0", "y1")):
             shown = [label for label in axis.get_ticklabels() if label.get_text() and label.get_visible()]
             boxes = [label.get_window_extent() for label in shown]

@@ -39,7 +39,7 @@ def slope_mixed(x: ArrayLike, y: Sequence[ArrayLike]) -> tuple[Estimate, str]:
     t(W−2) as for the line through the means: shapes, not seeds, are the replicates of a slope. Needs five shapes with
     three seeds each. A variance component at its boundary, zero, leaves no standard error: asymptotics fail there.
     """
-    import statsmodels.api as sm
+    from statsmodels.regression.mixed_linear_model import MixedLM
 
     x, values = np.asarray(x, float), [np.asarray(each, float) for each in y]
     if len(x) < MIN_SHAPES or min(map(len, values)) < MIN_SEEDS:
@@ -53,7 +53,7 @@ def slope_mixed(x: ArrayLike, y: Sequence[ArrayLike]) -> tuple[Estimate, str]:
         # What it warns of, a boundary or no convergence, is judged below.
         warnings.simplefilter("ignore")
         try:
-            fit = sm.MixedLM((response - centre) / scale, design, groups=shape).fit(reml=True)
+            fit = MixedLM((response - centre) / scale, design, groups=shape).fit(reml=True)
         except (np.linalg.LinAlgError, ValueError):
             return NONE, "mixed is singular"
         beta, se = np.asarray(fit.fe_params, float), np.asarray(fit.bse_fe, float)

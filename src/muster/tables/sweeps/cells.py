@@ -1,5 +1,6 @@
 """The cells of somebody's table as they stand in the file, each with the line where it stands."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -43,6 +44,9 @@ class Cells(NamedTuple):
             remedy = "Write numbers with a decimal point and without separators of thousands"
             raise MusterError(f"{self.path} column {column!r}", self.ambiguous[column], remedy)
         cells = self.cells[column].tolist()
+        if all(cell is None or type(cell) is str for cell in cells):
+            with contextlib.suppress(ValueError):  # as below, of plain numbers and nothing else
+                return np.array([np.nan if cell is None else float(cell) for cell in cells], float)
         try:
             return np.array([np.nan if is_empty(cell) else _float(cell) for cell in cells], float)
         except ValueError:

@@ -19,6 +19,7 @@ _POINT = re.compile(
 )
 _COMMA = re.compile(rf"[-+]?(?:(?:[1-9]\d{{0,2}}(?:([.{_SPACES}])\d{{3}})(?:\1\d{{3}})*|\d+)(?:,\d*)?|,\d+){_EXPONENT}")
 _UNUSUAL = re.compile(rf"[-+]?[\d.,{_SPACES}]*[,{_SPACES}][\d.,{_SPACES}]*{_EXPONENT}")
+_UNUSUAL_LINE = re.compile(f"^{_UNUSUAL.pattern}$", re.MULTILINE)
 _WORDS = frozenset({"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "none", "null", "na", "n/a"})
 
 
@@ -55,7 +56,10 @@ def _is_text(cell: Any) -> bool:
 
 
 def _has_unusual(column: pd.Series) -> bool:
-    return any(isinstance(cell, str) and len(cell) < 40 and _UNUSUAL.fullmatch(cell) for cell in column)
+    texts = [cell for cell in column if isinstance(cell, str)]
+    if not _UNUSUAL_LINE.search("\n".join(texts)):  # one search of all cells: a tenth of the time of one a cell
+        return False
+    return any(len(text) < 40 and _UNUSUAL.fullmatch(text) for text in texts)
 
 
 def _all(pattern: re.Pattern[str], texts: Iterable[str]) -> bool:

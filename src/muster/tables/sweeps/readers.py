@@ -109,7 +109,7 @@ def _from_text(path: str, text: str, delimiter: str | None) -> Cells:
     delimiter = delimiter or _delimiter(text)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        lines = [(reader.line_num + skipped, row) for row in reader if any(cell.strip() for cell in row)]
+        lines = [(reader.line_num + skipped, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise MusterError(path, f"not a table of text ({error})", "Give CSV in UTF-8, or a .parquet file") from None
     if not lines:
@@ -128,13 +128,9 @@ def _from_text(path: str, text: str, delimiter: str | None) -> Cells:
         if len(row) != len(header):
             found = f"{len(row)} cells, but the header has {len(header)}"
             raise MusterError(f"{path} line {number}", found, "Quote texts that hold commas; give every row all cells")
-    rows = [[_cell(cell) for cell in row] for _, row in lines[1:]]
+    rows = [[cell.strip() or None for cell in row] for _, row in lines[1:]]
     cells, ambiguous = understood(pd.DataFrame(rows, columns=header, dtype=object))
     return Cells(path, cells, [f"line {number}" for number, _ in lines[1:]], ambiguous)
-
-
-def _cell(text: str) -> str | None:
-    return text.strip() or None
 
 
 def _body(text: str) -> tuple[str, int]:
@@ -210,7 +206,7 @@ def _from_parquet(path: str, data: bytes) -> Cells:
 
 def _values(cells: Sequence[Any]) -> pd.Series:
     """Values as they are; a null stays None, unlike NaN."""
-    return pd.Series([_cell(cell) if isinstance(cell, str) else cell for cell in cells], dtype=object)
+    return pd.Series([(cell.strip() or None) if isinstance(cell, str) else cell for cell in cells], dtype=object)
 
 
 def _from_frame(frame: pd.DataFrame) -> Cells:
