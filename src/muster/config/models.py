@@ -145,6 +145,16 @@ class RegimeConfig(Section):
         return dict(self.model_extra or {})
 
 
+class GroupClaim(Section):
+    """What a claim says of one group of its fit, where that differs from what it says of all."""
+
+    where: dict[str, Scalar] = Field(min_length=1, description="Group of the fit: one value per `by` column")
+    claim: Slug | None = Field(None, description="Name in the ledger; the claim's own and the group's values if absent")
+    predicted: float | None = Field(None, description="Predicted value for this group")
+    margin: float | None = Field(None, ge=0, description="Half-width of the region for this group")
+    prediction_se: float | None = Field(None, ge=0, description="Standard error of this group's predicted value")
+
+
 class ClaimConfig(Section):
     """A published quantitative statement and the test that decides it, fixed before the run."""
 
@@ -154,6 +164,12 @@ class ClaimConfig(Section):
     provenance: Provenance = Field(description="Where the predicted number was read; `unconfirmed`: from memory alone")
     fit: Name = Field(description="The fit of this study that measures it")
     where: dict[str, Scalar] = Field(default_factory=dict, description="Group of the fit: one value per `by` column")
+    # Left out of every dump: the claims of the groups stand in its place.
+    groups: list[GroupClaim] = Field(
+        default_factory=list,
+        exclude=True,
+        description="Groups of the fit of which the same is said, with their own predictions: a row of the ledger each",
+    )
     parameter: Name | None = Field(
         None, description="The number of the fit that is meant; the estimator's first if absent"
     )
@@ -194,6 +210,17 @@ class ClaimConfig(Section):
     headline: bool = Field(True, description="Member of the family of the paper's headline claims")
     figure: Name | None = Field(None, description="The study's figure that shows it")
 
+    def of_groups(self) -> "list[ClaimConfig]":
+        """The claim for each of its groups; itself where it names none."""
+        return [self._of_group(group) for group in self.groups] or [self]
+
+    def _of_group(self, group: GroupClaim) -> "ClaimConfig":
+        told = {name: value for name, value in group.model_dump(exclude_none=True).items() if name != "where"}
+        values = "-".join(re.sub(r"[^a-z0-9]+", "-", str(value).lower()).strip("-") for value in group.where.values())
+        words = ", ".join(f"{column} {value}" for column, value in group.where.items())
+        own = {"claim": f"{self.claim}-{values}", "statement": f"{self.statement} ({words})", "groups": []}
+        return self.model_copy(update={**own, **told, "where": {**self.where, **group.where}})
+
 
 class FigureConfig(Section):
     """One figure of a study: a registered plot with its options."""
@@ -219,6 +246,18 @@ class StudyConfig(Section):
     fits: dict[Name, FitConfig] = Field(min_length=1, description="Fits by name")
     claims: list[ClaimConfig] = Field(default_factory=list, description="Claims that the fits decide")
     figures: dict[Name, FigureConfig] = Field(default_factory=dict, description="Figures by name")
+
+    @field_validator("claims", mode="after")
+    @classmethod
+    def _of_groups(cls, claims: list[ClaimConfig]) -> list[ClaimConfig]:
+        """A claim of several groups becomes the claim of the first; those of the others follow behind all claims, so
+        that a claim's place in the list is that in its file."""
+        first, others = [], []
+        for claim in claims:
+            one, *more = claim.of_groups()
+            first.append(one)
+            others += more
+        return first + others
 
 
 class Config(Section):

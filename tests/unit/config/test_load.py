@@ -232,6 +232,31 @@ def test_all_mistakes_of_a_file_are_raised_at_once(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(caught.value)).mistakes[1].found == caught.value.mistakes[1].found
 
 
+def test_a_claim_of_several_groups_is_a_claim_for_each(tmp_path: Path) -> None:
+    groups = """groups: [{where: {parameterization: mup}}, {where: {parameterization: sp}, predicted: -1, margin: 0.2},
+              {where: {parameterization: mup}, claim: tiny-other}], where: {optimizer: adam}"""
+    text = TINY.replace("where: {parameterization: mup, optimizer: adam}", groups)
+    write_config(tmp_path, tiny_train=text)
+    study = load_study(tmp_path / STUDY)
+    found = [(c.claim, c.where["parameterization"], c.predicted, c.margin, c.figure) for c in study.claims]
+    assert found == [
+        ("tiny-flat-mup", "mup", 0, 0.1, "sweep"),
+        ("tiny-flat-sp", "sp", -1, 0.2, "sweep"),
+        ("tiny-other", "mup", 0, 0.1, "sweep"),
+    ]
+    assert {claim.where["optimizer"] for claim in study.claims} == {"adam"}
+    assert study.claims[1].statement == "Flat (parameterization sp)"
+    assert "groups" not in str(study.model_dump())
+    planned(tmp_path / "config/config.yaml")
+    twice = text.replace("claim: tiny-other", "claim: tiny-flat-sp")
+    write_config(tmp_path, tiny_train=twice)
+    with pytest.raises(MusterError, match="'tiny-flat-sp' stands twice"):
+        load_study(tmp_path / STUDY)
+    write_config(tmp_path, tiny_train=text.replace("parameterization: sp}, pred", "parameterization: spp}, pred"))
+    with pytest.raises(MusterError, match=r"claims.* never runs .*spp"):
+        planned(tmp_path / "config/config.yaml")
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MusterError, match="no such file"):
         load_config(tmp_path / "config.yaml")

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from muster.errors import MusterError
 from muster.published import foreign, run_files, unpack
+from muster.published.import_table import Table
+from muster.published.mapping import apply
 from muster.published.readers import READERS
 from muster.published.source import Source, obtain, state
+from muster.published.transforms import TRANSFORMS
 
 TABLE = pd.DataFrame({"N": [1, 2], "loss": [2.5, 1 / 3], "name": ["a", "b"]})
 CSV, TSV = (TABLE.to_csv(index=False, sep=delimiter).encode() for delimiter in ",\t")
@@ -237,3 +242,19 @@ def test_records_with_more_cells_than_a_table_has_are_refused_before_they_are_la
 def test_a_pattern_is_looked_for_in_the_beginning_of_a_line_alone() -> None:
     line = b"x" * 3000 + b" loss:1.0\nloss:2.0\n"
     assert READERS["log_files"](line, {"line": r"loss:(?P<loss>[\d.]+)"})["loss"].tolist() == [2.0]
+
+
+def test_the_example_of_the_page_is_a_table_that_a_study_may_name() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "published-tables.md").read_text()
+    (block,) = re.findall(r"```yaml\n(settings:.*?)```", page, re.DOTALL)
+    given = yaml.safe_load(block)["settings"]["sources"]["theirs"]
+    table = Table.model_validate({**given, "sha256": "0" * 64})
+    run = b"step,train_loss,val_loss,tokens,accuracy,lr\n1,4,3.5,10,0.25,0.5\n2,3,3.25,10,0.5,0.5\n"
+    data = tarred({f"runs/w{width}_{name}/log.csv": run for width in (8, 16) for name in ("adam", "sgd")})
+    runs = apply(table, READERS[table.reader](data, table.reader_options), "runs.tar.gz").runs
+    assert runs.drop(columns="run").to_dict("list") == {
+        "width": [16, 8], "tokens": [10, 10], "log2_lr": [-1, -1], "final_eval_loss": [3.25, 3.25], "error": [0.5, 0.5],
+    }  # fmt: skip
+    listed = {*re.findall(r"`([a-z_0-9]+)`", page.split("| reader |")[1].split("## Fits")[0])}
+    steps = {*re.findall(r"`([a-z_0-9]+):", page.split("| step in `rows` |")[1].split("Expressions")[0])}
+    assert {*READERS, *(name for name in TRANSFORMS if name not in steps)} <= listed

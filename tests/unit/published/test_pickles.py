@@ -67,6 +67,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a call of the system": (pickle.dumps(Runs()), r"it holds a (posix|os)\.system: only plain values"),
     "a name within numpy": (b"cnumpy.testing\nrunstring\n(S'x'\ntR.", r"it holds a numpy\.testing\.runstring"),
     "a name that only looks like numpy": (b"cnumpyx\ndtype\n.", r"it holds a numpyx\.dtype"),
+    "a module below one that is known": (b"ccollections.abc\nOrderedDict\n.", r"holds a collections\.abc\.OrderedDict"),
     "a class of the publisher": (b"cxlstm.load\nRun\n)\x81.", r"it holds a xlstm\.load\.Run"),
     "a builtin": (b"cbuiltins\neval\n(S'1'\ntR.", r"it holds a builtins\.eval"),
     "an instance by name": (b"(S'x'\nios\nsystem\n.", "it uses INST"),

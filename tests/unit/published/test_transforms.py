@@ -113,7 +113,7 @@ def test_the_best_may_be_the_largest_and_a_frontier_is_of_its_group() -> None:
 
 def test_the_frontier_is_what_no_row_beats() -> None:
     draw = np.random.default_rng(0)
-    rows = pd.DataFrame({"x": draw.integers(1, 9, 60), "y": draw.integers(1, 99, 60) / 7})
+    rows = pd.DataFrame({"x": draw.integers(1, 9, 60), "y": draw.integers(1, 12, 60) / 7})
     kept = {*apply_one("frontier", {"x": "x", "y": "y"}, rows).index}
     for i, (x, y) in rows.iterrows():
         others = rows.drop(i)
