@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,10 @@ ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Pow"}
 # Nobody's slips; the replacer of exceptions fails on `except (A, b.C)` besides.
 UNREAL = ("ReplaceUnaryOperator_Invert", "RemoveDeco", "ExceptionReplacer")
 SECONDS = 240  # for the tests of one mutant
-TESTS = 6  # test files a mutant
+TESTS = 10  # test files a mutant
+KINDS = ("unit", "statistical", "parity")
+REGISTERED = re.compile(r"\.register\(\s*\"(\w+)\"")
+SCHEMA = "tests/unit/config/test_schema.py"  # holds every field of a study with its bounds
 # Those whose tests did not end in time are not judged: they may loop forever, or the machine may be busy.
 OUTCOMES = ("caught", "survived", "equivalent", "unfinished")
 
@@ -80,19 +84,21 @@ def sample(count: int, seed: int, only: str) -> list[Place]:
     return [rng.choice(lines[key]) for key in chosen]
 
 
-def nearest(file: str) -> list[str]:
-    """Tests that name the module, the smallest first; then those of its room that name its neighbours."""
+def nearest(file: str, line: str) -> list[str]:
+    """Tests that name the module or what it registers, the smallest first; then those of its name, then those of its
+    room that name its neighbours. A field's line changes the schema besides."""
     module = "muster." + file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-    texts = {path: path.read_text() for path in sorted((ROOT / "tests").glob("*/**/test_*.py"))}
-    kept = {
-        p: t for p, t in texts.items() if p.relative_to(ROOT / "tests").parts[0] in ("unit", "statistical", "parity")
-    }
-    direct = [path for path, text in kept.items() if module in text]
-    stem = Path(file).stem
-    named = [path for path in kept if stem in path.stem and path not in direct]
-    room = [path for path, text in kept.items() if path not in (*direct, *named) and module.rpartition(".")[0] in text]
-    ordered = [*sorted(direct, key=lambda p: p.stat().st_size), *named, *sorted(room, key=lambda p: p.stat().st_size)]
-    return [path.relative_to(ROOT).as_posix() for path in ordered[:TESTS]]
+    package, _, stem = module.rpartition(".")
+    entries = REGISTERED.findall((ROOT / "src" / "muster" / file).read_text())
+    of_module = re.compile("|".join([re.escape(module), rf"from {re.escape(package)} import [^\n]*\b{stem}\b"]))
+    of_entry = re.compile("|".join(rf"[\"' :]{re.escape(name)}\b" for name in entries) or r"\A\Z")
+    paths = [path for kind in KINDS for path in sorted((ROOT / "tests" / kind).rglob("test_*.py"))]
+    texts = {path: path.read_text() for path in sorted(paths, key=lambda path: path.stat().st_size)}
+    ordered: dict[Path, None] = {}
+    for near in (of_module.search, of_entry.search, None, re.compile(re.escape(package)).search):
+        ordered |= dict.fromkeys(path for path, text in texts.items() if (near(text) if near else stem in path.stem))
+    schema = [SCHEMA] if "Field(" in line else []
+    return [*schema, *(path.relative_to(ROOT).as_posix() for path in list(ordered)[:TESTS])]
 
 
 def outcome(copy: Path, place: Place, python: str, seconds: float) -> tuple[str, str]:
@@ -102,7 +108,7 @@ def outcome(copy: Path, place: Place, python: str, seconds: float) -> tuple[str,
     before = file.read_text()
     after = mutate_code(before, get_operator(place.operator)(), place.occurrence)
     diff = "\n".join(difflib.unified_diff(before.splitlines(), (after or before).splitlines(), lineterm="", n=0))
-    tests = nearest(place.file)
+    tests = nearest(place.file, before.splitlines()[place.line - 1])
     environment = os.environ | {"PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         file.write_text(after or before)

@@ -74,6 +74,15 @@ def test_distances_of_a_mixture_have_the_scatter_of_repeated_samples():
     assert ratio == pytest.approx([1, 1], abs=0.3)
 
 
+def test_a_joint_distance_is_kolmogorovs_in_the_direction_of_the_largest_relative_variance():
+    """Draws whose second output alone varies: the direction is the second axis, up to the grid of directions."""
+    rng = np.random.default_rng(0)
+    covariances = np.zeros((300, 2, 2))
+    covariances[:, 0, 0], covariances[:, 1, 1] = 1.0, rng.gamma(2.0, size=300)
+    kolmogorov, _ = output_law.distances(covariances[:, 1, 1])
+    assert output_law.joint_distance(covariances).value == pytest.approx(kolmogorov.value, rel=0.02)
+
+
 def test_the_tanh_chain_by_hand(monkeypatch):
     """All draws at once against portions of 40 of 100: each draws the layers of its own networks in turn."""
     monkeypatch.setattr(relu_chain, "TANH_CHUNK", 40 * 8)
