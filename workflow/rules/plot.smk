@@ -8,6 +8,7 @@ rule plot:
         probes=f"{RESULTS}/tables/{{study}}/probes.parquet",
         fits=f"{RESULTS}/fits/{{study}}/fits.parquet",
         optima=f"{RESULTS}/fits/{{study}}/optima.parquet",
+        predictions=f"{RESULTS}/fits/{{study}}/predictions.parquet",
         ledger=figure_ledger,
         specification=figure_specification,
     output:

@@ -83,8 +83,10 @@ def table_paths(plan: Plan, studies: Iterable[str]) -> list[str]:
 
 
 def fit_paths(plan: Plan) -> list[str]:
-    """The fits of all planned studies."""
-    return [f"{plan.config.results}/fits/{study}/fits.parquet" for study in plan.studies]
+    """The fits of all planned studies, and what is predicted by those that are fitted here: earlier versions did not
+    write that file, and Snakemake makes nothing anew of which one file has no record unless that file is asked for."""
+    fitted = [f"{study}/predictions" for study in plan.studies if study not in plan.fits_at_hand]
+    return [f"{plan.config.results}/fits/{name}.parquet" for name in [*(f"{s}/fits" for s in plan.studies), *fitted]]
 
 
 def figure_paths(plan: Plan) -> list[str]:
