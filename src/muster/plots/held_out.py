@@ -59,10 +59,11 @@ def held_out(data: PlotData, spec: FigureConfig, options: HeldOutOptions) -> Fig
 
 
 def _draw(ax: Axes, rows: pd.DataFrame) -> None:
+    inside = _inside(rows)
     looks: dict[str, tuple[Any, dict[str, Any]]] = {
-        "inside": (rows["inside"].fillna(False), {"marker": "o", "ms": 4}),
-        "outside": (~rows["inside"].fillna(True), {"marker": "o", "ms": 5, "mfc": "none"}),
-        "no interval": (rows["inside"].isna(), {"marker": ".", "ms": 4}),
+        "inside": (inside.fillna(False), {"marker": "o", "ms": 4}),
+        "outside": (~inside.fillna(True), {"marker": "o", "ms": 5, "mfc": "none"}),
+        "no interval": (inside.isna(), {"marker": ".", "ms": 4}),
     }
     color = style.CATEGORIES[0]
     for name, (of_these, how) in looks.items():
@@ -81,11 +82,16 @@ def _draw(ax: Axes, rows: pd.DataFrame) -> None:
               zorder=2, gid="equal")  # fmt: skip
 
 
+def _inside(rows: pd.DataFrame) -> pd.Series:
+    """Missing where there is no interval: a table that was stored has objects there, of which ~True is −2."""
+    return rows["inside"].astype("boolean")
+
+
 def _note(rows: pd.DataFrame) -> str:
     known = rows["inside"].notna()
     parts = [f"{len(rows)} runs, mean |error| {rows['error'].abs().mean():.2%}"]
     if known.any():
-        parts.append(f"{int(rows.loc[known, 'inside'].sum())} of {int(known.sum())} in their intervals")
+        parts.append(f"{int(_inside(rows).sum())} of {int(known.sum())} in their intervals")
     return "; ".join(parts)
 
 

@@ -112,6 +112,16 @@ def test_law_figure_draws_each_run_once_and_rings_those_held_out(data):
     assert expected > 0
 
 
+def test_a_held_out_run_without_an_interval_is_neither_in_it_nor_outside(data):
+    """As a stored table has them: objects, missing where there is no interval."""
+    first = data.predictions.head(1)
+    held = pd.concat([first] * 3, ignore_index=True).assign(inside=pd.Series([True, False, None], dtype=object))
+    held.loc[2, ["low", "high"]] = np.nan
+    fig = render("held", replace(data, predictions=held))
+    for name in ("inside", "outside", "no interval"):
+        assert [len(line.get_xdata()) for line in drawn(fig, name)] == [1], name
+
+
 def test_held_out_runs_are_drawn_where_they_were_measured_and_predicted(data):
     rows = data.predictions
     fig = render("held", data)
