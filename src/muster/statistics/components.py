@@ -111,9 +111,9 @@ def against(components: Sequence[Component], low: float, high: float) -> Estimat
 
     Supporting: the component with the largest p decides; the claim on all needs no correction (intersection–union:
     Berger 1982). Refuting: the smallest of K p, times K (Bonferroni): the error is widened until a t test says so.
-    Both by the root of each component, so that p is exact at any level, not only where an interval ends. The interval
-    is that of the largest number (of the smallest, for a claim from below; for a claim with two ends, where the worst
-    may lie on either side, that of the number which decides).
+    Both by the root of each component, so that p is exact at any level, not only where an interval ends. Estimate and
+    interval are those of the largest number (of the smallest, for a claim from below; for a claim with two ends, where
+    the worst may lie on either side, those of the number which decides).
     """
     from scipy import stats
 
@@ -130,10 +130,13 @@ def against(components: Sequence[Component], low: float, high: float) -> Estimat
         p = len(components) * float(stats.t.sf(beyond / error, worst.dof)) if error > 0 else 0.0
         if p > 0:
             error = max(error, beyond / float(stats.t.isf(min(p, LEAST_P), worst.dof)))
-    found = Estimate(worst.value, error, worst.dof)
     if len(components) > 1 and np.isfinite(low) and np.isfinite(high):
-        return found
-    return found._replace(ci=interval(components, smallest=not np.isfinite(high)))
+        return Estimate(worst.value, error, worst.dof)
+    values = [each.value for each in components]
+    extreme, end = (max(values), high) if np.isfinite(high) else (min(values), low)
+    if beyond:  # the same t from the extreme number, of which the interval is
+        error *= (end - extreme) / (end - worst.value)
+    return Estimate(extreme if beyond else worst.value, error, worst.dof, ci=interval(components, smallest=end == low))
 
 
 def undecided(beyond: float, found: Estimate) -> float:
