@@ -205,9 +205,15 @@ def test_errors_survive_the_way_between_processes() -> None:
 
 
 def test_nothing_is_unpickled() -> None:
-    """torch.load and numpy.load are the two readers that can: both are told not to."""
+    """torch.load and numpy.load are the two readers that can: both are told not to. Of pickled tables the names are
+    answered by stand-ins, whoever asks."""
     sources = {path: path.read_text() for path in (Path(__file__).parents[2] / "src").rglob("*.py")}
     for path, text in sources.items():
-        assert "import pickle" not in text, path
+        assert "pickle.load" not in text, path
+        if "import pickle" in text:
+            assert path.name == "pickles.py"
+            assert (
+                text.count("pickle.Unpickler") == text.count("(pickle.Unpickler):") == text.count("def find_class") == 1
+            )
         assert text.count("torch.load(") == text.count("weights_only=True"), path
         assert text.count("np.load(") == len(re.findall(r"np\.load\([^\n]*, allow_pickle=False\)", text)), path

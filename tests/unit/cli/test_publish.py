@@ -70,7 +70,8 @@ def test_a_study_is_published_whole_and_the_same_bytes_each_time(project: Path) 
     first = tree(PUBLISHED)
     assert set(first) == {
         *(f"tables/tiny-sample/{kind}.parquet" for kind in ("runs", "curves", "probes")),
-        *(f"fits/tiny-sample/{name}" for name in ("fits.parquet", "optima.parquet", "regime.parquet", "fits.json")),
+        *(f"fits/tiny-sample/{name}.parquet" for name in ("fits", "optima", "predictions", "regime")),
+        "fits/tiny-sample/fits.json",
         *(
             f"ledger/{name}"
             for name in ("claims.csv", "claims.json", "LEDGER.md", "index.html", "metrics.json", "SHA256SUMS")

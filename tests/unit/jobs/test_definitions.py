@@ -59,7 +59,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in files.items():
         (folder / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(definitions, "PACKAGE", "toy")
+    monkeypatch.setattr(definitions, "packages", lambda: frozenset({"toy"}))
     forget()
     yield folder
     forget()
