@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from muster.cli.parser import main
+from muster.cli.parser import run_command
 from muster.jobs.warm import serve, sources
 from muster.registry import find_registry
 
@@ -49,4 +49,4 @@ def rehearse() -> None:
 if __name__ == "__main__":
     loaded = sources()
     prepare()
-    serve(Path(sys.argv[1]), main, loaded)
+    serve(Path(sys.argv[1]), run_command, loaded)
