@@ -4,6 +4,7 @@ import argparse
 import importlib
 import math
 import sys
+from functools import cache
 from pathlib import Path
 
 from muster import __version__
@@ -57,6 +58,7 @@ def divided(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:place], words[place + 1 :]
 
 
+@cache
 def parser() -> argparse.ArgumentParser:
     """The whole grammar, with the examples that `--help` prints."""
     root = argparse.ArgumentParser("muster", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
