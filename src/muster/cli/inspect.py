@@ -257,6 +257,7 @@ def _show_parameterization(args: Namespace) -> None:
         effective_table,
         render_table,
         shape_ratios,
+        step_in_words,
     )
     from muster.training.cell import TrainCell, factors, tensors
 
@@ -295,7 +296,7 @@ def _show_parameterization(args: Namespace) -> None:
     print(f"family {cell.family}, width {cell.width}, depth {cell.depth}, {base}")
     print(f"{cell.optimizer}, rule {cell.rule}, epsilon_rule {cell.epsilon_rule}, decay_rule {cell.decay_rule}")
     update, decay = optimizer.update, "decoupled" if optimizer.decoupled_decay else "coupled"
-    print(f"its steps ∝ lr·|gradient|^{update.gradient:g}·|w|^{update.weight:g}, its weight decay is {decay}")
+    print(f"its steps ∝ lr·{step_in_words(update)}, its weight decay is {decay}")
     if any(tensor.branch for tensor in trained):
         print(f"residual branches × {branch_multiplier(cell):.4g}")
     print(f"\n{render_table(rows)}")

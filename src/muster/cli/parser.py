@@ -192,7 +192,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--shapes", metavar="FILE.py:FUNCTION", help="your own network: a function from width to a torch.nn.Module"
     )
     table.add_argument("--optimizer", default="adam", help="optimizer (default: adam)")
-    table.add_argument("--rule", default="full_alignment", help="learning-rate rule (default: full_alignment)")
+    table.add_argument("--rule", help="learning-rate rule (default: full_alignment; spectral of a matrix optimizer)")
     table.add_argument("--width", type=_positive, default=1024, help="width (default: 1024)")
     table.add_argument("--base-width", type=_positive, default=64, help="base width (default: 64)")
     table.add_argument("--depth", type=_positive, default=3, help="hidden layers, or residual blocks (default: 3)")
