@@ -6,7 +6,7 @@ scales is its own `Update`.
 """
 
 from muster.parameterizations.depth import branch_multiplier, shape_ratios
-from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, MATRIX_RULES, RULES, usual_rule
+from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, MATRIX_RULES, RULES, unfit_rule, usual_rule
 from muster.parameterizations.scaling import Exponents, Factor, Scaling, Tensor, exponents, scalings
 from muster.parameterizations.show import effective_table, render_table, step_in_words
 from muster.parameterizations.tables import (
@@ -46,5 +46,6 @@ __all__ = [
     "scalings",
     "shape_ratios",
     "step_in_words",
+    "unfit_rule",
     "usual_rule",
 ]

@@ -112,8 +112,15 @@ def spectral_norm(table: Parameterization, role: str) -> float:
 
 
 def usual_rule(update: Update) -> str:
-    """The learning-rate rule where none is named."""
+    """The learning-rate rule to show where none is named."""
     return MATRIX_RULES[0] if isinstance(update, MatrixUpdate) else "full_alignment"
+
+
+def unfit_rule(update: Update, rule: str) -> str:
+    """Why a rule has no rates for an update, or nothing."""
+    if not isinstance(update, MatrixUpdate) or rule in MATRIX_RULES:
+        return ""
+    return f"rule {rule} knows steps of single weights, and this optimizer steps whole matrices"
 
 
 @EPSILON_RULES.register("constant")

@@ -16,17 +16,7 @@ from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.base import Shape
 from muster.numbers import check_numbers
 from muster.optimizers import OPTIMIZERS
-from muster.parameterizations import (
-    DECAY_RULES,
-    EPSILON_RULES,
-    MATRIX_RULES,
-    PARAMETERIZATIONS,
-    RULES,
-    Factor,
-    MatrixUpdate,
-    Tensor,
-    usual_rule,
-)
+from muster.parameterizations import DECAY_RULES, EPSILON_RULES, PARAMETERIZATIONS, RULES, Factor, Tensor
 from muster.registry import Registry
 from muster.settings import check_disjoint, check_settings, fields_of, known_names, with_defaults
 from muster.training.losses import LOSSES
@@ -94,9 +84,7 @@ class OptimizationFields(BaseModel):
     clip: float | None = Field(None, gt=0, description="Largest norm of a member's gradient; longer ones are shortened")
 
     optimizer: str = _named("adam", OPTIMIZERS, "`muster list optimizers`")
-    rule: str = _named(
-        "full_alignment", RULES, "Learning-rate rule: `muster list rules`; the optimizer's own if absent"
-    )
+    rule: str = _named("full_alignment", RULES, "Learning-rate rule: `muster list rules`")
     epsilon_rule: str = _named(
         "constant", EPSILON_RULES, "`muster list epsilon_rules`; the parameterization's own if absent: `muster show`"
     )
@@ -169,8 +157,6 @@ class TrainCell(
             return values
         chosen = {name: values.get(name, default) for name, default in _usual_choices().items()}
         found = with_defaults(values, chosen, OWNERS)
-        for name in known_names(chosen["optimizer"], OPTIMIZERS):
-            found.setdefault("rule", usual_rule(OPTIMIZERS[name].update))
         for name in known_names(values.get("parameterization"), PARAMETERIZATIONS):
             table = PARAMETERIZATIONS[name]
             found = {"epsilon_rule": table.epsilon_rule, "decay_rule": table.decay_rule, **found}
@@ -201,8 +187,6 @@ class TrainCell(
         if self.weight_decay < 0 and not optimizer.negative_decay:
             takers = " and ".join(name for name in OPTIMIZERS if OPTIMIZERS[name].negative_decay)
             raise ValueError(f"weight_decay {self.weight_decay:g} is negative: only the optimizer {takers} takes it so")
-        if isinstance(optimizer.update, MatrixUpdate) and self.rule in RULES and self.rule not in MATRIX_RULES:
-            raise ValueError(f"rule {self.rule} has no rates for {self.optimizer}, but {', '.join(MATRIX_RULES)} have")
         unit = self.parameterization in PARAMETERIZATIONS and PARAMETERIZATIONS[self.parameterization].unit
         if unit and not optimizer.update.scale_free:
             takers = ", ".join(name for name in OPTIMIZERS if OPTIMIZERS[name].update.scale_free)

@@ -85,3 +85,5 @@ def test_muon_is_shown_with_adam_beside_it(capsys):
     assert rows["w3"] == beside["w3"]
     assert (rows["w2"][7], beside["w2"][7]) == ("1", "0.25")
     assert any("rule spectral" in line for line in muon)
+    assert main(["show", "parameterization", "mup", "--optimizer", "muon", "--rule", "full_alignment"]) == 2
+    assert "steps whole matrices. Set rule to spectral" in capsys.readouterr().err

@@ -173,7 +173,6 @@ def cell(**changes) -> TrainCell:
             {"parameterization": "umup", "optimizer": "muon"},
             "umup has no rates for muon, but for adam, adamw, lion .type",
         ),
-        ({"optimizer": "muon", "rule": "full_alignment"}, "rule full_alignment has no rates for muon, but spectral, "),
         ({"probes": ["coordinate_check"], "family": "autoencoder"}, "needs a matrix of its own in every product"),
     ],
 )
@@ -201,7 +200,6 @@ def test_defaults_are_those_of_the_chosen_optimizer_and_others_are_absent() -> N
     assert (cell().beta2, cell(optimizer="lion").beta2) == (0.999, 0.99)
     assert (cell().epsilon, cell(optimizer="adafactor").epsilon, cell(optimizer="lion").epsilon) == (1e-8, 1e-15, None)
     assert (cell(optimizer="momentum").momentum, cell(optimizer="muon").momentum) == (0.9, 0.95)
-    assert (cell().rule, cell(optimizer="muon").rule) == ("full_alignment", "spectral")
     assert {name for name in ("momentum", "adafactor_clip", "heads") if getattr(cell(), name) is not None} == set()
     assert cell(features=5, data="teacher").data_options == {"features": 5}
 
