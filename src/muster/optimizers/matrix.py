@@ -9,6 +9,7 @@ from muster.models import trained_tensors
 from muster.optimizers.adam import AdamSettings, AdamW
 from muster.optimizers.base import Hyper, Optimizer
 from muster.parameterizations.depth import shape_ratios
+from muster.parameterizations.rules import unfit_rule
 from muster.parameterizations.scaling import scalings
 from muster.parameterizations.tables import MATRIX_SCALES, MatrixUpdate
 
@@ -49,6 +50,8 @@ class MatrixOptimizer(Optimizer):
 
     def __init__(self, weights: Mapping[str, "Tensor"], hyper: dict[str, Hyper], cell: Any):
         super().__init__(weights, hyper, cell)
+        if wrong := unfit_rule(self.update, cell.rule):  # a plan is refused for it before any job
+            raise ValueError(wrong)
         tensors = trained_tensors(cell)
         width_ratio, depth_ratio = shape_ratios(cell)
         factors = scalings(
