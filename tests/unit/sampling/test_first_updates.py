@@ -44,12 +44,17 @@ def test_features_do_not_depend_on_the_size_of_gradients_and_hold_adams_step():
     torch.testing.assert_close(learned_step(adam, found), mean / square.sqrt())
 
 
-def test_rates_of_mup_and_one_rate_differ_by_the_width_in_wide_layers_alone():
-    cell = LearnedUpdatesCell(width=50, steps=2, seed=0)
-    one = learned_changes(cell.model_copy(update={"one_rate": True}), np.random.default_rng(0))
-    mup = learned_changes(cell, np.random.default_rng(0))
-    assert one[0, 0] == pytest.approx(mup[0, 0])
-    assert (one[0, 1:] > 3 * mup[0, 1:]).all()
+def test_rates_of_mup_keep_changes_and_one_rate_lets_them_grow():
+    """Relative to the first layer, whose rate is the same: the optimizer's own size, random, drops out."""
+    widths = np.array([16, 64, 256])
+    slopes = {}
+    for one_rate in (False, True):
+        cells = [LearnedUpdatesCell(width=int(n), steps=2, one_rate=one_rate, seed=0) for n in widths]
+        found = [np.log([learned_changes(cell, np.random.default_rng(seed)) for seed in range(8)]) for cell in cells]
+        relative = [(each - each[..., :1]).mean(axis=0)[0, 1:] for each in found]
+        slopes[one_rate] = np.polyfit(np.log(widths), relative, 1)[0]
+    assert (np.abs(slopes[False]) < 0.15).all()
+    assert (slopes[True] > 0.7).all()
 
 
 def test_forces_have_their_exponents_and_wrong_ones_are_refuted():
