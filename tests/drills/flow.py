@@ -23,7 +23,7 @@ STUDIES = {
     "tiny_sample": SAMPLED.replace("width: [4, 6, 8], seeds: 2", "width: [4, 6], seeds: 1"),
     "tiny_import": IMPORTED,
 }
-MANY = ("config/studies/tiny-train.yaml", "width: [8, 16]", "width: [8, 16, 24, 32, 40, 48, 56]")
+MANY = ("config/studies/tiny-train.yaml", "width: [8, 16]", f"width: {[8 * each for each in range(1, 15)]}")
 CONFIG = "scale: smoke\nsources: sources\nstore: false\n"
 PATIENCE = 1800  # seconds for one run of seconds: others may use the machine
 MARK = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -227,7 +227,9 @@ def running(flow: Flow, *command: str, until: Callable[[], object] | None = None
     is left afterwards."""
     process = flow.start(*(command or ("snakemake", "--cores", "2", "tables")))
     try:
-        wait_for(until or flow.jobs_at_work)
+        caught = until or flow.jobs_at_work
+        wait_for(lambda: caught() or process.poll() is not None)
+        assert process.poll() is None, f"it ended before it was found at work: {process.communicate()[0]}"
         yield process
     finally:
         for left in flow.processes():

@@ -6,11 +6,35 @@ comments and shapes: B batch, I and O fan-in and fan-out.
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+from unittest import mock
 
 import lion_pytorch
 import torch
 
+MUON = {
+    "muon": "original", "muon_jordan": "original", "muon_unscaled": "original", "muon_moonshot": "match_rms_adamw",
+}  # fmt: skip
 ADAFACTOR_EPS = (torch.finfo(torch.float64).eps, 1e-3)
+
+
+class MuonAndAdamW:
+    """torch.optim.Muon for hidden square matrices, of which all scales but one are 1, beside AdamW at its own rate."""
+
+    def __init__(self, hidden: list[dict[str, Any]], others: list[dict[str, Any]], scale: str, rest_over_lr: float):
+        for group in others:
+            group["lr"] *= rest_over_lr
+        self.parts = torch.optim.Muon(hidden, adjust_lr_fn=scale), torch.optim.AdamW(others, foreach=False)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad()
+
+    def step(self) -> None:
+        """Muon without its rounding to bfloat16."""
+        with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
+            self.parts[0].step()
+        self.parts[1].step()
 
 
 class Trained(NamedTuple):
@@ -56,11 +80,13 @@ def train(
     momentum: float = 0.9,
     betas: tuple[float, float] = (0.9, 0.999),
     schedule: Callable[[int], float] = lambda step: 1.0,
+    rest_lr: float = 2.0**-7,
 ) -> Trained:
     """Train an MLP from the given tensors, one step a batch, and leave those tensors as they were.
 
-    optimizer: sgd | momentum | adam | adamw | adafactor of torch.optim, lion of the package lion-pytorch. Tensor
-    i has learning rate lr · schedule(step) · scalings[i].lr (steps counted from 0), likewise eps and weight_decay.
+    optimizer: sgd | momentum | adam | adamw | adafactor of torch.optim, lion of the package lion-pytorch, muon… of
+    torch.optim for the square matrices, with AdamW at the rate rest_lr for all others. Tensor i has learning rate
+    lr · schedule(step) · scalings[i].lr (steps counted from 0), likewise eps and weight_decay.
     Adafactor's `eps` is torch's first one; `eps` of this function is Adam's alone.
     """
     weights = [w.clone().requires_grad_() for w in weights]
@@ -68,20 +94,27 @@ def train(
 
     def group(parameter: torch.Tensor, scaling: Any) -> dict[str, Any]:
         options = {"params": [parameter], "lr": lr * scaling.lr, "weight_decay": weight_decay * scaling.weight_decay}
-        if optimizer in ("adam", "adamw"):
+        if optimizer in ("adam", "adamw") or (optimizer in MUON and not _square(parameter)):
             options["eps"] = eps * scaling.eps
         if optimizer == "adafactor":
             options["eps"] = (ADAFACTOR_EPS[0] * scaling.eps, ADAFACTOR_EPS[1])
         return options
 
-    make = {
+    makers = {
         "sgd": lambda groups: torch.optim.SGD(groups),
         "momentum": lambda groups: torch.optim.SGD(groups, momentum=momentum),
         "adam": lambda groups: torch.optim.Adam(groups, betas=betas, foreach=False),
         "adamw": lambda groups: torch.optim.AdamW(groups, betas=betas, foreach=False),
         "adafactor": lambda groups: torch.optim.Adafactor(groups, foreach=False),
         "lion": lambda groups: lion_pytorch.Lion(groups),
-    }[optimizer]
+    } | dict.fromkeys(
+        MUON,
+        lambda groups: MuonAndAdamW(
+            [g for g in groups if _square(g["params"][0])], [g for g in groups if not _square(g["params"][0])],
+            MUON[optimizer], rest_lr / lr,
+        ),
+    )  # fmt: skip
+    make = makers[optimizer]
     stepper = make([group(*pair) for pair in zip([*weights, *biases], [*scalings, *bias_scalings], strict=True)])
     rates = [options["lr"] for options in stepper.param_groups]
 
@@ -96,3 +129,7 @@ def train(
         stepper.step()
         losses.append(value.item())
     return Trained(losses, [w.detach() for w in weights], [b.detach() for b in biases])
+
+
+def _square(parameter: torch.Tensor) -> bool:
+    return parameter.dim() == 2 and parameter.shape[0] == parameter.shape[1]

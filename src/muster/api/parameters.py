@@ -18,7 +18,7 @@ from torch import nn
 
 from muster.errors import MusterError
 from muster.optimizers import OPTIMIZERS
-from muster.parameterizations import PARAMETERIZATIONS, Tensor, scalings
+from muster.parameterizations import PARAMETERIZATIONS, Tensor, scalings, usual_rule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,7 +131,7 @@ def show_parameterization(
     base_width: int,
     *,
     optimizer: str = "adamw",
-    rule: str = "full_alignment",
+    rule: str | None = None,
     lr: float = 1.0,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
@@ -139,14 +139,15 @@ def show_parameterization(
 ) -> ParameterTable:
     """What each tensor of `build(width)` gets, relative to `build(base_width)`, where everything stays as it is.
 
-    optimizer: of `muster list optimizers`, for how its steps scale. rule: of `muster list rules`. lr, eps,
-    weight_decay: at the base width. rules: epsilon_rule, decay_rule. Raises MusterError for unknown names, and for unit
-    scaling, which changes the forward pass.
+    optimizer: of `muster list optimizers`, for how its steps scale. rule: of `muster list rules`, the usual one if
+    None. lr, eps, weight_decay: at the base width. rules: epsilon_rule, decay_rule. Raises MusterError for unknown
+    names, and for unit scaling, which changes the forward pass.
     """
     if PARAMETERIZATIONS[parameterization].unit:
         found = f"{parameterization} scales activations inside the network, not its tensors alone"
         raise MusterError("parameterization", found, "Choose mup, mup_table3, mup_table8, sp, ntp or mfp")
     update = OPTIMIZERS[optimizer].update
+    rule = usual_rule(update) if rule is None else rule
     tensors = find_roles(build, width, base_width)
     ratio = width / base_width
     rows = []

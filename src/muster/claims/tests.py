@@ -301,6 +301,9 @@ def explain(row: Mapping[str, Any]) -> str:
         return f"{claimed if decided == 'supported' else f'not {claimed}'}: {shown}"
     if not may_refute(row) and refute <= ALPHA:
         return f"not {claimed}, but {_spared(row, found)}"
+    if deciding_p(row) <= ALPHA:
+        seen = f"not {claimed}" if may_refute(row) and refute < support else claimed
+        return f"{seen} by itself (p = {deciding_p(row):.2g}), not in its family (p = {adjusted:.2g})"
     return f"neither shown nor excluded to be {claimed}: p = {support:.2g} and {refute:.2g} alone"
 
 

@@ -11,6 +11,8 @@ from muster.errors import FieldError, FieldPath, MusterError, as_one
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.specification import alternatives_of
 from muster.fitting.study import check_fit
+from muster.optimizers import OPTIMIZERS
+from muster.parameterizations import MATRIX_RULES, unfit_rule
 from muster.plan.cells import PlannedCell
 from muster.plan.grid import written_at
 from muster.plan.plan import Plan, make_plan
@@ -45,7 +47,8 @@ def check_study(plan: StudyPlan, path: Path) -> None:
 
 def mistakes(plan: StudyPlan) -> Iterator[FieldError]:
     """Every mistake of a planned study, at its field."""
-    yield from _cell_names(plan)
+    unknown = list(_cell_names(plan))
+    yield from unknown or _rules(plan)
     sound = []
     for name in plan.study.fits:
         wrong = list(_fit(plan, name))
@@ -68,6 +71,18 @@ def _cell_names(plan: StudyPlan) -> Iterator[FieldError]:
             if value != "none" and value not in registry:
                 where = written_at(field, value, plan.study, plan.scale)
                 yield FieldError(where, f"unknown {registry.kind} {value!r}", nearest(value, registry))
+
+
+def _rules(plan: StudyPlan) -> Iterator[FieldError]:
+    """Learning-rate rules that have no rates for their cells' optimizer."""
+    kind = type(plan.cells[0].cell)
+    if not {"optimizer", "rule"} <= kind.model_fields.keys() or "optimizer" in kind.free_names:
+        return
+    named = ((getattr(cell.cell, "optimizer"), getattr(cell.cell, "rule")) for cell in plan.cells)  # noqa: B009
+    for optimizer, rule in dict.fromkeys(named):
+        if wrong := unfit_rule(OPTIMIZERS[optimizer].update, rule):
+            where = written_at("optimizer", optimizer, plan.study, plan.scale)
+            yield FieldError(where, wrong, f"Set rule to {' or '.join(MATRIX_RULES)}")
 
 
 def _fit(plan: StudyPlan, name: str) -> Iterator[FieldError]:

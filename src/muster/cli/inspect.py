@@ -252,11 +252,15 @@ def _show_parameterization(args: Namespace) -> None:
     from muster.models import SHAPES
     from muster.optimizers import OPTIMIZERS
     from muster.parameterizations import (
+        MATRIX_RULES,
         PARAMETERIZATIONS,
         branch_multiplier,
         effective_table,
         render_table,
         shape_ratios,
+        step_in_words,
+        unfit_rule,
+        usual_rule,
     )
     from muster.training.cell import TrainCell, factors, tensors
 
@@ -268,6 +272,8 @@ def _show_parameterization(args: Namespace) -> None:
     given |= {"epsilon": args.eps} if args.eps is not None else {}
     settings = {"parameterization": args.name, "seed": 0, "steps": 1, "log2_lr": [0.0], **shape.example, **given}
     settings |= _assigned(args.set)
+    if (name := str(settings.get("optimizer", TrainCell.model_fields["optimizer"].default))) in OPTIMIZERS:
+        settings.setdefault("rule", usual_rule(OPTIMIZERS[name].update))
     try:
         cell = TrainCell.model_validate(settings)
     except ValidationError as error:
@@ -275,6 +281,8 @@ def _show_parameterization(args: Namespace) -> None:
     trained = tensors(cell)
     width_ratio, depth_ratio = shape_ratios(cell)
     optimizer = OPTIMIZERS[cell.optimizer]
+    if wrong := unfit_rule(optimizer.update, cell.rule):
+        raise MusterError("rule", wrong, f"Set rule to {' or '.join(MATRIX_RULES)}")
     rows = effective_table(
         args.name,
         optimizer.update,
@@ -295,7 +303,7 @@ def _show_parameterization(args: Namespace) -> None:
     print(f"family {cell.family}, width {cell.width}, depth {cell.depth}, {base}")
     print(f"{cell.optimizer}, rule {cell.rule}, epsilon_rule {cell.epsilon_rule}, decay_rule {cell.decay_rule}")
     update, decay = optimizer.update, "decoupled" if optimizer.decoupled_decay else "coupled"
-    print(f"its steps ∝ lr·|gradient|^{update.gradient:g}·|w|^{update.weight:g}, its weight decay is {decay}")
+    print(f"its steps ∝ lr·{step_in_words(update)}, its weight decay is {decay}")
     if any(tensor.branch for tensor in trained):
         print(f"residual branches × {branch_multiplier(cell):.4g}")
     print(f"\n{render_table(rows)}")

@@ -3,14 +3,12 @@
 import argparse
 import importlib
 import math
-import signal
 import sys
-from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from muster import __version__
 from muster.errors import MusterError
-from muster.jobs.warm import forward
 from muster.registry import REGISTRIES
 
 SCALES = ("smoke", "laptop", "paper")
@@ -28,23 +26,8 @@ first steps:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command, without argv that of this process. A mistake the user can mend becomes one line on stderr and
-    exit status 2."""
-    if argv is not None:
-        return _run_command(list(argv))
-    words = sys.argv[1:]
-    try:
-        status = forward(words)
-        return _run_command(words) if status is None else status
-    except KeyboardInterrupt:
-        print(f"muster {' '.join(words[:1])}: interrupted", file=sys.stderr, flush=True)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that who called sees what ended it
-        signal.raise_signal(signal.SIGINT)
-        raise
-
-
-def _run_command(words: list[str]) -> int:
+def run_command(words: list[str]) -> int:
+    """Run one command in this process. A mistake the user can mend becomes one line on stderr and exit status 2."""
     own, passed = divided(words)
     args = parser().parse_args(own)
     args.argv, args.passed = words, passed
@@ -75,6 +58,7 @@ def divided(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:place], words[place + 1 :]
 
 
+@cache
 def parser() -> argparse.ArgumentParser:
     """The whole grammar, with the examples that `--help` prints."""
     root = argparse.ArgumentParser("muster", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,7 +192,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--shapes", metavar="FILE.py:FUNCTION", help="your own network: a function from width to a torch.nn.Module"
     )
     table.add_argument("--optimizer", default="adam", help="optimizer (default: adam)")
-    table.add_argument("--rule", default="full_alignment", help="learning-rate rule (default: full_alignment)")
+    table.add_argument("--rule", help="learning-rate rule (default: full_alignment; spectral of a matrix optimizer)")
     table.add_argument("--width", type=_positive, default=1024, help="width (default: 1024)")
     table.add_argument("--base-width", type=_positive, default=64, help="base width (default: 64)")
     table.add_argument("--depth", type=_positive, default=3, help="hidden layers, or residual blocks (default: 3)")
@@ -538,7 +522,3 @@ def _stages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     _planned(plot)
     _results(plot)
     _scope(plot)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

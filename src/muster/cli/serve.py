@@ -5,8 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from muster.cli.parser import main
+from muster.cli.parser import parser, run_command
+from muster.jobs.fingerprint import read_all_code
+from muster.jobs.provenance import versions
 from muster.jobs.warm import serve, sources
+from muster.native.build import built
+from muster.native.machine import status
 from muster.registry import find_registry
 
 # What jobs load, in the order in which stages need it: `muster` names what it uses itself.
@@ -22,15 +26,21 @@ LIBRARIES = (
     "muster.plots.style",
     "statsmodels.regression.linear_model",
     "torch",
+    "muster.training.engine",
 )
 
 
 def prepare() -> None:
-    """Load the libraries and what registers itself, so that no job has to."""
+    """Load the libraries and what registers itself, and read what does not change, so that no job has to."""
     for name in LIBRARIES:
         importlib.import_module(name)
     for kind in ("experiments", "estimators", "closed_forms"):
         list(find_registry(kind))
+    read_all_code()
+    versions()
+    parser()
+    if built():
+        status()
     rehearse()
 
 
@@ -49,4 +59,4 @@ def rehearse() -> None:
 if __name__ == "__main__":
     loaded = sources()
     prepare()
-    serve(Path(sys.argv[1]), main, loaded)
+    serve(Path(sys.argv[1]), run_command, loaded)

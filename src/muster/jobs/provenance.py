@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def made_by(code: str, seconds: float, device: str = "cpu") -> dict[str, Any]:
         "platform": platform.platform(),
         "seconds": round(seconds, 3),
         "threads": _threads(),
-        "versions": {"muster": __version__, "python": platform.python_version(), **_versions()},
+        "versions": {"muster": __version__, "python": platform.python_version(), **versions()},
     }
 
 
@@ -77,15 +78,17 @@ def mixed(made: Mapping[str, Mapping[str, int]]) -> list[str]:
     ]
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        if package in sys.modules:
-            try:
-                found[package] = version(package)
-            except PackageNotFoundError:
-                found[package] = "unknown"
-    return found
+def versions() -> dict[str, str]:
+    """Package → its version, of those in use."""
+    return {package: _version(package) for package in PACKAGES if package in sys.modules}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 @contextmanager

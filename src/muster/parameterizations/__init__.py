@@ -6,20 +6,33 @@ scales is its own `Update`.
 """
 
 from muster.parameterizations.depth import branch_multiplier, shape_ratios
-from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, RULES
+from muster.parameterizations.rules import DECAY_RULES, EPSILON_RULES, MATRIX_RULES, RULES, unfit_rule, usual_rule
 from muster.parameterizations.scaling import Exponents, Factor, Scaling, Tensor, exponents, scalings
-from muster.parameterizations.show import effective_table, render_table
-from muster.parameterizations.tables import AB, PARAMETERIZATIONS, ROLES, Parameterization, Power, Role, Update
+from muster.parameterizations.show import effective_table, render_table, step_in_words
+from muster.parameterizations.tables import (
+    AB,
+    MATRIX_SCALES,
+    PARAMETERIZATIONS,
+    ROLES,
+    MatrixUpdate,
+    Parameterization,
+    Power,
+    Role,
+    Update,
+)
 
 __all__ = [
     "AB",
     "DECAY_RULES",
     "EPSILON_RULES",
+    "MATRIX_RULES",
+    "MATRIX_SCALES",
     "PARAMETERIZATIONS",
     "ROLES",
     "RULES",
     "Exponents",
     "Factor",
+    "MatrixUpdate",
     "Parameterization",
     "Power",
     "Role",
@@ -32,4 +45,7 @@ __all__ = [
     "render_table",
     "scalings",
     "shape_ratios",
+    "step_in_words",
+    "unfit_rule",
+    "usual_rule",
 ]

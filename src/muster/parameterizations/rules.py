@@ -6,7 +6,7 @@ A learning-rate rule returns the exponent x of a factor r^x, where r is the widt
 
 from collections.abc import Callable
 
-from muster.parameterizations.tables import ROLES, Parameterization, Power, Update
+from muster.parameterizations.tables import ROLES, MatrixUpdate, Parameterization, Power, Update
 from muster.registry import Registry
 
 Rule = Callable[[Parameterization, Update, str], float]
@@ -15,6 +15,7 @@ RULES: Registry[Rule] = Registry("rule")
 EPSILON_RULES: Registry[Callable[[Parameterization, str, bool, float], Power]] = Registry("epsilon_rule")
 DECAY_RULES: Registry[Callable[[Power], Power]] = Registry("decay_rule")
 
+MATRIX_RULES = ("spectral", "spectral_omega_out_1", "constant")  # rules that know how whole matrices are stepped
 ONE_RATE = ("constant", "global")  # rules of one rate for all tensors: none of its own for residual branches
 
 
@@ -75,6 +76,51 @@ def omega_out_1(table: Parameterization, update: Update, role: str) -> float:
     """
     excess = max(0.0, 1.0 - table.readout_scale) * ROLES[role].below_readout
     return full_alignment(table, update, role) - excess
+
+
+@RULES.register("spectral")
+def spectral(table: Parameterization, update: Update, role: str) -> float:
+    """As full_alignment, also for optimizers that precondition whole matrices, whose rule it is by default.
+
+    x = a + p·g + q·b + i·[wide fan-in] + o·[wide fan-out] − [wide fan-in] − s for steps ∝ n^s · |gradient|^p · |w|^q ·
+    fan_in^(−i) · fan_out^(−o). With `spectral_norm` e, µ = ½[wide fan-out] − ½[wide fan-in] and total power E of the
+    preconditioners on both sides this is x = a + µ − (1 − 2E)·e − s.
+    """
+    if not isinstance(update, MatrixUpdate):
+        return full_alignment(table, update, role)
+    if role not in update.roles:
+        return full_alignment(table, update.rest, role)
+    row, wide_in, wide_out = table.row(role), ROLES[role].wide_fan_in, ROLES[role].below_readout
+    entries = update.gradient * table.gradient(role) + update.weight * row.b
+    entries += update.fan_in * wide_in + update.fan_out * wide_out - update.scale_exponent(wide_in, wide_out)
+    return row.a + entries - wide_in
+
+
+@RULES.register("spectral_omega_out_1")
+def spectral_omega_out_1(table: Parameterization, update: Update, role: str) -> float:
+    """As spectral, with the assumption of omega_out_1: the table of Ishikawa & Karakida 2024 for K-FAC and Shampoo."""
+    return spectral(table, update, role) - max(0.0, 1.0 - table.readout_scale) * ROLES[role].below_readout
+
+
+def spectral_norm(table: Parameterization, role: str) -> float:
+    """e of the spectral norm of a matrix's gradient, ∝ n^e at initialization: √(entries) · |gradient| at a fixed rank.
+
+    An absolute ε beside GGᵀ is right at every width if it is ∝ n^(2e).
+    """
+    wide = ROLES[role].wide_fan_in + ROLES[role].below_readout  # what is below the readout has a wide fan-out
+    return 0.5 * wide - table.gradient(role)
+
+
+def usual_rule(update: Update) -> str:
+    """The learning-rate rule to show where none is named."""
+    return MATRIX_RULES[0] if isinstance(update, MatrixUpdate) else "full_alignment"
+
+
+def unfit_rule(update: Update, rule: str) -> str:
+    """Why a rule has no rates for an update, or nothing."""
+    if not isinstance(update, MatrixUpdate) or rule in MATRIX_RULES:
+        return ""
+    return f"rule {rule} knows steps of single weights, and this optimizer steps whole matrices"
 
 
 @EPSILON_RULES.register("constant")

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from muster.parameterizations.scaling import Factor, Tensor, exponents, scalings
-from muster.parameterizations.tables import PARAMETERIZATIONS, Update
+from muster.parameterizations.tables import PARAMETERIZATIONS, MatrixUpdate, Update
 
 
 def effective_table(
@@ -70,6 +70,15 @@ def effective_table(
             }
         )
     return rows + [_factor_row(factor) for factor in factors]
+
+
+def step_in_words(update: Update) -> str:
+    """What the size of a step is proportional to, beside the learning rate."""
+    own = f"|gradient|^{update.gradient:g}·|w|^{update.weight:g}"
+    if not isinstance(update, MatrixUpdate):
+        return own
+    own += f"·fan_in^{-update.fan_in:g}·fan_out^{-update.fan_out:g}·({update.scale} scale)"
+    return f"{own} in {', '.join(update.roles)}, {step_in_words(update.rest)} elsewhere"
 
 
 def _factor_row(factor: Factor) -> dict[str, Any]:

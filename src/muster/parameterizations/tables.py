@@ -4,7 +4,8 @@ Convention (Yang & Hu 2021, Tensor Programs IV, abc-parameterization): a tensor 
 W = n^(−a)·w, its trainable w is drawn with standard deviation n^(−b), and its learning rate is η·n^(−c).
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,6 +47,45 @@ class Update:
     def scale_free(self) -> bool:
         """Whether a step sees the size of neither gradient nor weight, as unit scaling's rates take for granted."""
         return self.gradient == 0 and self.weight == 0
+
+
+# Factors of a matrix's step by (fan_in, fan_out): the spectral condition (Yang, Simon & Bernstein 2023), and those of
+# two implementations of Muon, which torch.optim.Muon calls `original` and `match_rms_adamw`.
+MATRIX_SCALES: Mapping[str, Callable[[float, float], float]] = {
+    "none": lambda fan_in, fan_out: 1.0,
+    "spectral": lambda fan_in, fan_out: (fan_out / fan_in) ** 0.5,
+    "jordan": lambda fan_in, fan_out: max(1.0, fan_out / fan_in) ** 0.5,
+    "moonshot": lambda fan_in, fan_out: 0.2 * max(fan_in, fan_out) ** 0.5,
+}
+
+
+@dataclass(frozen=True)
+class MatrixUpdate(Update):
+    """How one step scales that preconditions matrices as a whole:
+
+    |Δw| ∝ η · scale · |gradient|^gradient · |w|^weight · fan_in^(−fan_in) · fan_out^(−fan_out).
+
+    Preconditioners of total power E, (GGᵀ)^(−E/2) G (GᵀG)^(−E/2), divide G by the 2E-th power of its spectral norm,
+    which is |gradient|·√(fan_in·fan_out) at a fixed rank: gradient = 1 − 2E, fan_in = fan_out = E. E = ½ is the polar
+    factor. scale: a name in MATRIX_SCALES. roles: what is stepped so; other tensors are stepped as `rest`. The depth
+    rule reads `gradient` for both, which therefore agree where there are others.
+    """
+
+    fan_in: float
+    fan_out: float
+    scale: str = "none"
+    roles: tuple[str, ...] = ("hidden",)
+    rest: Update = Update(gradient=0, weight=0)
+
+    @property
+    def scale_free(self) -> bool:
+        """Never: the size of a step is that of the matrix, which unit scaling's rates do not know."""
+        return False
+
+    def scale_exponent(self, wide_fan_in: bool, wide_fan_out: bool) -> float:
+        """x of scale ∝ n^x for a matrix whose dimensions grow as n, where they are wide."""
+        small, large = (MATRIX_SCALES[self.scale](n**wide_fan_in, n**wide_fan_out) for n in (4.0, 16.0))
+        return math.log(large / small, 4)
 
 
 class Power(NamedTuple):

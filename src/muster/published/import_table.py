@@ -84,7 +84,7 @@ def run(cell: ImportCell, context: Context) -> Outcome:
     except Unavailable as error:
         reason = redacted(str(error))
         context.progress(f"{cell.source}: not available: {reason}")
-        why = {"lacks": f"source {cell.source}", "unavailable": reason}
+        why = {"lacks": f"source {cell.source}", "unavailable": reason, "needs": _permission(table)}
         notes = {**_notes(cell), "file": table.file, "address": table.address or "", **why}
         return _outcome(_complete({RUN: []}, cell), notes)
     try:
@@ -95,6 +95,14 @@ def run(cell: ImportCell, context: Context) -> Outcome:
     context.progress(f"{cell.source}: {len(mapped.runs)} of {len(rows)} rows of {found.place}")
     facts = {"file": found.form.file, "sha256": found.sha256, "rows": len(rows), "removed": mapped.removed}
     return _outcome(_complete(mapped.runs, cell), {**_notes(cell), **facts})
+
+
+def _permission(table: Table) -> str:
+    """What the environment must hold before the table is read; empty if nothing."""
+    from muster.published.readers import READERS
+
+    readers = (READERS[form.reader] for form in table.forms)
+    return next((f"{reader.permission}=allow" for reader in readers if reader.forbidden()), "")
 
 
 def _notes(cell: ImportCell) -> dict[str, Any]:

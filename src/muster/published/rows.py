@@ -240,15 +240,20 @@ def schedule_areas(rows: "pd.DataFrame", options: AreaOptions) -> "pd.DataFrame"
     return rows.assign(**{options.forward: forward, options.annealing: annealed})
 
 
-class AddOptions(Section):
-    """Options of `add`."""
-
-    columns: dict[str, Expression] = Field(min_length=1, description="New column → expression of those that are there")
+class _ByColumn(Section):
+    """Options that are a mapping of columns and nothing else: written without the name of their only field."""
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, values: Any) -> Any:
-        return {"columns": values} if isinstance(values, dict) else values
+        (field,) = cls.model_fields
+        return {field: values} if isinstance(values, dict) else values
+
+
+class AddOptions(_ByColumn):
+    """Options of `add`."""
+
+    columns: dict[str, Expression] = Field(min_length=1, description="New column → expression of those that are there")
 
 
 def add(rows: "pd.DataFrame", options: AddOptions) -> "pd.DataFrame":
@@ -259,15 +264,10 @@ def add(rows: "pd.DataFrame", options: AddOptions) -> "pd.DataFrame":
     return rows
 
 
-class KeepOptions(Section):
+class KeepOptions(_ByColumn):
     """Options of `keep`."""
 
     filters: Filters = Field(min_length=1, description="Column → value, values, or a condition such as {above: 0}")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, values: Any) -> Any:
-        return {"filters": values} if isinstance(values, dict) else values
 
 
 def keep(rows: "pd.DataFrame", options: KeepOptions) -> "pd.DataFrame":

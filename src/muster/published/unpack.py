@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -112,15 +113,13 @@ def archive_files(data: bytes, wanted: Wanted = lambda path: True) -> dict[str, 
         return {entry.path[cut:]: entry.read() for entry in entries if wanted(entry.path[cut:])}
 
 
-class _as_tar:
+@contextmanager
+def _as_tar() -> Iterator[None]:
     """Damage of an archive in one line."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, tarfile.TarError | EOFError | OSError | ValueError | zlib.error | lzma.LZMAError):
-            raise unreadable(f"not readable as a tar archive ({error})") from None
+    try:
+        yield
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise unreadable(f"not readable as a tar archive ({error})") from None
 
 
 def _inside(name: str) -> str:

@@ -139,9 +139,11 @@ def _remedy(notes: dict[str, Any], study: str, results: Path) -> str:
     if "remedy" in notes:
         return str(notes["remedy"])
     place = shared_folder(results) / "sources" / notes["file"]
+    needs = notes.get("needs")
+    again = f", then run again with {needs} in the environment" if needs else ""
     if notes["address"]:
-        return f"run `muster fetch {study}`, or put {notes['address']} at {place}"
-    return f"put your table at {place}"
+        return f"run `{f'{needs} ' if needs else ''}muster fetch {study}`, or put {notes['address']} at {place}{again}"
+    return f"put your table at {place}{again}"
 
 
 def _notes(planned: PlannedCell, results: Path) -> dict[str, Any]:

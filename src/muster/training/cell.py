@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from muster.data import DATASETS, dimensions
 from muster.experiments import Cell
-from muster.models import SHAPES
+from muster.models import SHAPES, trained_tensors
 from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.base import Shape
 from muster.numbers import check_numbers
@@ -227,5 +227,4 @@ def factors(cell: TrainCell) -> list[Factor]:
 
 def tensors(cell: TrainCell) -> list[Tensor]:
     """What the cell's network trains."""
-    shape = dimensions(cell.data, cell.data_options)
-    return SHAPES[cell.family].tensors(cell, shape.features, shape.outputs)
+    return trained_tensors(cell)

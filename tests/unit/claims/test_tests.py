@@ -21,6 +21,7 @@ from muster.claims.tests import (
     agrees,
     combined_error,
     conditions,
+    deciding_p,
     explain,
     on_its_own,
     p_refute,
@@ -252,6 +253,10 @@ def test_every_word_is_explained_by_its_cause():
     assert explain(row()).startswith("within [-0.1, 0.1]: p = ")
     assert explain(row("less", estimate=0.1)).startswith("neither shown nor excluded to be at most 0.1: p = ")
     assert explain(row("greater", estimate=0.5)).startswith("at least -0.1: p = ")
+    # Decided by itself, held by its family or by the gate of the headline claims.
+    held = explain(row() | {"p_adjusted": 0.2})
+    assert held == f"within [-0.1, 0.1] by itself (p = {deciding_p(row()):.2g}), not in its family (p = 0.2)"
+    assert explain(row(estimate=0.9) | {"p_adjusted": 0.2}).startswith("not within [-0.1, 0.1] by itself (p = ")
 
 
 def test_conditions_are_read_as_they_were_written():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from muster.cli.parser import divided, main, parser
+from muster.cli import main
+from muster.cli.parser import divided, parser
 from muster.cli.run import split_settings
 from muster.plots import PLOTS
 from muster.registry import REGISTRIES
@@ -31,9 +32,15 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_a_job_that_is_handed_on_loads_no_more_than_it_needs() -> None:
+    code = "import sys, muster.cli; print({'argparse', 'importlib.metadata', 'muster.registry'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_an_interrupt_is_one_line_and_ends_as_a_signal() -> None:
-    code = "import signal; from muster.cli import parser; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "parser.forward = lambda words: signal.raise_signal(signal.SIGINT); parser.main()"
+    code = "import signal; from muster import cli; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "cli.forward = lambda words: signal.raise_signal(signal.SIGINT); cli.main()"
     done = subprocess.run([sys.executable, "-c", code, "train"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "muster train: interrupted\n")
 

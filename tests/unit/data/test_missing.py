@@ -153,11 +153,16 @@ def test_each_study_of_published_tables_is_judged_without_them(name: str) -> Non
             assert lacking.reason == f"no {table['file']} in results/sources"
             assert lacking.remedy == f"put your table at {place}"
             continue
+        fetch, again = f"muster fetch {name}", ""
         if table["reader"] == "pickled_table":
             assert "MUSTER_PICKLES=allow" in lacking.reason
+            fetch, again = (
+                f"MUSTER_PICKLES=allow {fetch}",
+                ", then run again with MUSTER_PICKLES=allow in the environment",
+            )
         else:
             assert lacking.reason == "its address cannot be reached: no route to host"
-        assert lacking.remedy == f"run `muster fetch {name}`, or put {table['address']} at {place}"
+        assert lacking.remedy == f"run `{fetch}`, or put {table['address']} at {place}{again}"
 
 
 def both(data_options: str, where: str = "{parameterization: mup, optimizer: adam, data: digits}") -> str:

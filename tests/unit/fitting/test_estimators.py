@@ -403,6 +403,18 @@ class TestRegret:
         assert far["worst"] == pytest.approx(0.08 * 1.5**2, abs=0.003)
         assert far["mean"] == pytest.approx(0.08 * (0.25 + 1 + 2.25) / 3, abs=0.002)
 
+    def test_telescoping_halves_its_spacing_at_each_doubling(self):
+        """Optima at −5.8, −6.3, −6.8, −7.3, ln loss 0.08·u². From …, −6, −5 it goes by −6, −6.5, −7 to −7.5; from …,
+        −6.5, −5.5 by −5.5, −6, −6.5 to −7, which is as far as three half octaves reach."""
+        row = primary(run(sweep({"sp": -0.5}, seeds=2, noise=1e-9), config("telescope")))
+        ends = [float(text.split("2^")[1].split()[0]) for text in row["note"].split(" of ")[0].split(", ")]
+        assert sorted(ends) == [-7.5, -7.0]
+        found = [each["estimate"] ** 2 for each in json.loads(row["diagnostics"])["components"]]
+        assert sorted(found) == pytest.approx([0.08 * 0.2**2, 0.08 * 0.3**2], abs=1e-6)
+        assert row["estimate"] == pytest.approx(0.08 * 0.3**2, abs=1e-6)
+        lost = primary(run(sweep({"sp": -3.0}), config("telescope", options={"spacing": 0.5})))
+        assert lost["status"] in ("edge", "diverged")
+
     def test_errors_come_from_both_optima(self):
         """√regret = √β₂ |u − v|: with equal curvatures its error is √β₂ √(se_u² + se_v²), beside the curvature's."""
         result = run(sweep({"sp": -0.25}, seeds=4, noise=0.002), config("regret"))
@@ -461,7 +473,7 @@ def test_every_estimator_describes_itself(name):
 
 OF_SWEEPS_AND_PROBES = (
     "closed_form", "limit_rate", "lr_transfer", "lr_transfer_difference", "mean", "monotone", "ordering", "power_law",
-    "regret",
+    "regret", "telescope",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from tests.parity import reference
 F64 = Context(dtype="float64")
 INPUTS, OUTPUTS = 7, 4
 RATES = [-9.0, -7.0, -5.0]
+ONCE = [name for name in OPTIMIZERS if name not in ("muon_jordan", "muon_unscaled")]  # muon, times another number
 
 
 def toy_data(dtype=torch.float64, examples: int = 96) -> Data:
@@ -56,7 +57,7 @@ def trained(c: TrainCell, members: list[int] | None = None, context: Context = F
     return advance(Stack(c, list(range(len(c.log2_lr))) if members is None else members, toy_data(), context), c.steps)
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", sorted(set(ONCE) - {"shampoo", "soap"}))  # of these: test_matrix_optimizers
 @pytest.mark.parametrize("variant", [{}, {"bias": True, "activation": "tanh"}, {"activation": "gelu", "bias": True}])
 def test_stacked_equals_a_loop_of_torch_optim(optimizer, variant):
     decay = 0.0 if optimizer == "adafactor" else 0.1
@@ -86,7 +87,7 @@ def test_stacked_equals_a_loop_of_torch_optim(optimizer, variant):
             torch.testing.assert_close(stack.weights[name][e], expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", ONCE)
 def test_a_member_does_not_depend_on_its_stack(optimizer):
     c = cell(optimizer=optimizer, log2_lr=[RATES[0], 30.0, *RATES[1:]], steps=40, divergence_ratio=3.0)
     together = trained(c)
@@ -187,7 +188,7 @@ def test_float32_results_do_not_depend_on_threads_or_stacks(monkeypatch, tmp_pat
     np.testing.assert_allclose(losses[2], losses[0], rtol=2e-4)
 
 
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", ONCE)
 def test_resumed_equals_uninterrupted_bit_for_bit(optimizer, tmp_path, monkeypatch):
     c = cell(
         optimizer=optimizer, log2_lr=[-8.0, 30.0, -5.0], steps=50, probes=["coordinate_check"], probe_steps=[5, 45]

@@ -1,6 +1,7 @@
 """What an optimizer, a family, a loss reads stands with it: one module makes it known wherever it is asked for."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,7 @@ def with_toy(folder: Path, *arguments: str) -> str:
 
 
 def test_one_module_makes_an_optimizer_known_everywhere(toy: Path) -> None:
-    assert "toy        A toy." in with_toy(toy, "list", "optimizers")
+    assert re.search("^toy +A toy[.]$", with_toy(toy, "list", "optimizers"), re.MULTILINE)
     assert "toys.yaml: 0 claims, scales smoke: ok" in with_toy(toy, "validate")
     shown = with_toy(toy, "show", "parameterization", "mup", "--optimizer", "toy", "--width", "256", "--set", "boost=3")
     assert "its steps ∝ lr·|gradient|^0.5·|w|^0, its weight decay is decoupled" in shown
@@ -148,9 +149,15 @@ def cell(**changes) -> TrainCell:
     ("changes", "message"),
     [
         ({"heads": 2}, "heads is read by transformer, not by family 'mlp'"),
-        ({"momentum": 0.5}, "momentum is read by momentum, not by optimizer 'adam'"),
-        ({"optimizer": "sgd", "beta1": 0.5}, "beta1 is read by adam and adamw and lion, not by optimizer 'sgd'"),
-        ({"optimizer": "lion", "epsilon": 1e-8}, "epsilon is read by adafactor and adam and adamw, not by"),
+        ({"momentum": 0.5}, "momentum is read by .*muon and .*momentum and .*, not by optimizer 'adam'"),
+        (
+            {"optimizer": "sgd", "beta1": 0.5},
+            "beta1 is read by adam and adamw and .*, not by",
+        ),
+        (
+            {"optimizer": "lion", "epsilon": 1e-8},
+            "epsilon is read by adafactor and adam and .*, not by",
+        ),
         ({"decay_fraction": 0.1}, "decay_fraction is read by wsd, not by schedule 'linear'"),
         ({"loss": "squared_error", "z_loss": 0.1}, "z_loss is read by cross_entropy, not by loss 'squared_error'"),
         ({"optimizer": ["adam"], "parameterization": {}, "data_options": "small"}, "3 validation errors"),
@@ -161,6 +168,10 @@ def cell(**changes) -> TrainCell:
         (
             {"parameterization": "umup", "optimizer": "momentum"},
             "umup has no rates for momentum, but for adam, adamw, lion",
+        ),
+        (
+            {"parameterization": "umup", "optimizer": "muon"},
+            "umup has no rates for muon, but for adam, adamw, lion .type",
         ),
         ({"probes": ["coordinate_check"], "family": "autoencoder"}, "needs a matrix of its own in every product"),
     ],
@@ -188,7 +199,7 @@ def test_validate_knows_the_names_of_all_owners(field: str, name: str, near: str
 def test_defaults_are_those_of_the_chosen_optimizer_and_others_are_absent() -> None:
     assert (cell().beta2, cell(optimizer="lion").beta2) == (0.999, 0.99)
     assert (cell().epsilon, cell(optimizer="adafactor").epsilon, cell(optimizer="lion").epsilon) == (1e-8, 1e-15, None)
-    assert cell(optimizer="momentum").momentum == 0.9
+    assert (cell(optimizer="momentum").momentum, cell(optimizer="muon").momentum) == (0.9, 0.95)
     assert {name for name in ("momentum", "adafactor_clip", "heads") if getattr(cell(), name) is not None} == set()
     assert cell(features=5, data="teacher").data_options == {"features": 5}
 
