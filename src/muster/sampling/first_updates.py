@@ -3,7 +3,7 @@
 Two experiments on random networks of width n, batches of normal inputs, and steps of rate RATE on fixed targets.
 
 `memory_updates`: a dense associative memory of K = `width` patterns Ξ in N = `inputs` dimensions, entries of variance
-1/N, x ← x + (γ Rᵀσ(Ξx) − x)/T for T = `depth` times, with R = Ξ (`tied`) or another matrix, γ = GAIN N K^−`power`. T.
+1/N, x ← x + (γ Rᵀσ(Ξx) − x)/T for T = `depth` times, R = Ξ where `memory` is tied, γ = GAIN N K^−`power`. T.
 Holtzman, D. Krotov and B. Hanin (2026); exponents are derived here. By Stein's lemma x·Ξᵀσ(Ξx) is (K/N) E[σ'] ‖x‖² +
 O(√K): a tied sum is coherent from the start, γ must fall like 1/K, and with it the gradient: steps of SGD are times K,
 those of signs as they are. Probes at the first batch: `force` = rms of γ Rᵀσ(Ξx), and after one step the rms changes
@@ -12,7 +12,7 @@ those of signs as they are. Probes at the first batch: `force` = rms of γ Rᵀ�
 `learned_updates`: a tanh network of three hidden layers under a learned optimizer: each weight's step is RATE times a
 fixed random net of FEATURES features that do not depend on the gradient's size. B. Thérien, C.-É. Joseph, B. Knyazev,
 E. Oyallon, I. Rish and E. Belilovsky, µLO (2024). Scale-free steps are as Adam's: under µP those of hidden weights and
-of the readout are divided by n; with `one_rate` they are not. Probe, after 1 and `steps` steps (`step`): `change`
+of the readout are divided by n; with `rates` one they are not. Probe, after 1 and `steps` steps (`step`): `change`
 (layer), the rms change of preactivations of fresh inputs, the last layer being the output.
 """
 
@@ -48,7 +48,7 @@ class MemoryUpdatesCell(FirstUpdatesCell):
     free_names: ClassVar[tuple[str, ...]] = ("activation", "rule")
 
     inputs: int = Field(16, ge=2, le=10**4, description="N, dimension of a pattern")
-    tied: bool = Field(True, description="Whether patterns are read out by themselves")
+    memory: Literal["tied", "untied"] = Field("tied", description="Whether patterns are read out by themselves")
     power: float = Field(1.0, ge=0, le=2, description="The readout's factor γ is ∝ K^−power")
     activation: Literal["tanh", "relu2"] = Field("tanh", description="σ; relu2: max(0, s)²")
     rule: Literal["sgd", "sign"] = Field("sign", description="Step: the gradient times K, or its signs over N")
@@ -58,7 +58,7 @@ class LearnedUpdatesCell(FirstUpdatesCell):
     """One network under a learned optimizer."""
 
     steps: int = Field(4, ge=2, le=100, description="Steps, each on a fresh batch")
-    one_rate: bool = Field(False, description="One rate for all tensors instead of that of µP")
+    rates: Literal["mup", "one"] = Field("mup", description="Rates of tensors: µP's, or one for all")
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> "Tensor":
@@ -89,11 +89,15 @@ def memory_changes(cell: MemoryUpdatesCell, rng: np.random.Generator) -> list[fl
     import torch
 
     patterns = (_normal(rng, cell.width, cell.inputs) / cell.inputs**0.5).requires_grad_()
-    readout = patterns if cell.tied else (_normal(rng, cell.width, cell.inputs) / cell.inputs**0.5).requires_grad_()
+    readout = (
+        patterns
+        if cell.memory == "tied"
+        else (_normal(rng, cell.width, cell.inputs) / cell.inputs**0.5).requires_grad_()
+    )
     clean = _normal(rng, BATCH, cell.inputs)
     noisy = (clean + 0.5 * _normal(rng, BATCH, cell.inputs)) / 1.25**0.5
     force, end = recall(cell, patterns, readout, noisy)
-    weights = [patterns] if cell.tied else [patterns, readout]
+    weights = [patterns] if cell.memory == "tied" else [patterns, readout]
     gradients = torch.autograd.grad((end - clean).square().mean(), weights)
     with torch.no_grad():
         steps = [g * cell.width if cell.rule == "sgd" else torch.sign(g) / cell.inputs for g in gradients]
@@ -127,16 +131,22 @@ def preactivations(matrices: "list[Tensor]", x: "Tensor") -> "list[Tensor]":
     return found
 
 
-def learned_changes(cell: LearnedUpdatesCell, rng: np.random.Generator) -> Array:
-    """rms changes [2, layers] after one and after all steps, of one network under one random optimizer."""
+def learned_net(draw: int) -> "tuple[Tensor, Tensor]":
+    """Weights of the optimizer's net of one draw, the same at every width: its own size is random."""
+    rng = np.random.default_rng(draw)
+    return _normal(rng, FEATURES, UNITS) / FEATURES**0.5, _normal(rng, UNITS) / UNITS**0.5
+
+
+def learned_changes(cell: LearnedUpdatesCell, draw: int, rng: np.random.Generator) -> Array:
+    """rms changes [2, layers] after one and after all steps, of one network under the optimizer of a draw."""
     import torch
 
     n = cell.width
     fans = [INPUTS, *[n] * LAYERS]
     matrices = [_normal(rng, fan, n) / fan**0.5 for fan in fans[:-1]] + [_normal(rng, n, OUTPUTS) / n]
-    net = (_normal(rng, FEATURES, UNITS) / FEATURES**0.5, _normal(rng, UNITS) / UNITS**0.5)
     fresh, teacher = _normal(rng, 4 * BATCH, INPUTS), _normal(rng, INPUTS, OUTPUTS)
     before = preactivations(matrices, fresh)
+    net = learned_net(draw)
     averages = [(torch.zeros_like(matrix), torch.zeros_like(matrix)) for matrix in matrices]
     found = []
     for step in range(1, cell.steps + 1):
@@ -151,7 +161,7 @@ def learned_changes(cell: LearnedUpdatesCell, rng: np.random.Generator) -> Array
             ]
             scaled = [(m / (1 - MOMENTUM**step), v / (1 - SQUARES**step)) for m, v in averages]
             moves = [learned_step(net, features(g, *each)) for g, each in zip(gradients, scaled, strict=True)]
-            factors = [1.0 if cell.one_rate or fan == INPUTS else 1 / n for fan in fans]
+            factors = [1.0 if cell.rates == "one" or fan == INPUTS else 1 / n for fan in fans]
             matrices = [w - RATE * f * move for w, f, move in zip(matrices, factors, moves, strict=True)]
             if step in (1, cell.steps):
                 after = preactivations(matrices, fresh)
@@ -172,7 +182,7 @@ def run_memory(cell: MemoryUpdatesCell, context: Context) -> Outcome:
 def run_learned(cell: LearnedUpdatesCell, context: Context) -> Outcome:
     """Sample networks and optimizers."""
     rng = generator(cell)
-    found = np.array([learned_changes(cell, rng) for _ in range(cell.draws)])
+    found = np.array([learned_changes(cell, draw, rng) for draw in range(cell.draws)])
     rows: list[Row] = [
         (step, "change", layer + 1, *geometric_mean(found[:, row, layer]))
         for row, step in enumerate((1, cell.steps))

@@ -48,19 +48,21 @@ def test_rates_of_mup_keep_changes_and_one_rate_lets_them_grow():
     """Relative to the first layer, whose rate is the same: the optimizer's own size, random, drops out."""
     widths = np.array([16, 64, 256])
     slopes = {}
-    for one_rate in (False, True):
-        cells = [LearnedUpdatesCell(width=int(n), steps=2, one_rate=one_rate, seed=0) for n in widths]
-        found = [np.log([learned_changes(cell, np.random.default_rng(seed)) for seed in range(8)]) for cell in cells]
+    for rates in ("mup", "one"):
+        cells = [LearnedUpdatesCell(width=int(n), steps=2, rates=rates, seed=0) for n in widths]
+        found = [
+            np.log([learned_changes(cell, seed, np.random.default_rng(seed)) for seed in range(8)]) for cell in cells
+        ]
         relative = [(each - each[..., :1]).mean(axis=0)[0, 1:] for each in found]
-        slopes[one_rate] = np.polyfit(np.log(widths), relative, 1)[0]
-    assert (np.abs(slopes[False]) < 0.15).all()
-    assert (slopes[True] > 0.7).all()
+        slopes[rates] = np.polyfit(np.log(widths), relative, 1)[0]
+    assert (np.abs(slopes["mup"]) < 0.15).all()
+    assert (slopes["one"] > 0.7).all()
 
 
 def test_forces_have_their_exponents_and_wrong_ones_are_refuted():
-    for tied, power, exponent in ((True, 1, 0), (True, 0.5, 0.5), (False, 1, -0.5)):
+    for memory, power, exponent in (("tied", 1, 0), ("tied", 0.5, 0.5), ("untied", 1, -0.5)):
         rows = pd.concat(
-            probes("memory_updates", width=k, tied=tied, power=power, draws=30) for k in (128, 256, 512, 1024)
+            probes("memory_updates", width=k, memory=memory, power=power, draws=30) for k in (128, 256, 512, 1024)
         )
         rows = rows[rows["probe"] == "force"]
         assert decide(rows, "width", exponent, margin=0.1) == "supported"
