@@ -54,9 +54,9 @@ def test_hard_examples_lie_at_the_boundary_of_the_probe_and_easy_ones_far_from_i
 
 
 def test_the_best_of_equal_ratios_is_no_lower_than_one_of_them():
-    errors = np.exp(np.random.default_rng(0).normal(0, 1, (400, 10)))
-    assert np.log(best_of_other_half(errors).value) == pytest.approx(0, abs=0.15)
-    assert np.log(errors).mean(axis=0).min() < -0.05
+    errors = np.exp(np.random.default_rng(0).normal(0, 1, (40, 200)))
+    assert np.log(best_of_other_half(errors).value) == pytest.approx(0, abs=0.35)
+    assert np.log(errors[:20]).mean(axis=0).min() < -0.45
 
 
 def test_random_examples_teach_like_one_over_their_number_and_wrong_exponents_are_refuted():
