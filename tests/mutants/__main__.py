@@ -6,9 +6,9 @@ survives: a slip of that kind would reach a reader. Stops after `--minutes`, wha
 that change nothing that is measured stand in equivalent.json: file, diff, reason.
 
 Left out, since they change no number or are nobody's slips: strings, docstrings and what stands in f-strings;
-annotations and decorators; `raise` and `assert`; the examples that `muster new-study` drafts; bit operations and shifts
-for arithmetic; `is` for `==` and the other way round, and orders for `is`; `not` and `~` for a sign; other exceptions
-in `except`.
+annotations and decorators; `raise`, `assert` and zip's `strict`; the examples that `muster new-study` drafts; bit
+operations and shifts for arithmetic; `is` for `==` and the other way round, and orders for `is`; `not` and `~` for a
+sign; other exceptions in `except`.
 """
 
 import argparse
@@ -38,6 +38,7 @@ REAL = {
     "ReplaceUnaryOperator": {"UAdd", "USub", "Delete", "Not"},
 }
 UNREAL = ("ExceptionReplacer", "RemoveDecorator", "ReplaceUnaryOperator_USub_Not", "ReplaceUnaryOperator_UAdd_Not")
+FIRST = 8  # tests that are given a mutant before the others
 # Those whose tests did not end in time are not judged: they may loop forever, or the machine may be busy.
 OUTCOMES = ("caught", "survived", "equivalent", "unfinished")
 
@@ -66,7 +67,7 @@ def silent(tree: ast.Module) -> Iterator[ast.expr | ast.stmt]:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert):
             yield node
-        if isinstance(node, ast.keyword) and node.arg == "example":
+        if isinstance(node, ast.keyword) and node.arg in ("example", "strict"):
             yield node.value
         parts = (getattr(node, "annotation", None), getattr(node, "returns", None))
         yield from (part for part in (*parts, *getattr(node, "decorator_list", [])) if part is not None)
@@ -118,10 +119,13 @@ def judged(copy: Path, place: Place, tests: Map, number: int) -> dict[str, objec
         file.write_text(after)
         os.utime(file, (number, number))  # bytecode goes by whole seconds: no two mutants may share one
         result.unlink(missing_ok=True)
-        status = forked(3 * seconds + 60, copy, ["-x", *chosen], result)
-        if status == 4:  # a name of a test, which holds the changed number, is gone
-            files = list(dict.fromkeys(test.split("::")[0] for test in chosen))
-            status = forked(3 * seconds + 60, copy, ["-x", *files], result)
+        for part in filter(None, (chosen[:FIRST], chosen[FIRST:])):  # all files are imported before the first test
+            status = forked(3 * seconds + 60, copy, ["-x", *part], result)
+            if status == 4:  # a name of a test, which holds the changed number, is gone
+                files = list(dict.fromkeys(test.split("::")[0] for test in part))
+                status = forked(3 * seconds + 60, copy, ["-x", *files], result)
+            if status != 0:
+                break
         found["outcome"] = {0: "survived", None: "unfinished"}.get(status, "caught")
         found["failed"] = json.loads(result.read_text())["failed"] if result.exists() else []
         file.write_text(before)

@@ -100,7 +100,8 @@ class Map:
         for name in IMPORTED:
             importlib.import_module(name)
         KEPT.mkdir(parents=True, exist_ok=True)
-        data, index, result, part = (KEPT / name for name in ("coverage", "tests.json", "result.json", "part"))
+        data, index = KEPT / "coverage", KEPT / "tests.json"
+        result, part = copy.parent / "result.json", copy.parent / "part"
         source = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(SOURCE.rglob("*.py")))).hexdigest()
         kept = json.loads(index.read_text()) if index.exists() else {}
         if kept.get("source") != source:
@@ -109,7 +110,6 @@ class Map:
         paths = [path for kind in KINDS for path in sorted((ROOT / "tests" / kind).rglob("test_*.py"))]
         now = {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
         if stale := [file for file in now if kept["digests"].get(file) != now[file]]:
-            part.unlink(missing_ok=True)
             if forked(3600, copy, stale, result, part) is None:
                 sys.exit("the tests could not be recorded in an hour")
             whole, new = coverage.CoverageData(str(data)), coverage.CoverageData(str(part))
