@@ -166,6 +166,13 @@ def test_p_of_exactly_five_percent_decides():
     decided = row("less", estimate=-1.0)
     assert verdict({**decided, "p_adjusted": 0.05}) == "supported"
     assert verdict({**decided, "p_adjusted": math.nextafter(0.05, 1)}) == "inconclusive"
+    proxy = {**row("less", estimate=0.9, criterion="proxy"), "p_refute": 0.05}
+    assert explain(proxy).endswith("a proxy, which never refutes")
+    assert explain({**proxy, "p_refute": math.nextafter(0.05, 1)}).startswith("neither shown nor excluded")
+
+
+def test_equal_p_of_both_sides_refute_nothing():
+    assert verdict({**row(), "p_support": 0.01, "p_refute": 0.01, "p_adjusted": 0.01}) == "supported"
 
 
 def test_the_adjusted_p_decides_when_it_is_there():
@@ -200,6 +207,10 @@ def test_an_interval_of_more_than_ten_margins_measures_nothing():
     # One bound: what lies far beyond it is decided, however wide; what holds it is not.
     assert verdict(row("less", estimate=-30.0, se=4.0, ci_low=-43, ci_high=-17)) == "supported"
     assert verdict(row("less", estimate=-3.0, se=4.0, ci_low=-16, ci_high=10)) == "no measurement"
+    # Ten margins exactly are not too wide; an interval that ends at the bound holds it.
+    assert verdict(row(estimate=3.0, margin=0.125, ci_low=2.375, ci_high=3.625)) == "refuted"
+    assert verdict(row("less", estimate=3.0, margin=0.125, ci_low=0.125, ci_high=6)) == "no measurement"
+    assert verdict(row("less", estimate=-3.0, margin=0.125, ci_low=-6, ci_high=0.125)) == "no measurement"
 
 
 def told(*found):

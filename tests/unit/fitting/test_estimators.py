@@ -174,10 +174,11 @@ class TestLrTransfer:
         pd.testing.assert_frame_equal(first.optima, second.optima)
 
     def test_difference_of_two_groups(self):
-        pair = {"a": {"parameterization": "sp"}, "b": {"parameterization": "mup"}}
+        pair = {"a": {"parameterization": "sp"}, "b": {"parameterization": ["mup"]}}
         result = run(sweep({"sp": -0.75, "mup": 0.05}), config("lr_transfer_difference", options=pair))
         np.testing.assert_allclose(lines(result)["estimate"], -0.8, atol=1e-10)
-        assert set(result.optima["group"]) == {'{"parameterization": "sp"}', '{"parameterization": "mup"}'}
+        # A group's label is one value a column: of several, their text.
+        assert set(result.optima["group"]) == {'{"parameterization": "sp"}', '{"parameterization": "[\'mup\']"}'}
 
     def test_difference_pairs_only_shapes_that_both_have(self):
         pair = {"a": {"parameterization": "sp"}, "b": {"parameterization": "mup"}}

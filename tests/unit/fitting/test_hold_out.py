@@ -147,7 +147,15 @@ def test_metrics_are_those_of_their_definitions_by_cluster() -> None:
         each = [function(predicted[labels == k], seen[labels == k]) for k in range(4)]
         found = metric(name, Held(predicted, seen, again, labels, 30))
         assert found.estimate == pytest.approx(np.mean(each))
-        assert found.se >= np.std(each, ddof=1) / 2
+        shared = np.var(
+            [np.mean([function(p[labels == k], seen[labels == k]) for k in range(4)]) for p in again], ddof=1
+        )
+        mean = np.var(each, ddof=1) / 4
+        assert found.se == pytest.approx(np.sqrt(mean + shared))
+        assert found.dof == pytest.approx((mean + shared) ** 2 / (mean**2 / 3 + shared**2 / 30))
+        left_out = [function(np.delete(predicted, i), np.delete(seen, i)) for i in range(40)]
+        shared = np.var([function(p, seen) for p in again], ddof=1)
+        assert whole.se == pytest.approx(np.sqrt(39 * np.var(left_out) + shared))
         assert np.isnan(metric(name, Held(predicted, seen, again, np.zeros(40), 30)).se)
     assert {*own} == {*METRICS}
 
