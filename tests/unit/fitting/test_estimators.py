@@ -413,6 +413,8 @@ class TestRegret:
         found = [each["estimate"] ** 2 for each in json.loads(row["diagnostics"])["components"]]
         assert sorted(found) == pytest.approx([0.08 * 0.2**2, 0.08 * 0.3**2], abs=1e-6)
         assert row["estimate"] == pytest.approx(0.08 * 0.3**2, abs=1e-6)
+        still = primary(run(sweep({"sp": 0.0}, seeds=2, noise=1e-9), config("telescope")))
+        assert still["note"].count("2^-6.5 after") == 2  # at −6.3: from −6 by halves, which whole octaves never leave
         lost = primary(run(sweep({"sp": -3.0}), config("telescope", options={"spacing": 0.5})))
         assert lost["status"] in ("edge", "diverged")
 
