@@ -3,13 +3,15 @@
 import importlib
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from muster.cli.parser import parser, run_command
+from muster.errors import MusterError
 from muster.jobs.fingerprint import read_all_code
 from muster.jobs.provenance import versions
 from muster.jobs.warm import serve, sources
-from muster.native.build import built
+from muster.native.build import cache_folder
 from muster.native.machine import status
 from muster.registry import find_registry
 
@@ -39,8 +41,9 @@ def prepare() -> None:
     read_all_code()
     versions()
     parser()
-    if built():
-        status()
+    with suppress(MusterError):  # of a user without a home folder
+        if any(cache_folder().glob("*.so")):  # else nobody may need them, and compiling takes long
+            status()
     rehearse()
 
 

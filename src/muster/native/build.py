@@ -49,25 +49,6 @@ def build(flags: tuple[str, ...] = (CPU,), dtype: str = "float32") -> Path:
     and the last to finish renames it into place. Raises MusterError where there is no compiler, where it fails,
     or where the CPU has no products in this format.
     """
-    command, source, path = _planned(flags, dtype)
-    if path.exists():
-        return path
-    with _lock(path):
-        if not path.exists():
-            write_atomically(path, lambda temporary: _run([*command, "-w", str(source), "-o", str(temporary)]))
-    return path
-
-
-def built(dtype: str = "float32") -> bool:
-    """Whether `build` would find its library made."""
-    try:
-        return _planned((CPU,), dtype)[2].exists()
-    except MusterError:
-        return False
-
-
-def _planned(flags: tuple[str, ...], dtype: str) -> tuple[list[str], Path, Path]:
-    """The compiler's command, what it compiles, and the library. Raises MusterError as `build` does at first."""
     kernels = KERNELS[dtype]()
     chosen = compiler()
     if chosen is None:
@@ -78,7 +59,13 @@ def _planned(flags: tuple[str, ...], dtype: str) -> tuple[list[str], Path, Path]
     macros = _run([*command, "-dM", "-E", "-x", "c++", os.devnull])
     if kernels.needs and not any(f"#define {name} " in macros for name in kernels.needs):
         raise MusterError("native kernels", f"this CPU has no products in {dtype}", "torch does them in its own way")
-    return command, kernels.source, cache_folder() / f"{_key(command, macros, kernels)}.so"
+    path = cache_folder() / f"{_key(command, macros, kernels)}.so"
+    if path.exists():
+        return path
+    with _lock(path):
+        if not path.exists():
+            write_atomically(path, lambda temporary: _run([*command, "-w", str(kernels.source), "-o", str(temporary)]))
+    return path
 
 
 def _key(command: list[str], macros: str, kernels: Kernels) -> str:
