@@ -176,3 +176,10 @@ def test_an_empty_selection_is_an_empty_curve():
     found = curve(runs(), select={"width": 7})
     assert tuple(found.columns) == SPECIFICATION_COLUMNS
     assert found.empty
+
+
+def test_a_group_of_few_values_keeps_its_ends_and_leaves_the_others_theirs():
+    rows = runs()
+    rows = rows[(rows["parameterization"] != "mup") | (rows["width"] < 256)]
+    found = specification.dropped_ends(study(by=["parameterization"]).fits["lr"], rows)
+    assert [each.label for each in found] == ["without 64", "without 256"]

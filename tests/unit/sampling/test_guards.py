@@ -5,7 +5,7 @@ import pytest
 
 from muster.experiments import EXPERIMENTS, Context
 from muster.sampling import output_law, relu_chain
-from muster.sampling.graph_network import ring, second_eigenvalue
+from muster.sampling.graph_network import GraphCell, expected_factors, ring, second_eigenvalue
 from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
 from muster.sampling.siren import distance, normal_cdf
 
@@ -104,3 +104,10 @@ def test_the_tanh_chain_by_hand(monkeypatch):
         assert var["value"] == pytest.approx(values.var(ddof=1), rel=1e-5)
         fourth = np.mean((values - values.mean()) ** 4)
         assert var["se"] == pytest.approx(np.sqrt((fourth - values.var() ** 2) / 100), rel=1e-4)
+
+
+@pytest.mark.parametrize(("branch", "scale"), [(False, 0.5), (True, 0.125)])
+def test_the_error_of_an_expected_growth_is_scaled_as_the_growth_is(branch, scale):
+    cell = GraphCell(width=8, depth=4, seed=0, weight_variance=1.0, branch=branch)
+    (found,) = expected_factors(cell, np.array([[0.5, 0.7, 0.9]]))
+    assert found == pytest.approx((branch + scale * 0.7, scale * 0.2 / np.sqrt(3)))

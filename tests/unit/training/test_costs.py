@@ -54,6 +54,12 @@ def test_a_gpu_is_reckoned_by_products_and_traffic():
     assert cost(wide).gpu_seconds < cost(wide).seconds / 50
 
 
+def test_flops_are_six_a_weight_member_and_example_and_two_for_those_that_are_evaluated():
+    made = cell(64, 2, batch_size=16, evaluations=4, evaluation_examples=100)
+    weights = 40 * 64 + 2 * 64**2 + 64 * 10
+    assert cost(made).flops == pytest.approx(2 * weights * (6 * 16 * 1000 + 2 * 2 * 100 * 5))
+
+
 def test_a_probe_that_costs_more_than_training_is_reckoned_by_reading():
     """lr-batch-rmt-hessian's cell took 2.7 s of processor time, of which training is 0.3."""
     settings = {"data": "digits", "depth": 2, "steps": 300, "probes": ["batch_hessian"]}

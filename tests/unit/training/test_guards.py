@@ -1,5 +1,6 @@
 """What a run writes, against values by hand: slips here passed every test of the helpers behind them."""
 
+import itertools
 import math
 
 import pytest
@@ -21,6 +22,8 @@ def test_two_seeds_start_from_different_weights():
     for name, w in first.items():
         assert torch.equal(w, again[name])
         assert not torch.isclose(w, other[name]).any()
+    draws = [w.flatten()[:8] / w.flatten()[0] for w in first.values()]  # no two matrices share their draws
+    assert not any(torch.isclose(a[1:], b[1:]).any() for a, b in itertools.combinations(draws, 2))
 
 
 def test_gains_keep_the_second_moment_or_the_critical_point():
