@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from muster.config.models import StudyConfig
+from muster.config.models import FitConfig, StudyConfig
 from muster.errors import MusterError
-from muster.fitting.base import FIT_COLUMNS, OPTIMUM_COLUMNS
+from muster.fitting.base import ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS
 from muster.fitting.study import check_fit, fit_study
 
 RATES = np.arange(-9.0, -3.0, 0.5)
@@ -91,3 +91,15 @@ def test_fits_are_checked_without_data():
     check_fit(study(exponent=LR), "exponent")
     with pytest.raises(MusterError, match="unknown variant"):
         check_fit(study(exponent={**LR, "primary": "median"}), "exponent")
+
+
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if len(ESTIMATORS[name].parameters) > 1])
+def test_the_number_that_is_meant_by_default_is_the_estimators_first(name):
+    (first, *_) = ESTIMATORS[name].parameters
+    assert ESTIMATORS[name].first(FitConfig(estimator=name, response="final_train_loss")) == first
+
+
+def test_a_row_without_a_name_gets_the_first():
+    fit = {**LR, "estimator": "exponent_trend", "select": {"parameterization": "ntp"}, "options": {"across": "depth"}}
+    _, fits = fit_study(study(trend=fit), {"runs": runs()})
+    assert set(fits["parameter"]) == {"slope"}
