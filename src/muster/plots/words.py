@@ -86,6 +86,11 @@ _WORDS = {
     "adam": "Adam",
     "adamw": "AdamW",
     "adafactor": "Adafactor",
+    "muon": "Muon",
+    "shampoo": "Shampoo",
+    "soap": "SOAP",
+    "kfac": "K-FAC",
+    "foof": "FOOF",
     "relu": "ReLU",
     "full_alignment": "full alignment",
     "no_alignment": "no alignment",
@@ -143,7 +148,9 @@ def phrase(group: Mapping[str, Any]) -> str:
 def _setting(column: str, value: Any) -> str:
     first = value[0] if isinstance(value, list) and value else value
     if isinstance(first, str):
-        return word(value)
+        # The word for "constant" is that of learning rates; of what else is constant the column tells.
+        own = column.endswith("_rule") and value == "constant"
+        return f"constant {_spaced(column.removesuffix('_rule'))}" if own else word(value)
     if column == "log2_lr":
         return f"learning rate {' or '.join(map(power_of_two, value if isinstance(value, list) else [value]))}"
     name = _spaced(column)

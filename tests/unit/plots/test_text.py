@@ -203,6 +203,8 @@ def test_groups_in_words():
     )
     assert phrase({"log2_lr": -6.5, "step": [-1, 2]}) == "learning rate 2⁻⁶·⁵ · step −1 or 2"
     assert phrase({"log2_lr": [-9, -3]}) == "learning rate 2⁻⁹ or 2⁻³"
+    assert phrase({"optimizer": "kfac", "damping_rule": "constant"}) == "K-FAC · constant damping"
+    assert phrase({"rule": "constant"}) == "constant rate"
 
 
 def test_numbers_with_raised_digits():
