@@ -14,6 +14,7 @@ from muster.experiments import Context
 from muster.native import build, check, reference
 from muster.native.binding import open_library
 from muster.optimizers import OPTIMIZERS
+from muster.parameterizations import usual_rule
 from muster.training import compiled, engine
 from muster.training.engine import CHECK_EVERY, Batches, Data, Stack, train, train_stack
 from muster.training.train import TrainCell
@@ -66,7 +67,8 @@ def cell(**changes) -> TrainCell:
         "width": 24, "depth": 2, "seed": 1, "log2_lr": RATES, "base_width": 8, "batch_size": 16, "steps": 40,
         "optimizer": "adam", "parameterization": "mup", "evaluations": 2, "evaluation_examples": 70,
     }  # fmt: skip
-    return TrainCell(**(settings | changes))
+    settings |= changes
+    return TrainCell(**({"rule": usual_rule(OPTIMIZERS[settings["optimizer"]].update)} | settings))
 
 
 def resmlp(**changes) -> TrainCell:

@@ -13,6 +13,7 @@ from muster.data import load_dataset, write_dataset
 from muster.errors import MusterError
 from muster.experiments import Context
 from muster.optimizers import OPTIMIZERS
+from muster.parameterizations import usual_rule
 from muster.training import checkpoint, device, engine, schedules
 from muster.training.cell import TrainCell
 from muster.training.engine import Batches, Data, Stack, stack_sizes, train, train_stack
@@ -41,7 +42,8 @@ def cell(**changes) -> TrainCell:
         "width": 24, "depth": 2, "seed": 1, "log2_lr": RATES, "base_width": 8, "batch_size": 16, "steps": 10,
         "optimizer": "adam", "parameterization": "mup", "evaluations": 2, "evaluation_examples": 32,
     }  # fmt: skip
-    return TrainCell(**(settings | changes))
+    settings |= changes
+    return TrainCell(**({"rule": usual_rule(OPTIMIZERS[settings["optimizer"]].update)} | settings))
 
 
 def advance(stack: Stack, steps: int) -> Stack:
