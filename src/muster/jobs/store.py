@@ -228,8 +228,8 @@ class Store:
             partial.chmod(shared)
             try:
                 partial.rename(place.path)
-            except OSError:
-                if not place.path.is_dir():
+            except OSError as error:  # what the rename met counts: gc may have removed it by now
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not place.path.is_dir():
                     raise
                 return False
             return True

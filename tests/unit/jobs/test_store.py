@@ -64,6 +64,17 @@ def test_what_was_put_comes_out_byte_for_byte(store: Store, source: Path, tmp_pa
     assert not list((store.folder / "partial").iterdir())
 
 
+def test_an_object_that_gc_removes_as_another_is_kept_is_no_failure(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meets_another(partial: Path, target: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(target))
+
+    shutil.rmtree(store.object(address(made())).path)  # removed since the rename met it
+    monkeypatch.setattr(Path, "rename", meets_another)
+    assert store.put(made(), source, lambda line: pytest.fail(line)) == []
+
+
 @pytest.mark.parametrize(
     "other", [{"code": "ba9876543210"}, {"data": "0" * 64}, {"versions": {"numpy": "0"}}, {"job": {}}], ids=str
 )
