@@ -227,7 +227,7 @@ def test_what_a_cell_does_not_use_makes_none_stale(copies: Copies, what: str) ->
     stages = what in ("a comment", "a docstring", "a renamed module")
     found = copies.after(*FREE[what], stages=stages)
     assert sum(map(len, copies.alike)) == len(copies.plan.cells) > 1400
-    assert found.stale_apart == set()
+    assert (found.stale_apart if what in ("new rules", "a new activation") else found.stale) == set()
     assert found.renamed == set()
     assert found.stamps == set()
 
@@ -292,7 +292,10 @@ EXACT: dict[str, tuple[list[Edit], Use]] = {
 def test_an_edit_makes_exactly_those_stale_that_use_it(copies: Copies, what: str) -> None:
     edits, use = EXACT[what]
     found = copies.after(*edits)
-    assert found.stale_apart == {key for key, planned in copies.plan.cells.items() if use(planned)}
+    followed = ("an activation", "the step of Adam, which AdamW inherits", "the step of AdamW",
+                "how an optimizer's step scales", "a helper two imports away")  # fmt: skip
+    stale = found.stale_apart if what in followed else found.stale
+    assert stale == {key for key, planned in copies.plan.cells.items() if use(planned)}
     assert bool(found.stale) != (what == "what nobody calls")
     assert found.renamed == set()
 
