@@ -7,11 +7,10 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ git make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /muster
-COPY requirements.lock ./
-RUN if [ "$DEVICE" = cpu ]; then \
-      pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' requirements.lock)+cpu"; \
-    fi \
-    && pip install --no-cache-dir --requirement requirements.lock
+COPY requirements.lock pyproject.toml ./
+RUN pip install --no-cache-dir --require-hashes --requirement requirements.lock \
+    && if [ "$DEVICE" = cpu ]; then index=https://download.pytorch.org/whl/cpu; else index=https://pypi.org/simple; fi \
+    && pip install --no-cache-dir --index-url "$index" "$(grep -o 'torch==[0-9.]*' pyproject.toml)"
 COPY . .
 RUN pip install --no-cache-dir --no-deps --editable .
 CMD ["muster", "--help"]

@@ -8,7 +8,10 @@ FIGURE ?=
 STUDIES ?= core
 CORES ?= all
 VENV ?= .venv
+# A build of torch for CPUs alone: make TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu" ...
+TORCH ?= $(shell sed -n 's/^ *"\(torch==[^"]*\)",/\1/p' pyproject.toml)
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -26,18 +29,19 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) $(TORCH)
+	$(PIP) --no-deps --editable .
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	$(PIP) --require-hashes -r requirements-dev.lock
 	touch $@
 
 # Beside the environment, not in it: Snakemake imports every plugin that it finds, which takes longer than a small run.
 $(VENV)/.cluster: requirements-cluster.lock $(VENV)/.dev
 	rm -rf $(VENV)/cluster
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/cluster -r requirements-cluster.lock
+	$(PIP) --require-hashes --no-deps --target $(VENV)/cluster -r requirements-cluster.lock
 	touch $@
 
 cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm and Kubernetes
@@ -139,18 +143,19 @@ bench: $(VENV)/.dev $(VENV)-jax/.ready ## engine and fits against plain implemen
 readme: ## fill README's tables from the ledger and the benchmarks
 	$(PYTHON) workflow/scripts/readme.py
 
-lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew
-	rm -f requirements.lock requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
-	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-options --allow-unsafe \
-	  --output-file requirements.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-options --allow-unsafe \
-	  --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-options --allow-unsafe \
-	  --extra cluster --constraint requirements.lock --output-file requirements-cluster.all pyproject.toml
-	grep -vxFf requirements.lock requirements-cluster.all > requirements-cluster.lock
-	rm requirements-cluster.all
-	sed -i 's/+cpu$$//' requirements.lock requirements-dev.lock
+# One resolution for every Python and system. torch and what only its builds for CUDA need are left to torch's own line:
+# which build is right depends on the machine, and the hashes of all builds are not those of one index.
+UNLOCKED := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
+  nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand \
+  nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx)
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes --strip-extras \
+  --no-annotate --no-header $(UNLOCKED) pyproject.toml
+LOCKED = $(shell sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' requirements.lock)
+lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew, with hashes
+	$(PIP) uv
+	$(COMPILE) --upgrade --output-file requirements.lock
+	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --extra cluster --constraint requirements.lock $(LOCKED) --output-file requirements-cluster.lock
 
 clean: ## remove the environment and Snakemake's state; results stay
 	rm -rf $(VENV) $(VENV)-jax .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis build
