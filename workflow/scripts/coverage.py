@@ -48,6 +48,7 @@ WITHOUT = {
     "mean_difference": "Welch's, Student's and the paired t test; `ordering` stands for the last",
     "mean_of_runs": "Student's t; of several means the largest is decided as the worst shape of `regret`",
     "scatter": "the χ² interval of normal errors, which is exact for them and for no others",
+    "curve_distance": "a jackknife over seeds, drawn in its own test; `power_law` over few seeds stands for such",
     "telescope": "`regret` of the rate that some runs of the same grid choose, decided as its worst shape",
     **dict.fromkeys(
         ("annealing", "data_constrained", "error_law", "law", "overtraining", "parallel", "parallel_power",

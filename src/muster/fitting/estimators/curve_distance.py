@@ -29,7 +29,9 @@ class CurveDistanceOptions(NoOptions):
     product: list[str] = Field(min_length=2, max_length=2, description="Columns whose product should fix the curve")
     rival: str = Field(description="The one of them that might fix the curve alone")
     first: int = Field(0, ge=0, description="The step with which the window begins")
-    last: int | None = Field(None, ge=1, description="The step with which it ends; that of the last evaluation if absent")
+    last: int | None = Field(
+        None, ge=1, description="The step with which it ends; that of the last evaluation if absent"
+    )
 
     @model_validator(mode="after")
     def _rival_is_a_factor(self) -> "CurveDistanceOptions":
@@ -61,7 +63,7 @@ def read_curves(rows: pd.DataFrame, fit: FitConfig, options: CurveDistanceOption
     settings = table.index.to_frame(index=False)
     logs = {name: natural_log(settings, name, "options.product") for name in options.product}
     steps = table.columns.get_level_values("step").unique().to_numpy(float)
-    log_y = np.log(table.to_numpy(float)).reshape(len(table), len(kept), -1)
+    log_y = np.log(table.to_numpy(float)).reshape(len(table), len(kept), len(steps))
     gone = f"{len(whole) - len(kept)} seeds left out, which some curve lacks" if len(kept) < len(whole) else ""
     found = Curves(log_y, sum(logs.values(), np.zeros(len(table))), logs[options.rival], steps)
     return found, ", ".join(filter(None, [gone, lost]))
