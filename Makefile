@@ -48,10 +48,7 @@ cluster: $(VENV)/.cluster ## Snakemake's plugins for the tests with Slurm and Ku
 
 reproduce: $(VENV)/.runtime ## train, fit and judge a dozen studies of every kind; all of them: make reproduce STUDIES=all
 	@$(BIN)/muster plan $(STUDIES)
-	$(BIN)/snakemake --cores $(CORES) --config 'studies=[$(STUDIES)]'
-	$(BIN)/snakemake --cores 1 --no-hooks report --config 'studies=[$(STUDIES)]'
-	@echo
-	@$(BIN)/muster fetch --missing
+	$(BIN)/snakemake --cores $(CORES) all report --config 'studies=[$(STUDIES)]'
 	@echo
 	@echo "ledger   results/laptop/ledger/LEDGER.md (and claims.csv, claims.json)"
 	@echo "figures  results/laptop/figures/"

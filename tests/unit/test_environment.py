@@ -24,7 +24,8 @@ def lock(name: str) -> dict[str, str]:
         requirement = Requirement(pin)
         (version,) = requirement.specifier
         assert version.operator == "==", f"{name}: {pin} is not pinned"
-        assert hashes and all(re.fullmatch(r"[0-9a-f]{64} *", each) for each in hashes), f"{name}: {pin} without hashes"
+        assert hashes, f"{name}: {pin} has no hashes"
+        assert all(re.fullmatch(r"[0-9a-f]{64} *", each) for each in hashes)
         if requirement.marker is None or requirement.marker.evaluate():
             pins[canonicalize_name(requirement.name)] = version.version
     return pins
