@@ -36,6 +36,7 @@ def curve_distance(data: PlotData, spec: FigureConfig, options: CurveDistancePlo
         raise MusterError("fit", "no fit of `curve_distance`", f"Name one: {', '.join(data.study.fits)}")
     chosen = CurveDistanceOptions.model_validate(fit.options)
     rows = fitted_rows(data, spec, "curves")
+    rows = rows[rows[fit.response] > 0] if len(rows) else rows
     whole = chosen.model_copy(update={"first": 1, "last": None})
     curves, _ = read_curves(rows, fit, whole) if len(rows) else (None, "")
     if curves is None or curves.log_y.shape[1] < 2:

@@ -11,6 +11,7 @@ from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 
 STEPS = (10, 20, 30)
+SHARED = {"both": (True, True), "product": (True, False), "rival": (False, True)}  # product, rival
 
 
 def curves(exponent: float, seeds: int = 5, noise: float = 0.01, steps=STEPS) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from muster.plots.axes import category_axis, fit_log_axis, log_x_axis, octaves, 
 from muster.plots.layout import panels
 from muster.plots.style import paper
 from muster.plots.theory_profile import side_by_side
+from tests.unit.plots import test_curve_distance as test_plot_curve_distance
 from tests.unit.plots import test_exponents as test_plot_exponents
 from tests.unit.plots import test_first_passage as test_plot_first_passage
 from tests.unit.plots import test_laws as test_plots_laws
@@ -74,7 +75,13 @@ def studies(transfer, laws, exponents) -> dict[str, tuple[PlotData, str]]:
     passages, spec = test_plot_first_passage.make()
     passages = replace(passages, study=passages.study.model_copy(update={"figures": {"times": spec}}))
     samples = replace(transfer, probes=test_plots.make_samples())
-    found = {"theory_profile": (samples, "variance"), "first_passage": (passages, "times")}
+    near, spec = test_plot_curve_distance.make()
+    near = replace(near, study=near.study.model_copy(update={"figures": {"near": spec}}))
+    found = {
+        "theory_profile": (samples, "variance"),
+        "first_passage": (passages, "times"),
+        "curve_distance": (near, "near"),
+    }
     for data in (transfer, laws, exponents):
         for name, spec in data.study.figures.items():
             found.setdefault(spec.plot, (data, name))

@@ -41,7 +41,7 @@ class CurveDistanceOptions(NoOptions):
 
 
 class Curves(NamedTuple):
-    """ln y [C, S, T] of C combinations of settings, S seeds and T steps, and the logarithms of product and rival [C]."""
+    """ln y [C, S, T] of C combinations of settings, S seeds and T steps, and the logs of product and rival [C]."""
 
     log_y: Array
     product: Array
@@ -54,7 +54,7 @@ def read_curves(rows: pd.DataFrame, fit: FitConfig, options: CurveDistanceOption
     over pairs of seeds."""
     require_columns(rows, [*options.product, "seed", "step"], "options.product")
     inside = rows[(rows["step"] >= options.first) & (rows["step"] <= (options.last or np.inf))]
-    used, lost = usable_rows(inside, [], [fit.response])
+    used, lost = usable_rows(inside, positive=[fit.response])
     require_unique(used, [*options.product, "seed", "step"])
     table = used.pivot(index=options.product, columns=["seed", "step"], values=fit.response)
     whole = table.notna().all().groupby(level="seed").all()
