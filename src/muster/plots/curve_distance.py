@@ -46,12 +46,12 @@ def curve_distance(data: PlotData, spec: FigureConfig, options: CurveDistancePlo
         "product": "same product " + " × ".join(words.name_of(name) for name in chosen.product),
         "rival": f"same {words.name_of(chosen.rival)}",
     }
-    looks = {"both": (style.MUTED, "--"), "product": (style.CATEGORIES[0], "-"), "rival": (style.CATEGORIES[1], "-")}
+    looks = {"product": (style.CATEGORIES[0], "-"), "rival": (style.CATEGORIES[1], "-"), "both": (style.INK, ":")}
     fig, axes = layout.panels(1, 1, size=(4.2, 2.7))
     ax = axes[0]
-    for name, along in distances(curves, range(curves.log_y.shape[1])).items():
-        color, line = looks[name]
-        ax.plot(curves.steps, along, line, color=color, lw=1.4, gid=name)
+    along = distances(curves, range(curves.log_y.shape[1]))
+    for name, (color, line) in looks.items():  # seeds last, where they hide least
+        ax.plot(curves.steps, along[name], line, color=color, lw=1.4, gid=name)
     log_x_axis(ax, float(curves.steps.min()), float(curves.steps.max()))
     fit_log_axis([ax])
     ax.axvspan(max(chosen.first, ax.get_xlim()[0]), chosen.last or ax.get_xlim()[1], color=style.INK, alpha=0.07, lw=0)
