@@ -1,3 +1,3 @@
 """muster: hyperparameter-transfer and scaling exponents, measured reproducibly, held against published claims."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

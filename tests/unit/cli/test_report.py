@@ -4,14 +4,27 @@ import base64
 import gzip
 import json
 import re
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from muster.cli.report import packed
+from tests.browser import CHROMIUM, Browser
 
-SVG = "<svg>" + "<use href='#a'/>" * 500 + "</svg>"
-URI = "data:image/svg+xml;charset=utf8;filename=a.svg;base64," + base64.b64encode(SVG.encode()).decode()
+LETTER = '<path id="DejaVuSans-31" d="M 0 1 \nL 2 3 \nz\n" transform="scale(0.015625)"/>'
 
 
-def report(results: dict[str, dict[str, str]]) -> str:
+def svg(own: str) -> str:
+    """A figure with a letter that all draw alike, and a marker of one name that each draws in its own way."""
+    return f'<svg><defs>{LETTER}<path id="marker" d="{own}"/></defs>' + "<use href='#a'/>" * 500 + "</svg>"
+
+
+def uri(text: str) -> str:
+    return "data:image/svg+xml;charset=utf8;filename=a.svg;base64," + base64.b64encode(text.encode()).decode()
+
+
+def report(results: dict[str, Any]) -> str:
     return (
         f'<p>before</p>\n<script id="results">\n    var results = {json.dumps(results)};\n    </script>\n<p>after</p>'
     )
@@ -19,19 +32,50 @@ def report(results: dict[str, dict[str, str]]) -> str:
 
 def test_figures_are_packed_and_unpack_to_themselves() -> None:
     table = {"caption": "}; </scr", "data_uri": "data:text/csv;charset=utf8;filename=c.csv;base64,YQ=="}
-    before = report({"figures/a.svg": {"caption": "A", "data_uri": URI}, "claims.csv": table})
+    figures = {"figures/a.svg": svg("M 0 0"), "figures/b.svg": svg("M 1 1")}
+    job = {"rule": "plot", "params": "figure=" + 999 * "x"}
+    shown = {name: {"caption": "A", "data_uri": uri(text), "job_properties": job} for name, text in figures.items()}
+    before = report({**shown, "claims.csv": table})
     after = packed(before)
     assert len(after) < len(before) / 3
     results = re.search(r"var results = (.*?);\s*</script>", after, re.DOTALL)
-    figures = re.search(r'<script id="packed" type="application/json">(.*?)</script>', after, re.DOTALL)
-    assert results and figures  # noqa: PT018
-    assert json.loads(results[1]) == {"figures/a.svg": {"caption": "A", "data_uri": ""}, "claims.csv": table}
-    found = {name: gzip.decompress(base64.b64decode(text)).decode() for name, text in json.loads(figures[1]).items()}
-    assert found == {"figures/a.svg": SVG}
+    content = re.search(r'<script id="packed" type="application/json">(.*?)</script>', after, re.DOTALL)
+    assert results and content  # noqa: PT018
+    found = json.loads(results[1])
+    assert found["claims.csv"] == table
+    assert {(each["caption"], each["data_uri"]) for name, each in found.items() if name in figures} == {("A", "")}
+    assert all(len(found[name]["job_properties"]["params"]) < 500 for name in figures)
+    parts = json.loads(content[1])
+    shapes = json.loads(unpacked(parts["shapes"]))
+    assert shapes == {"DejaVuSans-31": LETTER.removeprefix('<path id="DejaVuSans-31" ').removesuffix("/>")}
+    small = {name: unpacked(text) for name, text in parts["figures"].items()}
+    assert all('<path id="DejaVuSans-31"/>' in text for text in small.values())
+    whole = {name: text.replace('<path id="DejaVuSans-31"/>', LETTER) for name, text in small.items()}
+    assert whole == figures
     assert after.startswith("<p>before</p>")
     assert after.endswith("<p>after</p>")
     assert packed(before) == after
 
 
+def unpacked(text: str) -> str:
+    return gzip.decompress(base64.b64decode(text)).decode()
+
+
 def test_a_page_of_another_form_stays_as_it_is() -> None:
     assert packed("<html>another Snakemake</html>") == "<html>another Snakemake</html>"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_a_browser_unpacks_the_figures(tmp_path: Path) -> None:
+    figures = {"figures/a.svg": svg("M 0 0"), "figures/b.svg": svg("M 1 1")}
+    page = tmp_path / "report.html"
+    page.write_text(packed(report({name: {"data_uri": uri(text)} for name, text in figures.items()})))
+    browser = Browser(tmp_path / "profile")
+    try:
+        ready = 'typeof results === "object" && Object.values(results).every((each) => each.data_uri)'
+        browser.open(page.as_uri(), ready)
+        for name, text in figures.items():
+            assert browser.run(f'fetch(results["{name}"].data_uri).then((found) => found.text())') == text
+        assert not browser.said
+    finally:
+        browser.close()

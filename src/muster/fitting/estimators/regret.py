@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS, Fitted, Optima, no_estimates
@@ -16,89 +15,18 @@ from muster.fitting.estimators.lr_transfer import (
     shape_sweeps,
     shapes_note,
 )
-from muster.fitting.optimum.quadratic import Optimum, Sweep
+from muster.fitting.optimum.cost import (
+    OutsideGrid,
+    cost_of_rate,
+    rate_and_error,
+    sideways_error,
+)
+from muster.fitting.optimum.quadratic import Optimum
 from muster.fitting.per_group import per_group
 from muster.statistics.components import Component, largest
-from muster.statistics.fieller import vertex_se
-from muster.statistics.linear import Estimate, slope_ols
-from muster.statistics.pairing import column_means, paired_rows
+from muster.statistics.linear import Estimate
 
 VARIANTS = ("worst", "mean")
-MIN_WANDER = 4  # shapes from which the scatter of optima around a line is an error of one seed's optima
-
-Array = NDArray[np.float64]
-
-
-class _Outside(Exception):
-    """The transferred rate lies where the larger shape has no finite loss."""
-
-
-def _scatter(found: Sequence[Optimum]) -> tuple[float, int]:
-    """Standard deviation of the optima around a line over ln x, in octaves, and its degrees of freedom; 0 where seeds
-    show it themselves, or where shapes are too few or their axis has no logarithm.
-
-    One seed's whole curve may lie sideways, which its own residuals do not show: what a line does not explain bounds it
-    from above.
-    """
-    seeds = max(len(each.window.log_loss) for each in found if each.window is not None)
-    x = np.array([each.x for each in found])
-    if seeds > 1 or len(x) < MIN_WANDER or (x <= 0).any():
-        return 0.0, 0
-    line = slope_ols(np.log(x), np.array([each.log2_lr for each in found]))
-    spread = float(np.square(np.log(x) - np.log(x).mean()).sum())
-    return float(line.se * np.sqrt(spread)), len(x) - 2
-
-
-def _freedom(found: Sequence[Optimum]) -> int:
-    """Degrees of freedom of the optima's errors: of the quadratics' residuals and, with several seeds, of these, the
-    fewer. Where seeds' curves lie sideways of each other, the errors are from the seeds' own vertices, of which there
-    are few: two seeds and residual degrees of freedom supported a regret at its bound in .08 instead of .05."""
-    windows = [each.window for each in found if each.window is not None]
-    residual = sum(each.refit().dof for each in found if each.window is not None)
-    seeds = sum(max(len(window.complete) - 1, 0) for window in windows)
-    return min(residual, seeds) if seeds else residual
-
-
-def _component(small: Optimum, other: Optimum, sweep: Sweep, scatter: float, dof: int) -> Component:
-    """√regret of one larger shape, with the delta method's error through both optima and the curvature.
-
-    Inside the window r = β₂ (u − v)², u the transferred rate and v the own vertex, so √r is as normal as u − v is, and
-    Var √r = β₂ Var u + [Var β₁ + (u + v)² Var β₂ + 2 (u + v) Cov(β₁, β₂)] / (4 β₂). Outside it ln loss is interpolated
-    (Akima) and its slope there takes the place of β₂'s.
-    """
-    own, source = other.refit(), small.refit()
-    rate = small.grid_best + source.vertex()
-    offset, vertex, least = rate - other.grid_best, own.vertex(), own.at(own.vertex())
-    moved = max(small.se, scatter) ** 2
-    # The residual variance behind an optimum is known from its error.
-    scale = (other.se / vertex_se(own.beta, own.unscaled_cov)) ** 2 if own.rss > 0 else 0.0
-    cov = own.unscaled_cov * scale
-    sideways = max(scatter**2 - other.se**2, 0.0)
-    window = other.window
-    if window is not None and window.offset[0] <= offset <= window.offset[-1]:
-        value = own.at(offset) - least
-        ends = offset + vertex
-        within = (cov[1, 1] + ends**2 * cov[2, 2] + 2 * ends * cov[1, 2]) / (4 * own.beta[2])
-        variance = own.beta[2] * (moved + sideways) + max(float(within), 0.0)
-    else:
-        value, steepness = _interpolated(sweep, rate)
-        value -= least
-        around = steepness**2 * (moved + sideways) + scale + float(cov[0, 0])
-        variance = around / (4 * max(value, 1e-300))
-    return Component(other.x, float(np.sqrt(max(value, 0.0))), float(np.sqrt(variance)), dof, squared=True)
-
-
-def _interpolated(sweep: Sweep, rate: float) -> tuple[float, float]:
-    """ln loss and its slope per octave at a rate beyond the window, between rates at which no run was lost."""
-    from scipy import interpolate
-
-    rates, usable = sweep.log2_lr, sweep.usable()
-    right = int(np.searchsorted(rates, rate))
-    if not (0 < right < len(rates) and right - 1 in usable and right in usable):
-        raise _Outside
-    means = column_means(paired_rows(sweep.log_loss[:, usable]))
-    curve = interpolate.Akima1DInterpolator(rates[usable], means, method="makima")
-    return float(curve(rate)), float(curve(rate, 1))
 
 
 def regret(rows: pd.DataFrame, fit: FitConfig, options: WindowOptions) -> Iterator[Fitted | Optima]:
@@ -128,13 +56,12 @@ def _compare(rows: pd.DataFrame, fit: FitConfig, found: list[Optimum]) -> Fitted
         )
     small, larger = found[0], found[1:]
     sweeps = {sweep.x: sweep for sweep in shape_sweeps(rows, fit)}
-    scatter, few = _scatter(found)
-    dof = few if scatter > min(each.se for each in found) else _freedom(found)
+    scatter, dof = sideways_error(found)
     components = []
     try:
         for optimum in larger:
-            components.append(_component(small, optimum, sweeps[optimum.x], scatter, dof))
-    except _Outside:
+            components.append(cost_of_rate(rate_and_error(small), optimum, sweeps[optimum.x], scatter, dof))
+    except OutsideGrid:
         note = f"the rate of {fit.along} {small.x:g} diverges, or is off the grid, at a larger {fit.along}"
         return Fitted(none, status="diverged", note=note)
     worst = largest(components)

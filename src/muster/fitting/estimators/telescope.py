@@ -1,7 +1,6 @@
 """Telescoping: a coarse sweep of learning rates at the narrowest width, ever finer ones at each doubling."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from muster.fitting.estimators.lr_transfer import (
     shape_sweeps,
     shapes_note,
 )
-from muster.fitting.estimators.regret import _component, _freedom, _Outside, _scatter
+from muster.fitting.optimum.cost import OutsideGrid, cost_of_rate, sideways_error
 from muster.fitting.optimum.quadratic import Sweep
 from muster.fitting.per_group import per_group
 from muster.statistics.components import largest
@@ -30,19 +29,6 @@ class TelescopeOptions(WindowOptions):
     """Options of `telescope`."""
 
     spacing: float = Field(1.0, gt=0, description="Octaves between rates of the sweep at the narrowest width")
-
-
-class _Chosen(NamedTuple):
-    """A rate that was chosen, where `regret` has an optimum that was found: without an error of its own."""
-
-    grid_best: float
-    se: float = 0.0
-
-    def refit(self) -> "_Chosen":
-        return self
-
-    def vertex(self) -> float:
-        return 0.0
 
 
 def levels(sweeps: Sequence[Sweep]) -> list[Sweep]:
@@ -100,11 +86,10 @@ def _compare(rows: pd.DataFrame, fit: FitConfig, options: TelescopeOptions) -> F
     climbed, grid = levels(sweeps), sweeps[0].log2_lr
     starts = int(np.clip(round(options.spacing / float(np.diff(grid).min())), 1, len(grid)))
     ends = [telescoped(climbed, options.spacing, start) for start in range(starts)]
-    scatter, few = _scatter(found)
-    dof = few if scatter > min(each.se for each in found) else _freedom(found)
+    scatter, dof = sideways_error(found)
     try:
-        parts = [_component(_Chosen(rate), found[-1], sweeps[-1], scatter, dof) for rate, _ in ends]  # type: ignore[arg-type]
-    except _Outside:
+        parts = [cost_of_rate((rate, 0.0), found[-1], sweeps[-1], scatter, dof) for rate, _ in ends]
+    except OutsideGrid:
         return Fitted(none, status="diverged", note="a telescoped rate diverges, or is off the grid, at the largest")
     runs = ", ".join(f"2^{rate:g} after {count} runs" for rate, count in ends)
     whole = sum(len(sweep.log2_lr) for sweep in sweeps)
