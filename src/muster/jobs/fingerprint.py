@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from muster.config.models import StudyConfig
+from muster.download import download
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Job
 from muster.files import write_atomically, write_bytes, write_text
@@ -76,8 +77,8 @@ STAGES = {
 }
 WRITTEN_BY = ("muster.tables.io:write_table",)  # what turns a cell's outcome into files
 FIELDS = {"probe": "probes", "data set": "data"}  # kinds of registries whose names stand in a field called otherwise
-# They report, look up, or bring bytes to the disk, and decide no number.
-WITHOUT_EFFECT = (MusterError, DamagedError, Registry, write_atomically, write_bytes, write_text)
+# They report, look up, bring bytes to the disk, or from an address whose checksum is known, and decide no number.
+WITHOUT_EFFECT = (MusterError, DamagedError, Registry, write_atomically, write_bytes, write_text, download)
 
 Choose = Callable[[str], Iterable[str] | None]
 

@@ -161,6 +161,7 @@ FREE = {
         replace("parameterizations/tables.py", '"Maximal update (µP), variance', '"µP, variance'),
         replace("sampling/relu_chain.py", '"""Sample the chain.', '"""The chain.'),
     ],
+    "a new version": [replace("__init__.py", '__version__ = "', '__version__ = "9.')],
     "a renamed module": [
         rename("training.checkpoint", "training.saved"),
         rename("models.activations", "models.nonlinearities"),
