@@ -1,6 +1,8 @@
 """A study held against tables that are there already: columns, values and groups that no plan can know."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ from muster.errors import DamagedError, FieldError, FieldPath, MusterError, as_o
 from muster.experiments import EXPERIMENTS, Context
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.frames import groups, select
+from muster.plan.grid import plan_study
 from muster.plan.study import StudyPlan
 from muster.published.import_table import ImportCell
 from muster.published.source import state
@@ -156,14 +159,41 @@ class _Check:
                 known = dict.fromkeys(name for table in tables.values() for name in table.columns)
                 found = f"{column!r} is no column in {self.at_hand.origin}"
                 yield FieldError((*field, column), found, nearest(column, known))
-            for one in value if isinstance(value, list) else [value]:
-                if own and self._told(column, one) and not any((values == one).any() for values in own):
+            several = value if isinstance(value, list) else [value]
+            missing = [one for one in several if not any((values == one).any() for values in own)]
+            for one in missing if own else ():
+                of_another = len(missing) < len(several) and self._of_another_scale(column, one)
+                if self._told(column, one) and not of_another:
                     found = f"no row in {self.at_hand.origin} has {column} {one!r}"
                     yield FieldError((*field, column), found, _remedy(one, pd.concat(own)))
 
     def _told(self, column: str, value: Any) -> bool:
         """Whether tables of this scale can tell that a value is wrong."""
         return self.plan.scale != "smoke" or (isinstance(value, str) and column not in self.plan.keys)
+
+    def _of_another_scale(self, column: str, value: Any) -> bool:
+        """Whether a value beside others that are there may be meant for another scale: a setting that one of its cells
+        has, or a step or layer, of which no plan knows. A published table is the same at every scale."""
+        if self.at_hand.results is None:
+            return False
+        named = [values[column] for values in self.others if column in values]
+        return any(value in values for values in named) if named else bool(self.others)
+
+    @cached_property
+    def others(self) -> list[dict[str, set[Any]]]:
+        """Column → values that cells take at each of the other scales."""
+        found = []
+        for scale in self.plan.study.scales:
+            if scale == self.plan.scale:
+                continue
+            plan = plan_study(self.plan.study, scale)
+            axes = (*plan.cell_axes, *plan.member_axes)
+            taken: dict[str, set[Any]] = {axis: set() for axis in axes}
+            for planned, axis in itertools.product(plan.cells, axes):
+                one = getattr(planned.cell, axis)
+                taken[axis] |= set(one) if isinstance(one, list | tuple) else {one}
+            found.append(taken)
+        return found
 
     def group(self, fit: FitConfig, where: Mapping[str, Any], field: FieldPath) -> Iterator[FieldError]:
         """The group of a claim must occur among the rows of its fit."""

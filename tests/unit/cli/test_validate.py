@@ -127,6 +127,30 @@ def test_tables_of_the_study_tell_what_no_plan_knows(
     assert said(capsys, 0) == [], "tables of another plan tell nothing"
 
 
+@pytest.mark.parametrize(
+    ("selected", "found"),
+    [
+        ("width: [4, 6, 8, 16]", ""),
+        ("width: [4, 6, 8, 17]", "has width 17. It has: 4, 6, 8"),
+        ("layer: [1, 9]", ""),
+        ("layer: 9", "has layer 9. It has: 1, 2, 3"),
+    ],
+)
+def test_a_value_beside_others_may_be_meant_for_another_scale(
+    selected: str, found: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = JUDGED.replace("fits:\n", "  paper:\n    grid:\n      - {width: [6, 8, 16], seeds: 2}\nfits:\n")
+    text = text.replace("{probe: ks_uniform},", f"{{{selected}}},", 1)
+    path = write_config(project, "scale: laptop\nstore: false\n", tiny_sample=text)
+    for cell in load_plan(path).cells.values():
+        assert main(["sample", "--cell", cell.text, "--results", "results"]) == 0
+    assert main(["collect", "tiny-sample"]) == 0
+    capsys.readouterr()
+    lines = said(capsys, 2 if found else 0)
+    assert bool(lines) == bool(found)
+    assert found in "".join(lines)
+
+
 STEADY = {
     "four widths": ("width: [4, 8, 16, 32]", "width", "", "never pass at scale 'laptop': 4 of width. Give it 5"),
     "five widths": ("width: [4, 8, 16, 32, 64]", "width", "", ""),
