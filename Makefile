@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replay figure smoke report publish track test bare cluster drill mutants lint docs bench readme lock clean sanitize
+.PHONY: help reproduce replay figure smoke report publish track test tidy bare cluster drill mutants lint docs bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,14 @@ lint: $(VENV)/.dev ## format, lint, types and layers (`snakemake --lint` is amon
 	$(BIN)/clang-format --dry-run --Werror src/muster/native/*/*.h src/muster/native/*/*.cpp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Beside the environment: it takes 150 MB, and a compiler's headers, which nothing else needs.
+$(VENV)/.tidy: | $(VENV)/.python
+	$(PIP) --target $(VENV)/tidy clang-tidy==23.1.4
+	touch $@
+
+tidy: $(VENV)/.tidy ## clang-tidy over the native kernels; needs a C++ compiler's headers
+	PYTHONPATH=$(VENV)/tidy $(VENV)/tidy/bin/clang-tidy --quiet src/muster/native/*/*.cpp -- -std=c++17 -march=cooperlake
 
 docs: $(VENV)/.dev ## the documentation's site in docs/_build; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build

@@ -4,4 +4,4 @@
 #endif
 #include "product.h"
 #define LAYER_PRODUCT bfloat16::product
-#include "../kernels/network.cpp"
+#include "../kernels/network.cpp"  // NOLINT(bugprone-suspicious-include): the same network on other products

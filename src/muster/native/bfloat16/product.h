@@ -20,7 +20,7 @@ struct Packed {
   std::vector<Number> memory;
   Number *take(size_t size) {
     if (memory.size() < size + 32) memory.resize(size + 32);
-    return (Number *)(((uintptr_t)memory.data() + 63) & ~(uintptr_t)63);
+    return (Number *)(((uintptr_t)memory.data() + 63) & ~(uintptr_t)63);  // NOLINT(performance-no-int-to-ptr): to a line
   }
 };
 static thread_local Packed packed_left, packed_right;
