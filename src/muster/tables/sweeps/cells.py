@@ -1,7 +1,7 @@
 """The cells of somebody's table as they stand in the file, each with the line where it stands."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from muster.config.load import nearest
 from muster.errors import MusterError
 from muster.tables.sweeps.vocabulary import last_part, plain_word, without_prefix
 
+SHOWN = 6  # entries of a list that a message shows
 EMPTY = ("", "-", "–", "none", "null", "na", "n/a", "<na>")  # in a column of numbers; a group may be called none
 
 
@@ -90,3 +91,34 @@ def parse_number(cell: Any) -> float | None:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def shown(entries: Sequence[str], most: int = SHOWN) -> str:
+    """The first entries of a list, and whether there are more."""
+    return ", ".join(entries[:most]) + (" …" if len(entries) > most else "")
+
+
+def known_columns(names: Sequence[str]) -> str:
+    """The columns that a table has, for a reader who asked for one that it has not."""
+    return f"Known: {shown(names, 2 * SHOWN)}"
+
+
+def select_rows(raw: Cells, selection: Mapping[str, str]) -> Cells:
+    """The rows whose cells are what is selected. Raises MusterError where no row is left."""
+    for wanted, value in selection.items():
+        column = find_column(raw.cells.columns, wanted, raw.path)
+        cells = raw.cells[column].tolist()
+        keep = [i for i, cell in enumerate(cells) if _same(cell, value)]
+        if not keep:
+            known = list(dict.fromkeys("" if cell is None else str(cell) for cell in cells))
+            holds = f"{column} holds: {shown(known)}"
+            raise MusterError(f"{raw.path} --select {wanted}={value}", "no such row", holds)
+        raw = raw.rows(keep)
+    return raw
+
+
+def _same(cell: Any, value: str) -> bool:
+    if cell is None:
+        return value == ""
+    number, wanted = parse_number(cell), parse_number(value)
+    return str(cell) == value or (number is not None and number == wanted)

@@ -12,18 +12,12 @@ import numpy as np
 import pandas as pd
 
 from muster.errors import Gathering, MusterError
-from muster.tables.sweeps.cells import Cells, find_column
+from muster.tables.sweeps.cells import Cells, find_column, known_columns, select_rows
+from muster.tables.sweeps.checks import labels_of, positive_losses, positive_numbers, require_cells
 from muster.tables.sweeps.histories import run_column, step_column
 from muster.tables.sweeps.readers import read_cells
-from muster.tables.sweeps.runs import (
-    SHOWN,
-    Columns,
-    labels_of,
-    one_row_a_run,
-    positive_numbers,
-    require_cells,
-    select_rows,
-)
+from muster.tables.sweeps.roles import Columns
+from muster.tables.sweeps.runs import one_row_a_run
 from muster.tables.sweeps.vocabulary import LOSSES, PARAMETERS, RUNS, SEEDS, TOKENS, find_word, without_prefix
 
 # Names that mean a column in every law, and the words by which it is found.
@@ -129,20 +123,16 @@ def _variables(raw: Cells, asked: PointColumns, wrong: Gathering) -> dict[str, s
     with wrong:
         if asked.names and not {*variables, *asked.given, *QUANTITIES} & set(asked.names):
             found = f"no name of the law is a column: {', '.join(asked.names)}"
-            raise MusterError(raw.path, found, f"--column NAME=COLUMN. Known: {_known(names)}")
+            raise MusterError(raw.path, found, f"--column NAME=COLUMN. {known_columns(names)}")
     return variables
 
 
 def _quantity(raw: Cells, name: str, names: Sequence[str]) -> str:
     column = find_word(QUANTITIES[name], names)
     if column is None:
-        remedy = f"--{name.lower()} COLUMN. Known: {_known(names)}"
+        remedy = f"--{name.lower()} COLUMN. {known_columns(names)}"
         raise MusterError(raw.path, f"no column for the law's {name}", remedy)
     return column
-
-
-def _known(names: Sequence[str]) -> str:
-    return ", ".join(names[: 2 * SHOWN]) + (" …" if len(names) > 2 * SHOWN else "")
 
 
 def _response(raw: Cells, y: str | None, taken: Sequence[str]) -> str:
@@ -154,7 +144,7 @@ def _response(raw: Cells, y: str | None, taken: Sequence[str]) -> str:
         return column
     found = find_word(LOSSES, [name for name in names if name not in taken])
     if found is None:
-        raise MusterError(raw.path, "no column 'loss', nor another word for it", f"--y COLUMN. Known: {_known(names)}")
+        raise MusterError(raw.path, "no column 'loss', nor another word for it", f"--y COLUMN. {known_columns(names)}")
     return found
 
 
@@ -194,7 +184,7 @@ def read_points(found: FoundColumns, wrong: Gathering) -> Points:
             require_cells(raw, column)
             table[column] = labels_of(raw, column)
     with wrong:
-        _positive_loss(raw, y, losses)
+        positive_losses(raw, y, losses, "A law is fitted to ln(loss): give a loss that is positive")
     with wrong:
         _no_row_twice(raw)
     wrong.tell()
@@ -227,13 +217,6 @@ def _one_row_a_run(raw: Cells, asked: PointColumns, y: str, keys: list[str]) -> 
             raise MusterError(f"{raw.path} {' and '.join(rows.where)}", found, remedy)
     reduced = one_row_a_run(raw, columns, y, unit, "", keys)
     return reduced.raw, reduced.losses, reduced.notes
-
-
-def _positive_loss(raw: Cells, y: str, losses: np.ndarray) -> None:
-    wrong = np.flatnonzero(losses <= 0)
-    if len(wrong):
-        remedy = "A law is fitted to ln(loss): give a loss that is positive"
-        raise MusterError(raw.place(int(wrong[0]), y), f"found {losses[wrong[0]]:g}", remedy)
 
 
 def _no_row_twice(raw: Cells) -> None:
