@@ -100,6 +100,12 @@ def test_sources_with_other_columns_stand_in_one_table(tmp_path: Path) -> None:
     assert set(runs.loc[runs["source"] == "other", "dataset"]) == {"c4"}
 
 
+def test_a_table_without_a_training_loss_may_have_steps(tmp_path: Path) -> None:
+    steps = IMPORTED.replace("final_eval_loss: loss", "final_eval_loss: loss, steps: N")
+    put(tmp_path, "a/runs.csv", imported_table())
+    assert (make(planned(tmp_path, steps), tmp_path)["runs"]["steps"] > 0).all()
+
+
 @pytest.mark.parametrize("text", [IMPORTED, two_sources(), two_sources("[other]")], ids=["one", "both", "second"])
 def test_without_its_tables_a_study_has_empty_ones_with_every_column(tmp_path: Path, text: str) -> None:
     plan = planned(tmp_path, text)
