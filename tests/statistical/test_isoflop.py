@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.fitting.optimum.quadratic import Sweep, find_parabolas
 from muster.statistics.linear import slope_ols
 
 E, A, B, ALPHA, BETA = 1.69, 406.4, 410.7, 0.34, 0.28
@@ -26,7 +26,7 @@ def test_intervals_cover_the_closed_form(noise, scatter):
             sweeps.append(
                 Sweep(budget, np.log2(sizes), np.log(loss)[None] + noise * rng.standard_normal((1, len(sizes))))
             )
-        found = [optimum for optimum in find_optima(sweeps, 5, 1) if optimum.status == "interior"]
+        found = [optimum for optimum in find_parabolas(sweeps, 5, 1) if optimum.status == "interior"]
         x = np.log([optimum.x for optimum in found])
         low, high = slope_ols(x, [optimum.log2_lr * np.log(2) for optimum in found]).interval()
         hits += low <= TRUTH <= high

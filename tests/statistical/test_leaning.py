@@ -7,8 +7,9 @@ from scipy.optimize import approx_fprime
 
 from muster.fitting.estimators.limit_rate import either, fit_approach
 from muster.fitting.estimators.lr_transfer import locate
+from muster.fitting.optimum.find import find_optima
 from muster.fitting.optimum.leaning import Lean, drift_of_lean, leaned_line, leaning_note, take_in
-from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.fitting.optimum.quadratic import Sweep
 from muster.statistics.linear import Estimate, slope_ols
 
 RATES = np.arange(-3.5, 3.6, 0.5)

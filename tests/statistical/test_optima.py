@@ -6,7 +6,8 @@ Five widths, half-octave rates, three seeds, true slope −0.1; seeds are fixed.
 import numpy as np
 import pytest
 
-from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.fitting.optimum.find import find_optima
+from muster.fitting.optimum.quadratic import Sweep
 from muster.statistics.linear import slope_ols
 
 RATES = np.arange(-10.0, -2.9, 0.5)

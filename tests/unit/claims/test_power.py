@@ -30,7 +30,8 @@ from muster.claims.tests import on_its_own, verdict
 from muster.cli import main
 from muster.config.models import FitConfig, StudyConfig
 from muster.fitting.estimators.lr_transfer import TransferOptions, WindowOptions
-from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.fitting.optimum.find import find_optima
+from muster.fitting.optimum.quadratic import Sweep
 from muster.statistics.linear import slope_ols
 from muster.tables.io import write_frame
 from tests.unit.fitting.test_estimators import sweep

@@ -7,8 +7,9 @@ from scipy import optimize, stats
 from muster.config.models import FitConfig
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.lr_transfer import locate, subtract
+from muster.fitting.optimum.find import find_optima
 from muster.fitting.optimum.mixed import seed_optima, slope_mixed
-from muster.fitting.optimum.quadratic import Optimum, Sweep, find_optima, parabola_optimum
+from muster.fitting.optimum.quadratic import Optimum, Sweep, parabola_optimum
 from muster.statistics.censored import _interval_probability, interval_regression, slope_interval_censored
 from muster.statistics.linear import slope_ols
 from tests.unit.fitting.test_estimators import sweep

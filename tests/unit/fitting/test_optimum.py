@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from muster.fitting.optimum.quadratic import Quadratic, Sweep, cubic_p, find_optima, has_minimum, noise_slope
+from muster.fitting.optimum.find import find_optima
+from muster.fitting.optimum.quadratic import Quadratic, Sweep, cubic_p, has_minimum, noise_slope
 from muster.fitting.optimum.quadratic import Window as WindowPoints
 from muster.statistics.fieller import fieller, vertex_se
 

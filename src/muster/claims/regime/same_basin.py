@@ -10,7 +10,7 @@ from muster.errors import MusterError
 from muster.fitting.base import NoOptions
 from muster.fitting.estimators.lr_transfer import LN2, MEMBER, shape_sweeps
 from muster.fitting.frames import require_columns
-from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.fitting.optimum.quadratic import Sweep, find_parabolas
 from muster.statistics.linear import slope_ols
 
 Array = NDArray[np.float64]
@@ -58,7 +58,7 @@ def same_basin(measured: Measured, options: BasinOptions) -> Checked:
     if optima_of(measured).empty:
         return nothing(-most, most, f"fit {measured.claim.fit} has no optima in this group")
     sweeps = shape_sweeps(rows, measured.fit)
-    quadratic = np.array([found.log2_lr for found in find_optima(sweeps, QUADRATIC)])
+    quadratic = np.array([found.log2_lr for found in find_parabolas(sweeps, QUADRATIC)])
     cubic = np.array([_cubic(sweep) for sweep in sweeps])
     both = np.isfinite(quadratic) & np.isfinite(cubic)
     x = np.array([sweep.x for sweep in sweeps])

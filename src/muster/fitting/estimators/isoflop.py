@@ -13,7 +13,7 @@ from muster.fitting.base import ESTIMATORS, Counts, Fitted
 from muster.fitting.estimators.lr_transfer import LN2, WindowOptions, shapes_note
 from muster.fitting.frames import absent_runs, levels, positive_axis, require_columns, seed_matrix
 from muster.fitting.optimum.leaning import drift_of_lean, leaned_line, leaning_note, leans_of, take_in
-from muster.fitting.optimum.quadratic import Sweep, find_optima
+from muster.fitting.optimum.quadratic import Sweep, find_parabolas
 from muster.fitting.per_group import per_group
 from muster.fitting.usable import usable_rows
 from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes
@@ -97,7 +97,7 @@ def isoflop(rows: pd.DataFrame, fit: FitConfig, options: IsoflopOptions) -> Iter
         heights = matrix.to_numpy(float)
         log = options.response_scale == "log"
         sweeps.append(Sweep(budget, np.log2(sizes), np.log(heights) if log else heights, absent))
-    found = find_optima(sweeps, options.window, options.min_side, options.octaves)
+    found = find_parabolas(sweeps, options.window, options.min_side, options.octaves)
     interior = [optimum for optimum in found if optimum.status == "interior"]
     x = np.array([optimum.x for optimum in interior])
     y = np.array([optimum.log2_lr for optimum in interior]) * LN2

@@ -18,9 +18,10 @@ from muster.fitting.base import (
     PairOptions,
 )
 from muster.fitting.frames import absent_runs, count, levels, positive_axis, require_columns, seed_matrix, select
+from muster.fitting.optimum.find import find_optima
 from muster.fitting.optimum.leaning import drift_of_lean, leaned_line, leaning_note, leans_of, take_in
 from muster.fitting.optimum.mixed import seed_optima, slope_mixed
-from muster.fitting.optimum.quadratic import OCTAVES, Optimum, Sweep, find_optima, grid_optimum, parabola_optimum
+from muster.fitting.optimum.quadratic import OCTAVES, Optimum, Sweep, grid_optimum, parabola_optimum
 from muster.fitting.per_group import per_group
 from muster.statistics.censored import slope_interval_censored
 from muster.statistics.linear import SLOPE_VARIANTS, Estimate, slope_note, slopes

@@ -387,8 +387,10 @@ def contradicts(window: Window, quadratic: Quadratic, noise: float) -> bool:
     return bool(depth > quadratic.beta[2] * (step / 2) ** 2 + CURVATURE_T * np.sqrt(noise))
 
 
-def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octaves: float = OCTAVES) -> list[Optimum]:
-    """The optimum of every shape of one group.
+def find_parabolas(
+    sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octaves: float = OCTAVES
+) -> list[Optimum]:
+    """The optimum of every shape of one group by a parabola.
 
     Weights follow the pooled, loss-dependent seed variance. The residual variance is pooled over the group's shapes: 5
     points leave each alone 2 degrees of freedom, together they make usable errors; it is raised to what the seeds show
@@ -405,7 +407,7 @@ def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octav
     fits: dict[int, tuple[Window, Array, Quadratic]] = {}
     for index, entry in enumerate(found):
         if isinstance(entry, Window):
-            weights = _weights(entry, gamma)
+            weights = weigh(entry, gamma)
             fits[index] = (entry, weights, fit_quadratic(entry.offset, entry.mean, weights))
     dof = sum(quadratic.dof for _, _, quadratic in fits.values())
     scale = sum(quadratic.rss for _, _, quadratic in fits.values()) / dof if dof else np.nan
@@ -415,7 +417,7 @@ def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octav
     wide = {index: find_window(sweeps[index], max(size, CUBIC), min_side, octaves) for index in sorted(interior)}
     leaned = measure_leans(
         {
-            index: (each, _weights(each, gamma))
+            index: (each, weigh(each, gamma))
             for index, each in wide.items()
             if isinstance(each, Window) and len(each.offset) >= CUBIC
         },
@@ -445,7 +447,7 @@ def find_optima(sweeps: Sequence[Sweep], size: int = 5, min_side: int = 2, octav
     return optima
 
 
-def _weights(window: Window, gamma: float) -> Array:
+def weigh(window: Window, gamma: float) -> Array:
     """Weights of a window's points, up to a factor: by the number of runs, and as their variance follows the loss."""
     return np.asarray(np.exp(-gamma * (window.mean - window.mean.min())) * (window.runs / window.runs.max()))
 
