@@ -53,15 +53,15 @@ def _sweep(args: Namespace) -> "Result":
         args.y,
         scale,
         seed=args.seed,
-        by=args.by,
+        by=_names(args.by),
         select=select,
-        adjust=args.adjust,
+        adjust=_names(args.adjust),
         maximize=args.maximize,
         margin=margin,
         predict=at,
         run=args.run,
         step=args.step,
-        finished=args.finished,
+        finished=_names(args.finished),
         any_end=args.any_end,
     )
 
@@ -85,14 +85,14 @@ def _law(args: Namespace) -> "Result":
         n=args.n,
         d=args.d,
         columns=columns,
-        by=args.by,
+        by=_names(args.by),
         select=select,
         clusters=False if args.independent else args.clusters,
         hold_out=args.hold_out,
         predict=predict or (),
         run=args.run,
         step=args.step,
-        finished=args.finished,
+        finished=_names(args.finished),
         any_end=args.any_end,
     )
 
@@ -105,6 +105,11 @@ def _misplaced(args: Namespace, options: Sequence[str], found: str, remedy: str)
             if getattr(args, name) not in (None, False, []):
                 raise MusterError(f"--{name.replace('_', '-')}", found, remedy)
     return wrong
+
+
+def _names(texts: Sequence[str]) -> list[str]:
+    """Names that stand apart, or joined by commas."""
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
 
 
 def _pairs(texts: Sequence[str], option: str, form: str = "column=value") -> dict[str, str]:

@@ -150,6 +150,13 @@ def test_an_unknown_state_is_named_and_does_not_count() -> None:
     )
 
 
+@pytest.mark.parametrize("depth", [30, 4000])
+def test_what_is_nested_deeper_than_anybody_reads_stays_text(depth: int) -> None:
+    nested = '{"a": ' * depth + "1" + "}" * depth
+    found = read_sweep(pd.DataFrame([{**row, "config": nested} for row in without_seed()]), PLAIN)
+    pd.testing.assert_frame_equal(found.runs, expected())
+
+
 def test_dictionaries_in_cells_are_columns(tmp_path: Path) -> None:
     for spell in (json.dumps, repr):
         table = [

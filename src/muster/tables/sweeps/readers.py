@@ -22,6 +22,7 @@ from muster.tables.sweeps.stores import DATABASES, is_address, read_store
 
 DELIMITERS = (",", "\t", ";", "|")
 JSON_LINES = (".jsonl", ".ndjson")
+LEVELS = 20  # of dictionaries in cells
 SNIFFED = 50  # lines from which a delimiter is told
 LARGEST_FIELD = 2**27
 
@@ -35,7 +36,9 @@ def read_cells(source: "Path | str | pd.DataFrame") -> Cells:
     if not len(raw.cells):
         raise MusterError(raw.path, "no row below the header", "Give a table with one row a run")
     _check_columns(raw.path, len(raw.cells.columns))
-    return _unfolded(raw)
+    raw = _unfolded(raw)
+    _check_columns(raw.path, len(raw.cells.columns))
+    return raw
 
 
 def _check_columns(path: str, number: int) -> None:
@@ -256,7 +259,7 @@ def _dictionary(text: str) -> Any:
     """JSON, or a dictionary as Python prints it."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text)
@@ -264,14 +267,21 @@ def _dictionary(text: str) -> Any:
         return None
 
 
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(row: Mapping[str, Any], prefix: str = "", levels: int = LEVELS) -> dict[str, Any]:
     """Nested keys joined by dots; W&B's {"value": …, "desc": …} is its value; lists and what is deeper stay text."""
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping) and set(value) <= {"value", "desc"} and "value" in value:
             value = value["value"]
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and levels > 1:
+            flat |= _flat(value, f"{prefix}{key}.", levels - 1)
         else:
-            flat[f"{prefix}{key}"] = str(value) if isinstance(value, list | tuple) else value
+            flat[f"{prefix}{key}"] = _text(value) if isinstance(value, Mapping | list | tuple) else value
     return flat
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except RecursionError:
+        return "…"

@@ -11,7 +11,7 @@ from muster.errors import MusterError
 from muster.tables.sweeps.cells import SHOWN, Cells
 from muster.tables.sweeps.checks import labels_of
 from muster.tables.sweeps.roles import Columns
-from muster.tables.sweeps.vocabulary import RUNS, SEEDS, find_word, is_measured
+from muster.tables.sweeps.vocabulary import COUNTS, RUNS, SEEDS, find_word, is_measured
 
 
 def seeds_of(
@@ -80,9 +80,12 @@ def _refuse_repeated(raw: Cells, y: str, keys: list[str], columns: Columns) -> N
     ]
     place = f"{raw.path} {' and '.join(rows.where[:3])}"
     if not differing:
-        raise MusterError(place, f"{len(rows.cells)} runs share {shared}", "Keep one row a run")
+        raise MusterError(place, f"{len(rows.cells)} rows share {shared}", "Keep one row a run")
     seed = find_word(SEEDS, differing)
     set_ = next((name for name in differing if not is_measured(name)), differing[0])
     advice = f"--seed {seed}" if seed and not columns.seed else f"--by {set_}, or --select {set_}=VALUE"
-    found = f"{len(rows.cells)} runs share {shared}; they differ in {', '.join(differing[:SHOWN])}"
+    history = find_word(COUNTS, differing)
+    if history and not columns.step:
+        advice = f"--step {history} if they are one run's history; else {advice}"
+    found = f"{len(rows.cells)} rows share {shared}; they differ in {', '.join(differing[:SHOWN])}"
     raise MusterError(place, found, f"Tell them apart: {advice}")

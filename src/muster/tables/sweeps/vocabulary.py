@@ -15,6 +15,8 @@ RUNS = ("run_id", "trial_id", "run", "trial", "id", "experiment_id", "run_uuid",
 # The finest first: a row a step that also has its epoch is a row a step.
 STEPS = ("_step", "global_step", "trainer/global_step", "step", "training_iteration", "iteration", "iter", "update",
          "updates", "epoch")  # fmt: skip
+# Of a history, or how long a run was to be: a row a run may have them, so that they are asked about.
+COUNTS = ("steps", "epochs", "iterations", "iters", "num_steps", "n_steps", "batches")
 STATES = ("state", "status", "trial_status", "run_status", "run_state")
 DONE = ("done",)  # Ray Tune: a column of true and false
 
