@@ -33,17 +33,20 @@ _MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttent
 class ParameterTable:
     """What a parameterization asks of each tensor of one network. table: a row a tensor, with columns tensor, role,
     shape, init_std, init_factor (by which its own initial values are multiplied), learning_rate, epsilon, weight_decay.
+    notes: of tensors that stand in two places.
     """
 
     parameterization: str
     width: int
     base_width: int
     table: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """The table as aligned text."""
         head = f"{self.parameterization}: width {self.width} over base {self.base_width}; rates for W itself"
-        return f"{head}\n{self.table.to_string(index=False, float_format=lambda value: f'{value:.4g}')}"
+        table = self.table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
+        return "\n".join([head, table, *self.notes])
 
     def plot(self) -> "Figure":
         """Rates and initial standard deviations of all tensors, as bars."""
@@ -65,7 +68,7 @@ def find_roles(build: Build, width: int, base_width: int) -> dict[str, Tensor]:
     standard deviations that the base network starts with.
 
     Where both widths are equal the comparison is with twice the width. Raises MusterError for networks that differ in
-    more than sizes.
+    more than sizes, or in none.
     """
     base, model = _built(build, base_width), _built(build, width)
     other = base if width != base_width else _built(build, 2 * width)
@@ -75,6 +78,9 @@ def find_roles(build: Build, width: int, base_width: int) -> dict[str, Tensor]:
         odd = sorted(set(shapes) ^ set(own)) or [name for name in own if len(shapes[name]) != len(own[name])]
         remedy = "build(width) must give the same network at every width, with other sizes"
         raise MusterError("build", f"tensor {odd[0]!r} is not the same at widths {width} and {base_width}", remedy)
+    if own == shapes:
+        remedy = "build must use its argument as the width"
+        raise MusterError("build", f"no tensor of width {width} differs from one of width {base_width}", remedy)
     owners = _owners(model)
     starts = dict(base.named_parameters())
     return {name: _tensor(name, own[name], shapes[name], owners[name], starts[name].detach()) for name in own}
@@ -84,7 +90,22 @@ def _built(build: Build, width: int) -> nn.Module:
     """The same network at every call, and no step of the caller's generator."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build(width)
+        model = build(width)
+    if not isinstance(model, nn.Module):
+        raise MusterError("build", f"build({width}) gave {type(model).__name__}", "It must return a torch.nn.Module")
+    return model
+
+
+def _tied(model: nn.Module, tensors: dict[str, Tensor]) -> tuple[str, ...]:
+    """A sentence for each tensor that has two places: it can have one role only."""
+    names = {id(value): name for name, value in model.named_parameters()}
+    twice = [(names[id(value)], name) for name, value in model.named_parameters(remove_duplicate=False)]
+    return tuple(
+        f"{first} is also {name}: it is treated as {tensors[first].role}, and what the other place asks for must be a "
+        "multiplier in forward (of a readout under µP: base_width/width)"
+        for first, name in twice
+        if first != name
+    )
 
 
 def _owners(model: nn.Module) -> dict[str, nn.Module]:
@@ -152,10 +173,8 @@ def show_parameterization(
     ratio = width / base_width
     rows = []
     applied = scalings(parameterization, update, rule, list(tensors.values()), width_ratio=ratio, **rules)
-    starts = {
-        name: float(value.detach().double().square().mean().sqrt())
-        for name, value in _built(build, width).named_parameters()
-    }
+    model = _built(build, width)
+    starts = {name: float(value.detach().double().square().mean().sqrt()) for name, value in model.named_parameters()}
     for name, tensor in tensors.items():
         scaling = applied[name]
         m = scaling.multiplier
@@ -167,7 +186,7 @@ def show_parameterization(
              "learning_rate": lr * scaling.lr * moved, "epsilon": eps * scaling.eps / m,
              "weight_decay": weight_decay * scaling.weight_decay / moved}
         )  # fmt: skip
-    return ParameterTable(parameterization, width, base_width, pd.DataFrame(rows))
+    return ParameterTable(parameterization, width, base_width, pd.DataFrame(rows), _tied(model, tensors))
 
 
 def parameter_groups(
@@ -208,7 +227,7 @@ def parameter_groups(
 
 
 def load_build(place: str) -> Build:
-    """The function of `module.py:build`. Raises MusterError where there is none."""
+    """The function of `module.py:build`. Raises MusterError where there is none, or where the file or it fails."""
     file, _, name = place.rpartition(":")
     path = Path(file)
     if not file or not name or not path.is_file():
@@ -217,12 +236,27 @@ def load_build(place: str) -> Build:
     if spec is None or spec.loader is None:
         raise MusterError("--shapes", f"{path} is no Python file", "Write FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's file does
+        raise _failed(str(path), error) from error
     build = getattr(module, name, None)
     if not callable(build):
         known = ", ".join(_functions(module)) or "none"
         raise MusterError("--shapes", f"{path} has no function {name!r}", f"Functions: {known}")
-    return build  # type: ignore[no-any-return]
+
+    def build_or_say(width: int) -> nn.Module:
+        try:
+            return build(width)  # type: ignore[no-any-return]
+        except Exception as error:  # as above
+            raise _failed(f"{name}({width})", error) from error
+
+    return build_or_say
+
+
+def _failed(what: str, error: Exception) -> MusterError:
+    found = f"{what} raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return MusterError("--shapes", found, "It must give a network from one argument, the width")
 
 
 def _functions(module: Any) -> Iterator[str]:

@@ -188,6 +188,37 @@ def test_own_shapes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert "has no function 'builds'. Functions: build" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def build(width): return 3", "build(32) gave int"),
+        ("def build(): return 3", "build(32) raised TypeError: build() takes 0"),
+        ("def build(: 3", "model.py raised SyntaxError"),
+        ("from torch import nn\ndef build(width): return nn.Linear(4, 4)", "no tensor of width 256 differs"),
+    ],
+)
+def test_shapes_that_are_none_are_one_line(
+    text: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.py").write_text(text)
+    words = ["show", "parameterization", "mup", "--shapes", f"{tmp_path / 'model.py'}:build", "--width", "256"]
+    assert main([*words, "--base-width", "32"]) == 2
+    error = capsys.readouterr().err
+    assert found in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_tensor_in_two_places_is_told() -> None:
+    def tied(width: int) -> nn.Module:
+        model = nn.Sequential(nn.Embedding(7, width), nn.Linear(width, 7, bias=False))
+        model[1].weight = model[0].weight
+        return model
+
+    found = api.show_parameterization("mup", tied, 64, 16)
+    assert found.table["role"].tolist() == ["embedding"]
+    assert "0.weight is also 1.weight: it is treated as embedding" in found.summary()
+
+
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cells = json.loads((ROOT / "examples/own_sweep/own_sweep.ipynb").read_text())["cells"]
