@@ -234,7 +234,14 @@ SWEEPS: dict[str, dict[str, Any]] = {
     "valley beside a cliff": {"curve": lambda u, shape: 0.02 * u**2 + 0.3 * np.exp(2.5 * (u - 1.5)), "scatter": 0.1},
     "steps of 3": {"rates": lambda rng: np.arange(-12, 0, 1.585) + rng.uniform(0, 1.5), "scatter": 0.1},
     "12 scattered rates": {"rates": lambda rng: rng.uniform(-11, -2.5, 12), "seeds": 1},
-    "40 scattered rates": {"rates": lambda rng: rng.uniform(-11, -2.5, 40), "seeds": 1},
+    "25 scattered rates": {"rates": lambda rng: rng.uniform(-11, -2.5, 25), "seeds": 1},
+    "50 scattered rates": {"rates": lambda rng: rng.uniform(-11, -2.5, 50), "seeds": 1},
+    "100 scattered rates": {"rates": lambda rng: rng.uniform(-11, -2.5, 100), "seeds": 1},
+    "100 scattered rates beside a cliff": {
+        "rates": lambda rng: rng.uniform(-11, -2.5, 100),
+        "seeds": 1,
+        "curve": lambda u, shape: 0.02 * u**2 + 0.3 * np.exp(2.5 * (u - 1.5)),
+    },
     "missing runs": {"keep": 0.85},
     "heavy tails": {"heavy": True, "noise": lambda shape: 0.006},
 }
