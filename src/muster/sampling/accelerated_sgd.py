@@ -4,7 +4,8 @@ d = `width` features of variance λ_i = i^(−decay), labels x·w* + noise of sd
 method of P. Jain et al. (2018), as X. Li, Y. Deng, J. Wu, D. Zhou and Q. Gu, Risk bounds of accelerated SGD for
 overparameterized linear regression (2023), have it: y = αw + (1 − α)z, w ← y − δg, z ← βy + (1 − β)z − γg with g the
 gradient at y, α = 1/(1 + β), δ = `learning_rate`, γ = `acceleration`·δ, β = `momentum`; SGD is γ = δ, where z = w
-throughout. Both see the same data. At noise 0 the error is called bias; from no error, variance. Probes (step = updates):
+throughout. Both see the same data. At noise 0 the error is called bias; from no error, variance.
+Probes (step = updates):
 - `rate_share` (layer = i; bias from 1 in every direction): decay rate of |E error_i| under SGD over that under ASGD, by
   BATCHES parts of the draws, between a quarter of 1/(δλ_i) updates and all, for the λ_i at which those fit;
 - `variance_share` (layer = i): mean square of error_i under SGD over that under ASGD;
