@@ -2,7 +2,8 @@
 
 A connected random graph of `nodes` nodes, Â = D^(−½)(A + I)D^(−½) as in `graph_network`, features H_ℓ = ReLU(Â H_(ℓ−1)
 W_ℓ) of `width` channels with weights of variance 2/width. The sensitivity of a pair u, v is the sum over layers up to
-`depth` of ‖∂h_u^ℓ/∂h_v^0‖_F + ‖∂h_v^ℓ/∂h_u^0‖_F, over √(d_u d_v), d the degrees, loop included. R_uv = (e_u − e_v)ᵀ L⁺
+`depth` of ‖∂h_u^ℓ/∂h_v^0‖_F + ‖∂h_v^ℓ/∂h_u^0‖_F; `normalized` it is over √(d_u d_v), d the degrees, loop included, as
+in R_uv = Σ_j (Â^j_uu/d_u + Â^j_vv/d_v − 2 Â^j_uv/√(d_u d_v)). R_uv = (e_u − e_v)ᵀ L⁺
 (e_u − e_v), L = D − A − I the Laplacian, is the resistance between u and v in the graph of unit resistors. M. Black, Z.
 Wan, A. Nayyeri and Y. Wang, Understanding oversquashing in GNNs through the lens of effective resistance (2023).
 
@@ -31,6 +32,7 @@ class SensitivityCell(Cell):
 
     nodes: int = Field(24, ge=4, le=200, description="Nodes of the graph")
     reach: int = Field(2, ge=1, le=100, description="Half the mean degree of the graph")
+    normalized: bool = Field(True, description="Divide sensitivities by the root of the degrees' product")
     draws: int = Field(20, ge=2, le=10**5, description="Random graphs and networks")
 
 
@@ -67,7 +69,7 @@ def with_edge(linked: Array, edge: tuple[int, int]) -> Array:
 
 
 def sensitivities(linked: Array, h: Array, weights: Array) -> Array:
-    """Σ_ℓ of the symmetrized, normalized Jacobian norms, [T, T], for features h [T, n] and weights [L, n, n]."""
+    """Σ_ℓ of the symmetrized Jacobian norms, [T, T], for features h [T, n] and weights [L, n, n]."""
     nodes, n = h.shape
     degree = linked.sum(axis=1)
     mix = linked / np.sqrt(np.outer(degree, degree))
@@ -79,7 +81,15 @@ def sensitivities(linked: Array, h: Array, weights: Array) -> Array:
         jacobian = moved.transpose(0, 3, 1, 2) * (z > 0)[:, :, None, None]
         h = np.maximum(z, 0)
         total += np.sqrt(np.square(jacobian).sum(axis=(1, 3)))
-    return (total + total.T) / np.sqrt(np.outer(degree, degree))
+    return np.asarray(total + total.T)
+
+
+def measured(cell: SensitivityCell, linked: Array, h: Array, weights: Array) -> Array:
+    """Sensitivities of all pairs u < v."""
+    degree = linked.sum(axis=1) if cell.normalized else np.ones(cell.nodes)
+    return np.asarray(
+        (sensitivities(linked, h, weights) / np.sqrt(np.outer(degree, degree)))[np.triu_indices(cell.nodes, 1)]
+    )
 
 
 def run(cell: SensitivityCell, context: Context) -> Outcome:
@@ -93,13 +103,13 @@ def run(cell: SensitivityCell, context: Context) -> Outcome:
     for _ in range(cell.draws):
         linked = connected(cell, rng)
         h, weights = rng.standard_normal((cell.nodes, cell.width)), gaussian_weights(rng, cell.depth, cell.width, 2.0)
-        found = sensitivities(linked, h, weights)[pairs]
+        found = measured(cell, linked, h, weights)
         resistance, distance = resistances(linked)[0][pairs], shortest_path(linked, unweighted=True)[pairs]
         alike = distance == 2
         compared = ((found, resistance), (found, distance), (found[alike], resistance[alike]))
         ranks.append([spearmanr(*each).statistic for each in compared])
         edges = (best_edge(linked), tuple(rng.choice(np.argwhere(linked == 0)).tolist()))
-        gains.append([sensitivities(with_edge(linked, edge), h, weights)[pairs].sum() for edge in edges])
+        gains.append([measured(cell, with_edge(linked, edge), h, weights).sum() for edge in edges])
     best, random = np.array(gains).T
     rows = probe_rows("rewired", [geometric_mean(best / random)])
     for probe, values in zip(RANKS, np.array(ranks).T, strict=True):

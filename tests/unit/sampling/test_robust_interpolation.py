@@ -25,16 +25,16 @@ def test_the_largest_slope_is_the_constant_of_an_extension_and_nothing_less_is()
     assert steepest(far, extension(far, constant)) <= constant * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("missed", [0, 1, 2, 3])
+@pytest.mark.parametrize("missed", [0, 1, 2])
 def test_the_separation_is_the_best_over_all_subsets_that_may_be_missed(missed):
-    rng = np.random.default_rng(missed)
-    up, down = rng.random((2, 6, 2))
-    best = 0.0
-    for gone in itertools.combinations(range(12), missed):
-        keep = np.setdiff1d(np.arange(12), gone)
-        some, others = up[keep[keep < 6]], down[keep[keep >= 6] - 6]
-        best = max(best, np.linalg.norm(some[:, None] - others, axis=2).min())
-    assert separation(up, down, missed) == pytest.approx(best)
+    for seed in range(12):
+        up, down = np.random.default_rng(seed).random((2, 5, 2))
+        best = 0.0
+        for gone in itertools.combinations(range(10), missed):
+            keep = np.setdiff1d(np.arange(10), gone)
+            some, others = up[keep[keep < 5]], down[keep[keep >= 5] - 5]
+            best = max(best, np.linalg.norm(some[:, None] - others, axis=2).min())
+        assert separation(up, down, missed) == pytest.approx(best)
 
 
 def test_the_constant_grows_like_the_distance_to_the_nearest_point_and_other_exponents_are_refuted():
