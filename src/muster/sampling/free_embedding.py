@@ -77,7 +77,7 @@ def success_share(cell: EmbeddingCell, documents: int, rng: np.random.Generator)
     moments = [[np.zeros_like(part), np.zeros_like(part)] for part in parts]
     done = 0
     for update in range(1, cell.max_updates + 1):
-        scores, *slopes = loss_gradients(*parts, mask)
+        scores, *slopes = loss_gradients(parts[0], parts[1], mask)
         if update % LOOK == 1:
             found = succeeded(scores, mask)
             done += int(found.sum())

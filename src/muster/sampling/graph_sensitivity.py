@@ -14,16 +14,14 @@ over that after a random edge, with the same weights and inputs.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.draws import geometric_mean, mean_over_draws
 from muster.sampling.graph_network import erdos
-from muster.sampling.random_network import gaussian_weights, generator
+from muster.sampling.random_network import Array, gaussian_weights, generator
 from muster.sampling.tables import outcome, probe_rows
 
-Array = NDArray[np.float64]
 RANKS = ("resistance_rank", "distance_rank", "resistance_rank_at_two")
 
 
