@@ -26,3 +26,16 @@ def hebbian_capacity(table: pd.DataFrame) -> pd.Series:
     noise = (1 - table["quality"] ** 2) / (table["examples"] * table["quality"] ** 2)
     pairs = factorial2(2 * bodies.to_numpy() - 3)
     return table["width"] ** (bodies - 1) * (1 / ndtri(CRITERION) ** 2 - noise) / (pairs * (1 + noise) ** bodies)
+
+
+@CLOSED_FORMS.register("multitasking_signal")
+def multitasking_signal(table: pd.DataFrame) -> pd.Series:
+    """d^(k − 1)(1 − d), d = dilution, k = layer: the overlap with pattern k of the state in which every neuron agrees
+    with the first pattern that has an entry there, for N → ∞.
+
+    Derived: the first k − 1 entries are 0 and the k-th is not with that probability; neurons that follow an earlier
+    pattern agree with pattern k as often as not. The state is stable where a pattern outweighs all later ones, 1 − d >
+    Σ_{k ≥ 2} m_k (Agliari, Alessandrelli, Barra & Ricci-Tersenghi 2023).
+    """
+    require_columns(table, ["dilution", "layer"], "options.formula")
+    return table["dilution"] ** (table["layer"] - 1) * (1 - table["dilution"])
