@@ -1,11 +1,11 @@
 """Adversarial error of small classifiers against the size of the perturbation.
 
-Inputs are scikit-learn's 8 × 8 digits, or Gaussian clusters (`clusters` of cluster_hessian, 10 in 64 dimensions), in units
-of their overall sd; n = `samples` of them train a softmax, `linear` or on `width` tanh units (`network`; `shuffled`: with
-all labels in random order), on cross-entropy with weight decay. Points are moved by `perturbation` along the signs of the
-loss's gradient (fast gradient sign method). E. D. Cubuk, B. Zoph, S. S. Schoenholz and Q. V. Le, Intriguing properties of
-adversarial examples (2017). Probe `adversarial_error`, the share of `points`, classified as labelled before, that are not
-afterwards: a ratio of means over `draws` of splits and networks.
+Inputs are scikit-learn's 8 × 8 digits, or Gaussian clusters (`clusters` of cluster_hessian, 10 in 64 dimensions), in
+units of their overall sd; n = `samples` of them train a softmax, `linear` or on `width` tanh units (`network`;
+`shuffled`: with all labels in random order), on cross-entropy with weight decay. Points are moved by `perturbation`
+against the class that is predicted for them, along the signs of the loss's gradient (fast gradient sign method). E. D.
+Cubuk, B. Zoph, S. S. Schoenholz and Q. V. Le, Intriguing properties of adversarial examples (2017). Probe
+`adversarial_error`, the share of `points` whose predicted class changes, a mean over `draws` of splits and models.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from scipy import optimize, special
 from muster.data.digits import DigitsOptions, build
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
 from muster.sampling.cluster_hessian import ClusterHessianCell, data, forward, objective, split
-from muster.sampling.draws import ratio_of_means
+from muster.sampling.draws import mean_over_draws
 from muster.sampling.random_network import generator
 from muster.sampling.tables import outcome, probe_rows
 
@@ -102,32 +102,30 @@ def trained(cell: AdversarialErrorCell, x: Array, y: Array, rng: np.random.Gener
     return network
 
 
-def fooled(classifier: Classifier, x: Array, y: Array, perturbation: float) -> tuple[int, int]:
-    """How many points are classified as labelled before, but not after the attack; and how many before."""
+def fooled(classifier: Classifier, x: Array, perturbation: float) -> float:
+    """Share of points whose class, as predicted, changes."""
     p, gradient = classifier(x)
-    right = p.argmax(axis=1) == y.argmax(axis=1)
+    before = p.argmax(axis=1)
     moved = x.copy()
-    moved[:, :-1] += perturbation * np.sign(gradient(y))
-    wrong = classifier(moved)[0].argmax(axis=1) != y.argmax(axis=1)
-    return int((right & wrong).sum()), int(right.sum())
+    moved[:, :-1] += perturbation * np.sign(gradient(np.eye(p.shape[1])[before]))
+    return float((classifier(moved)[0].argmax(axis=1) != before).mean())
 
 
-def attacked(cell: AdversarialErrorCell, rng: np.random.Generator) -> tuple[int, int]:
+def attacked(cell: AdversarialErrorCell, rng: np.random.Generator) -> float:
     """`fooled` of one classifier."""
     x, y = examples(cell, rng)
     if cell.model == "shuffled":
         y = rng.permutation(y)
     learned, new = slice(cell.samples), slice(cell.samples, None)
     classifier = trained(cell, x[learned], y[learned], rng)
-    points = learned if cell.points == "learned" else new
-    return fooled(classifier, x[points], y[points], cell.perturbation)
+    return fooled(classifier, x[learned if cell.points == "learned" else new], cell.perturbation)
 
 
 def run(cell: AdversarialErrorCell, context: Context) -> Outcome:
     """Train and attack the classifiers."""
     rng = generator(cell)
-    wrong, right = np.array([attacked(cell, rng) for _ in range(cell.draws)], float).T
-    return outcome(probe_rows("adversarial_error", [ratio_of_means(wrong, right)]), flops=cost(cell).flops)
+    shares = np.array([attacked(cell, rng) for _ in range(cell.draws)])
+    return outcome(probe_rows("adversarial_error", [mean_over_draws(shares)]), flops=cost(cell).flops)
 
 
 def cost(cell: AdversarialErrorCell) -> Cost:

@@ -2,12 +2,12 @@
 
 n = `samples` uniform points x on [0, 1] with labels ±1, E[y|x] = f*(x); the kernel min(x, x') has eigenvalues ∝ i^(−β),
 β = 2. Targets: q^(−s) Σ ±ψ(qx − j), q bumps ψ(u) = (1 − cos 2πu)/2 of random signs, in [H]^s with a norm that does not
-depend on q for s = `smoothness` ≤ 2, as in lower bounds by Assouad's lemma. The classifier is the sign of gradient flow on
-the squared error, in STEPS implicit steps, until n^(β/(sβ+1)) in units in which n^(1/(sβ+1)) bumps are learned at time 1; or
-of its end, the line through the labels (`interpolate`). J. Lai, Z. Li, D. Huang and Q. Lin, The optimality of kernel
-classifiers in Sobolev space (2024). Probes: `excess_risk` (layer = q), the mean of ∫|f*| over the x of the wrong sign, for
-every q; `worst_excess`, the largest of them. The inverse of a Brownian kernel is tridiagonal and its fits are lines
-between the points: a step costs O(n), without approximation.
+depend on q for s = `smoothness` ≤ 2, as in lower bounds by Assouad's lemma. The classifier is the sign of gradient flow
+on the squared error, in STEPS implicit steps, until n^(β/(sβ+1)) in units in which n^(1/(sβ+1)) bumps are learned at
+time 1; or of its end, the line through the labels (`interpolate`). J. Lai, Z. Li, D. Huang and Q. Lin, The optimality
+of kernel classifiers in Sobolev space (2024). Probes: `excess_risk` (layer = q), the mean of ∫|f*| over the x of the
+wrong sign, for every q; `worst_excess`, the largest of them. The inverse of a Brownian kernel is tridiagonal and its
+fits are lines between the points: a step costs O(n), without approximation.
 """
 
 import math

@@ -45,20 +45,18 @@ def test_a_coin_has_half_of_the_mean_size_and_no_label_is_certain():
 
 @pytest.mark.parametrize(("smoothness", "exponent"), [(0.5, -1 / 4), (1.0, -1 / 3)])
 def test_the_worst_risk_has_its_exponent_and_others_are_refuted(smoothness, exponent):
-    sizes = (256, 1024, 4096, 16384)
-    rows = pd.concat(probes("kernel_classifier", samples=n, smoothness=smoothness, draws=60) for n in sizes)
+    sizes = (128, 256, 512, 1024, 2048)
+    rows = pd.concat(probes("kernel_classifier", samples=n, smoothness=smoothness, draws=50) for n in sizes)
     worst = rows[rows["probe"] == "worst_excess"]
     assert decide(worst, "samples", exponent, margin=0.1) != "refuted"
     for wrong in (2 * exponent, 0.0):
         assert decide(worst, "samples", wrong, margin=0.05) == "refuted"
-    single = rows[(rows["probe"] == "excess_risk") & (rows["layer"] == 2)]
-    assert (np.diff(np.log(single["value"])) < np.log(4) * exponent * 0.9)[1:].all()  # a fixed target does better
+    single = rows[(rows["probe"] == "excess_risk") & (rows["layer"] == 2)]["value"].to_numpy()
+    assert np.log(single[-1] / single[0]) < 1.2 * exponent * np.log(16)  # a fixed target does better
 
 
 def test_interpolated_labels_do_not_improve():
-    rows = pd.concat(
-        probes("kernel_classifier", samples=n, interpolate=True, draws=30) for n in (128, 512, 2048, 8192)
-    )
+    rows = pd.concat(probes("kernel_classifier", samples=n, interpolate=True, draws=30) for n in (128, 512, 2048, 8192))
     worst = rows[rows["probe"] == "worst_excess"]
     assert decide(worst, "samples", 0.0, margin=0.15) != "refuted"
     assert decide(worst, "samples", -1 / 3) == "refuted"
