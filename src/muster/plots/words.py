@@ -33,6 +33,7 @@ _LABELS = {
     "streams": ("parallel streams P", "count"),
     "samples": ("samples", "count"),
     "interpolate": ("interpolated labels", ""),
+    "clusters": ("clusters k", "count"),
     "size": ("model size N", "parameters"),
     "compute": ("training compute C", "FLOP"),
     "weight_variance": ("weight variance C_W", ""),
