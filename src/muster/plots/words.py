@@ -32,6 +32,8 @@ _LABELS = {
     "flops": ("training compute C", "FLOP"),
     "streams": ("parallel streams P", "count"),
     "samples": ("samples", "count"),
+    "interpolate": ("interpolated labels", ""),
+    "clusters": ("clusters k", "count"),
     "size": ("model size N", "parameters"),
     "compute": ("training compute C", "FLOP"),
     "weight_variance": ("weight variance C_W", ""),
@@ -155,7 +157,7 @@ def _setting(column: str, value: Any) -> str:
         return f"learning rate {' or '.join(map(power_of_two, value if isinstance(value, list) else [value]))}"
     name = _spaced(column)
     if isinstance(value, bool):
-        return name if value else f"no {name}"
+        return name_of(column) if value else f"no {name_of(column)}"
     return f"{name} {word(value)}"
 
 
