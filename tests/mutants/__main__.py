@@ -48,7 +48,8 @@ def silent(node: NodeOrLeaf) -> bool:
         return False
     annotation = node in (getattr(parent, "annotation", None), parent.type == "annassign" and parent.children[1])
     keyword = parent.type == "argument" and parent.children[0].get_code().strip() in KEYWORDS
-    return annotation or keyword or node.type in SILENT or silent(parent)
+    unpacked = parent.type == "dictorsetmaker" and node.type == "operator"  # {**mapping} is no power
+    return annotation or keyword or unpacked or node.type in SILENT or silent(parent)
 
 
 @cache

@@ -20,8 +20,8 @@ ROOMS = ("fitting", "claims", "parameterizations", "training", "sampling", "stat
 KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api")), "statistical")
 SCHEMA = "tests/unit/config/test_schema.py::test_the_file_is_what_the_models_say"  # every field of a study, its bounds
 KEPT = ROOT / "build" / "mutants"
-SECONDS = 30  # of the tests of one mutant, as recorded
-LIMIT = 60  # and as they may take
+SECONDS = 15  # of the tests of one mutant, as recorded
+LIMIT = 30  # of the processor, and eight times that by the clock, which runs on while the machine is busy
 # What muster and its tests import: most of the time of a run of few tests.
 IMPORTED = ("torch", "pandas", "scipy.stats", "scipy.optimize", "statsmodels.api", "pydantic", "seaborn")
 
@@ -44,14 +44,16 @@ class Watch:
         self.ran[report.nodeid] = before + report.duration if report.passed and before is not None else None
 
 
-def run(limit: int, copy: Path, arguments: list[str], watch: Watch, result: Path) -> int:
+def run(copy: Path, arguments: list[str], watch: Watch, result: Path) -> int:
     """pytest in a process of its own, which has what is imported here, on a copy of the tree; its exit status, or
-    −SIGALRM. Writes what `watch` saw."""
+    minus the signal that ended it. Writes what `watch` saw."""
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 3  # pytest's own for internal errors
     try:
-        signal.alarm(limit)
+        if "-x" in arguments:
+            signal.alarm(8 * LIMIT)
+            signal.setitimer(signal.ITIMER_PROF, LIMIT)
         log = os.open(result.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -72,7 +74,6 @@ class Map:
             importlib.import_module(name)
         KEPT.mkdir(parents=True, exist_ok=True)
         self.copy = copy
-        self.data = coverage.CoverageData(no_disk=True)
         self.seconds: dict[str, float] = {}
         source, kept = b"\0".join(path.read_bytes() for path in sorted(SOURCE.rglob("*.py"))), set()
         record = ["--cov-context=test", "--cov-report=", *(f"--cov=src/muster/{room}" for room in ROOMS)]
@@ -81,17 +82,19 @@ class Map:
             result = KEPT / (hashlib.sha256(source + name.encode() + path.read_bytes()).hexdigest()[:16] + ".json")
             if not result.exists():
                 print("recording", name, flush=True)
-                run(900, copy, [*record, name], Watch([], []), result)
+                run(copy, [*record, name], Watch([], []), result)
             kept.add(result.stem)
             ran = json.loads(result.read_text())
             print(*(f"not used, it does not pass here: {test}\n" for test in ran if ran[test] is None), end="")
             self.seconds |= {test: seconds for test, seconds in ran.items() if seconds is not None}
-            self.data.update(coverage.CoverageData(str(result.with_suffix(".coverage"))))
         for path in (path for path in KEPT.iterdir() if path.stem not in kept):
             path.unlink()
+        whole = coverage.Coverage(str(copy.parent / "coverage"), messages=False)
+        whole.combine([str(path) for path in KEPT.glob("*.coverage")], keep=True)
+        self.data = whole.get_data()
 
     def judged(self, file: str, line: int) -> tuple[str, list[str]]:
-        """What the tests of a line say of the copy as it is: caught, survived or, after LIMIT, unfinished; and which
+        """What the tests of a line say of the copy as it is: caught, survived or, beyond LIMIT, unfinished; and which
         failed. Its module's own first, then the fastest; in the end others of their files, for what is kept between
         tests was made in one of them only."""
         direct, stem = self.executing(file, line), Path(file).stem
@@ -107,10 +110,11 @@ class Map:
         result = self.copy.parent / "result.json"
         result.unlink(missing_ok=True)
         asked = dict.fromkeys(test.split("::")[0] for test in chosen)
-        status = run(LIMIT, self.copy, ["-x", *asked], Watch(chosen, self.seconds), result)
+        status = run(self.copy, ["-x", *asked], Watch(chosen, self.seconds), result)
         ran = json.loads(result.read_text()) if result.exists() else {}
         failed = [test for test, seconds in ran.items() if seconds is None]
-        return {0: "survived", -signal.SIGALRM: "unfinished"}.get(status, "caught"), failed or [f"{len(ran)} tests"]
+        outcome = {0: "survived", -signal.SIGALRM: "unfinished", -signal.SIGPROF: "unfinished"}.get(status, "caught")
+        return outcome, failed or [f"{len(ran)} tests"]
 
     def executing(self, file: str, line: int) -> set[str]:
         """Tests that execute a line; where that happens at import, those of the lines that use what it defines."""
