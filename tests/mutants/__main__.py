@@ -30,7 +30,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent.json")
 ALIKE = ("Add Sub Mul Div FloorDiv Mod Pow", "Eq NotEq Lt LtE Gt GtE", "Is IsNot", "BitAnd BitOr", "Invert Delete",
          "UAdd USub Delete", "Not Delete")  # fmt: skip
 # Where no change can change a number: words, what is refused and how, annotations, what `muster new-study` drafts.
-SILENT = ("decorator", "fstring", "raise_stmt", "assert_stmt", "except_clause")
+SILENT = ("decorator", "fstring", "raise_stmt", "assert_stmt", "except_clause", "tfpdef")
 KEYWORDS = ("example", "strict")
 
 
@@ -48,8 +48,8 @@ def silent(node: NodeOrLeaf) -> bool:
         return False
     annotation = node in (getattr(parent, "annotation", None), parent.type == "annassign" and parent.children[1])
     keyword = parent.type == "argument" and parent.children[0].get_code().strip() in KEYWORDS
-    unpacked = parent.type == "dictorsetmaker" and node.type == "operator"  # {**mapping} is no power
-    return annotation or keyword or unpacked or node.type in SILENT or silent(parent)
+    marker = node.type == "operator" and parent.type in ("dictorsetmaker", "parameters")  # {**mapping}, def f(*, x)
+    return annotation or keyword or marker or node.type in SILENT or silent(parent)
 
 
 @cache
