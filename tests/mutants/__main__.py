@@ -1,9 +1,8 @@
 """Change the source by one operator or number at a time and see whether a test notices: `make mutants`.
 
-cosmic-ray finds the places and makes each change; here they are sampled, in a copy of the tree, and each is given to
-the unit and statistical tests that execute its line (tests/mutants/chosen.py). A mutant that no test fails for
-survives: a slip of that kind would reach a reader. Stops after `--minutes`, whatever is left of the sample. Mutants
-that change nothing that is measured stand in equivalent.json: file, diff, reason.
+cosmic-ray finds the places and makes each change; they are sampled here, in a copy of the tree, and each is given to
+the unit and statistical tests that execute its line (chosen.py). A mutant that no test fails for survives: a slip of
+that kind would reach a reader. Those that change nothing that is measured stand in equivalent.json, with the reason.
 """
 
 import argparse
@@ -25,21 +24,11 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 from parso.tree import NodeOrLeaf
 
-EQUIVALENT = Path(__file__).with_name("equivalent.json")
-# Of one kind: no slip puts a bit operation for a sum, `is` for <, `not` for a sign.
+# What is put for each other: no slip puts a bit operation for a sum, `is` for <, `not` for a sign.
 ALIKE = ("Add Sub Mul Div FloorDiv Mod Pow", "Eq NotEq Lt LtE Gt GtE", "Is IsNot", "BitAnd BitOr", "Invert Delete",
          "UAdd USub Delete", "Not Delete")  # fmt: skip
 # Where no change can change a number: words, what is refused and how, annotations, what `muster new-study` drafts.
 SILENT = ("decorator", "fstring", "raise_stmt", "assert_stmt", "except_clause", "tfpdef")
-KEYWORDS = ("example", "strict")
-
-
-@cache
-def operators() -> list[str]:
-    """Operators that make realistic slips; those with arguments would have to be told what to put."""
-    pairs = {name: set(name.split("/")[-1].split("_")[1:]) for name in operator_names()}
-    real = (name for name, pair in pairs.items() if any(pair <= set(kind.split()) for kind in ALIKE))
-    return [name for name in real if not get_operator(name).arguments()]
 
 
 def silent(node: NodeOrLeaf) -> bool:
@@ -47,7 +36,7 @@ def silent(node: NodeOrLeaf) -> bool:
     if (parent := node.parent) is None:
         return False
     annotation = node in (getattr(parent, "annotation", None), parent.type == "annassign" and parent.children[1])
-    keyword = parent.type == "argument" and parent.children[0].get_code().strip() in KEYWORDS
+    keyword = parent.type == "argument" and parent.children[0].get_code().strip() in ("example", "strict")
     marker = node.type == "operator" and parent.type in ("dictorsetmaker", "parameters")  # {**mapping}, def f(*, x)
     return annotation or keyword or marker or node.type in SILENT or silent(parent)
 
@@ -56,9 +45,11 @@ def silent(node: NodeOrLeaf) -> bool:
 def changes(file: str) -> dict[int, list[tuple[str, int]]]:
     """Changes of a file that could change a number, by line: operator, and which of the places where it applies."""
     nodes, found = list(ast_nodes(get_ast_from_path(SOURCE / file))), {}
-    for name in operators():
-        operator = get_operator(name)()
-        positions = ((node, start) for node in nodes for start, _ in operator.mutation_positions(node))
+    for name, operator in ((name, get_operator(name)) for name in operator_names()):
+        pair = set(name.split("/")[-1].split("_")[1:])
+        if operator.arguments() or not any(pair <= set(kind.split()) for kind in ALIKE):
+            continue
+        positions = ((node, start) for node in nodes for start, _ in operator().mutation_positions(node))
         for occurrence, (node, (line, _)) in enumerate(positions):
             if not silent(node):
                 found.setdefault(line, []).append((name, occurrence))
@@ -68,9 +59,9 @@ def changes(file: str) -> dict[int, list[tuple[str, int]]]:
 def sample(seed: int, only: str) -> Iterator[tuple[str, int, str, int]]:
     """Lines at random, all alike, and one change of each: a line of many operators is no more worth than another."""
     rng = random.Random(seed)
-    paths = [path for room in ROOMS for path in sorted((SOURCE / room).rglob("*.py")) if only in str(path)]
-    counts = {str(path.relative_to(SOURCE)): len(path.read_text().splitlines()) for path in paths}
-    lines = [(file, line) for file, count in counts.items() for line in range(1, count + 1)]
+    paths = [path for room in ROOMS for path in (SOURCE / room).rglob("*.py")]
+    texts = {str(path.relative_to(SOURCE)): path.read_text() for path in paths}
+    lines = [(file, at) for file in sorted(texts) if only in file for at in range(1, texts[file].count("\n") + 1)]
     rng.shuffle(lines)
     for file, line in lines:
         if found := changes(file).get(line):
@@ -84,7 +75,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="part of the path of the files that are changed")
     chosen = parser.parse_args()
-    known = {(each["file"], each["diff"]) for each in json.loads(EQUIVALENT.read_text())}
+    equivalent = json.loads((ROOT / "tests/mutants/equivalent.json").read_text())
+    known = {(each["file"], each["diff"]) for each in equivalent}
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "muster"
