@@ -75,10 +75,10 @@ class Map:
         KEPT.mkdir(parents=True, exist_ok=True)
         self.copy = copy
         self.seconds: dict[str, float] = {}
-        source, kept = b"\0".join(path.read_bytes() for path in sorted(SOURCE.rglob("*.py"))), set()
+        source, kept = b"\0".join(path.read_bytes() for path in sorted((copy / "src/muster").rglob("*.py"))), set()
         record = ["--cov-context=test", "--cov-report=", *(f"--cov=src/muster/{room}" for room in ROOMS)]
-        for path in (path for kind in KINDS for path in sorted((ROOT / "tests" / kind).rglob("test_*.py"))):
-            name = str(path.relative_to(ROOT))
+        for path in (path for kind in KINDS for path in sorted((copy / "tests" / kind).rglob("test_*.py"))):
+            name = str(path.relative_to(copy))
             result = KEPT / (hashlib.sha256(source + name.encode() + path.read_bytes()).hexdigest()[:16] + ".json")
             if not result.exists():
                 print("recording", name, flush=True)
