@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "muster"
 ROOMS = ("fitting", "claims", "parameterizations", "training", "sampling", "statistics", "models", "optimizers")
 KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api")), "statistical")
-SCHEMA = "tests/unit/config/test_schema.py::test_the_file_is_what_the_models_say"  # every field of a study, its bounds
+FIELDS = {  # what they hold: defaults and bounds of a study's fields and of options
+    "tests/unit/config/test_schema.py::test_the_file_is_what_the_models_say",
+    "tests/unit/config/test_options.py::test_defaults_and_bounds_of_options",
+}
 KEPT = ROOT / "build" / "mutants"
 SECONDS = 15  # of the tests of one mutant, as recorded
 LIMIT = 30  # of the processor, and eight times that by the clock, which runs on while the machine is busy
@@ -75,6 +78,7 @@ class Map:
         KEPT.mkdir(parents=True, exist_ok=True)
         self.copy = copy
         self.seconds: dict[str, float] = {}
+        self.known: set[str] = set()
         source, kept = b"\0".join(path.read_bytes() for path in sorted((copy / "src/muster").rglob("*.py"))), set()
         record = ["--cov-context=test", "--cov-report=", *(f"--cov=src/muster/{room}" for room in ROOMS)]
         for path in (path for kind in KINDS for path in sorted((copy / "tests" / kind).rglob("test_*.py"))):
@@ -85,7 +89,8 @@ class Map:
                 run(copy, [*record, name], Watch([], []), result)
             kept.add(result.stem)
             ran = json.loads(result.read_text())
-            print(*(f"not used, it does not pass here: {test}\n" for test in ran if ran[test] is None), end="")
+            print(*(f"not used, it does not pass here: {test}\n" for test in ran if ran[test] is None), sep="", end="")
+            self.known |= set(ran)
             self.seconds |= {test: seconds for test, seconds in ran.items() if seconds is not None}
         for path in (path for path in KEPT.iterdir() if path.stem not in kept):
             path.unlink()
@@ -110,7 +115,7 @@ class Map:
         result = self.copy.parent / "result.json"
         result.unlink(missing_ok=True)
         asked = dict.fromkeys(test.split("::")[0] for test in chosen)
-        status = run(self.copy, ["-x", *asked], Watch(chosen, self.seconds), result)
+        status = run(self.copy, ["-x", *asked], Watch(chosen, self.known), result)
         ran = json.loads(result.read_text()) if result.exists() else {}
         failed = [test for test, seconds in ran.items() if seconds is None]
         outcome = {0: "survived", -signal.SIGALRM: "unfinished", -signal.SIGPROF: "unfinished"}.get(status, "caught")
@@ -125,7 +130,7 @@ class Map:
             # A constant within an expression has no bytecode of its line: up to the statement's first.
             tried = (self.tests(file, [at]) for at in range(line, inner.lineno - 1, -1))
             return next(filter(None, tried), set())
-        found = {SCHEMA} if "Field(" in ast.unparse(inner) else set()
+        found = set(FIELDS) if "Field(" in ast.unparse(inner) else set()
         stored = (node for node in ast.walk(inner) if isinstance(getattr(node, "ctx", None), ast.Store))
         names = [inner.name] if hasattr(inner, "name") else [node.id for node in stored if isinstance(node, ast.Name)]
         word = re.compile("|".join(rf"\b{name}\b" for name in names))
