@@ -122,11 +122,11 @@ sanitize: $(VENV)/.dev ## the native kernels under the address and undefined-beh
 drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md (many minutes)
 	$(BIN)/python -m tests.drills
 
-# cosmic-ray, coverage and what they need, beside the environment, whose packages they see: only this target has a use
+# cosmic-ray, pytest-cov and what they need, beside the environment, whose packages they see: only this target has a use
 # for them.
 $(VENV)-mutants/.ready: | $(VENV)/.python
 	$(PYTHON) -m venv $(VENV)-mutants
-	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0 coverage==7.11.0
+	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock cosmic-ray==8.7.0 pytest-cov==7.0.0 coverage==7.11.0
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 	  "$$($(VENV)-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/muster.pth"
 	touch $@
@@ -134,7 +134,7 @@ $(VENV)-mutants/.ready: | $(VENV)/.python
 COUNT ?= 200
 MINUTES ?= 60
 mutants: $(VENV)/.dev $(VENV)-mutants/.ready ## slips at random, and whether a test notices: COUNT=200 MINUTES=60 ONLY=fitting/laws SEED=0
-	OMP_NUM_THREADS=1 nice $(VENV)-mutants/bin/python -m tests.mutants --count $(COUNT) --minutes $(MINUTES) --seed $(or $(SEED),0) --only "$(ONLY)"
+	OMP_NUM_THREADS=1 nice $(VENV)-mutants/bin/python tests/mutants --count $(COUNT) --minutes $(MINUTES) --seed $(or $(SEED),0) --only "$(ONLY)"
 
 # JAX, which the benchmarks compare with and nothing else needs, beside the environment.
 $(VENV)-jax/.ready: | $(VENV)/.python

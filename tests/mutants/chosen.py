@@ -1,17 +1,14 @@
-"""Which tests execute a line, recorded once by coverage; tests in forked processes that need import muster alone."""
+"""Which tests execute a line, as coverage recorded it; pytest in forked processes, which need import muster alone."""
 
 import ast
 import hashlib
 import importlib
 import json
-import multiprocessing
 import os
 import re
 import signal
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 
 import coverage
@@ -21,166 +18,130 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "muster"
 ROOMS = ("fitting", "claims", "parameterizations", "training", "sampling", "statistics", "models", "optimizers")
 KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api")), "statistical")
-SCHEMA = "tests/unit/config/test_schema.py"  # holds every field of a study with its bounds
+FIELDS = {  # what they hold: defaults and bounds of a study's fields and of options
+    "tests/unit/config/test_schema.py::test_the_file_is_what_the_models_say",
+    "tests/unit/config/test_options.py::test_defaults_and_bounds_of_options",
+}
 KEPT = ROOT / "build" / "mutants"
-SECONDS = 60  # of the tests of one mutant, as recorded
+SECONDS = 15  # of the tests of one mutant, as recorded
+LIMIT = 30  # of the processor, and eight times that by the clock, which runs on while the machine is busy
 # What muster and its tests import: most of the time of a run of few tests.
 IMPORTED = ("torch", "pandas", "scipy.stats", "scipy.optimize", "statsmodels.api", "pydantic", "seaborn")
 
 
 class Watch:
-    """Plugin of pytest: seconds and failures. `switch` is given the test that runs, or its file while fixtures are
-    made, which later tests may share."""
+    """Plugin of pytest: the tests that are wanted, in order, beside those whose names are new, since a name may hold
+    the number that was changed; their seconds, and None for those that did not pass."""
 
-    def __init__(self, switch: Callable[[str], object] = str) -> None:
-        self.switch = switch
-        self.seconds: Counter[str] = Counter()
-        self.failed: dict[str, bool] = {}
+    def __init__(self, wanted: Iterable[str], known: Iterable[str]) -> None:
+        self.rank = {test: rank for rank, test in enumerate(wanted)}
+        self.others = set(known) - set(self.rank)
+        self.ran: dict[str, float | None] = {}
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self.switch(item.nodeid.split("::")[0])
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> None:
-        self.switch(item.nodeid)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        kept = [item for item in items if item.nodeid not in self.others]
+        items[:] = sorted(kept, key=lambda item: self.rank.get(item.nodeid, 0))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] += report.duration
-        self.failed[report.nodeid] = self.failed.get(report.nodeid, False) or not report.passed
+        before = self.ran.get(report.nodeid, 0.0)
+        self.ran[report.nodeid] = before + report.duration if report.passed and before is not None else None
 
 
-def run(copy: Path, arguments: list[str], result: Path, data: Path | None) -> int:
-    """pytest on a copy of the tree, in this process; with `data` under coverage. Writes which tests failed, and the
-    seconds of the others."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
-        del sys.modules[name]
-    os.chdir(copy)
-    os.environ["PYTHONPATH"] = str(copy / "src")
-    sys.path[:] = [str(copy / "src"), str(copy), *(path for path in sys.path if path not in ("", str(ROOT)))]
-    watch = Watch()
-    if data:
-        measured = coverage.Coverage(str(data), config_file=False, source=[f"src/muster/{room}" for room in ROOMS])
-        measured.set_option("run:relative_files", True)
-        measured.start()
-        watch.switch = measured.switch_context
-    status = int(pytest.main(["-q", "-p", "no:cacheprovider", *arguments], plugins=[watch]))
-    if data:
-        measured.stop()
-        measured.save()
-    passed = {test: watch.seconds[test] for test, failed in watch.failed.items() if not failed}
-    result.write_text(json.dumps({"passed": passed, "failed": [test for test in watch.failed if watch.failed[test]]}))
-    return status
-
-
-def forked(seconds: float, copy: Path, arguments: list[str], result: Path, data: Path | None = None) -> int | None:
-    """Exit status of `run` in a process of its own, which has what is imported here; None if it took too long."""
-
-    def target() -> None:
-        os.setpgid(0, 0)
-        with result.with_suffix(".log").open("w") as output:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-        os._exit(run(copy, arguments, result, data))
-
-    process = multiprocessing.get_context("fork").Process(target=target)
-    process.start()
-    process.join(seconds)
-    status = process.exitcode
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid or 0, signal.SIGKILL)
-    process.join()
-    return status
+def run(copy: Path, arguments: list[str], watch: Watch, result: Path) -> int:
+    """pytest in a process of its own, which has what is imported here, on a copy of the tree; its exit status, or
+    minus the signal that ended it. Writes what `watch` saw."""
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 3  # pytest's own for internal errors
+    try:
+        if "-x" in arguments:
+            signal.alarm(8 * LIMIT)
+            signal.setitimer(signal.ITIMER_PROF, LIMIT)
+        log = os.open(result.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(copy)
+        os.environ |= {"PYTHONPATH": str(copy / "src"), "COVERAGE_FILE": str(result.with_suffix(".coverage"))}
+        sys.path[:0] = [str(copy / "src"), str(copy)]
+        status = int(pytest.main(["-q", "-p", "no:cacheprovider", *arguments], plugins=[watch]))
+        result.write_text(json.dumps(watch.ran))
+    finally:
+        os._exit(status)
 
 
 class Map:
-    """Tests by the lines that they execute. What is kept is made anew where the source, or a test's file, changed."""
+    """Tests by the lines that they execute: recorded again, a test file at a time, where it or the source changed."""
 
     def __init__(self, copy: Path) -> None:
         for name in IMPORTED:
             importlib.import_module(name)
         KEPT.mkdir(parents=True, exist_ok=True)
-        data, index = KEPT / "coverage", KEPT / "tests.json"
-        result, part = copy.parent / "result.json", copy.parent / "part"
-        source = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(SOURCE.rglob("*.py")))).hexdigest()
-        kept = json.loads(index.read_text()) if index.exists() else {}
-        if kept.get("source") != source:
-            data.unlink(missing_ok=True)
-            kept = {"source": source, "digests": {}, "seconds": {}}
-        paths = [path for kind in KINDS for path in sorted((ROOT / "tests" / kind).rglob("test_*.py"))]
-        now = {str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-        if stale := [file for file in now if kept["digests"].get(file) != now[file]]:
-            if forked(3600, copy, stale, result, part) is None:
-                sys.exit("the tests could not be recorded in an hour")
-            whole, new = coverage.CoverageData(str(data)), coverage.CoverageData(str(part))
-            new.read()
-            if data.exists():  # what has not been read is overwritten
-                whole.read()
-            whole.update(new)
-            found = json.loads(result.read_text())
-            others = {test: took for test, took in kept["seconds"].items() if test.split("::")[0] not in stale}
-            kept |= {"digests": now, "seconds": others | found["passed"]}
-            index.write_text(json.dumps(kept))
-            print(
-                f"{len(found['passed'])} tests recorded; left out, as they did not pass:", *found["failed"], flush=True
-            )
-        self.data = coverage.CoverageData(str(data))
-        self.data.read()
-        self.seconds: dict[str, float] = kept["seconds"]
-        self.files: dict[str, list[str]] = {}
-        for test in sorted(self.seconds, key=self.seconds.__getitem__):
-            self.files.setdefault(test.split("::")[0], []).append(test)
+        self.copy = copy
+        self.seconds: dict[str, float] = {}
+        self.known: set[str] = set()
+        source, kept = b"\0".join(path.read_bytes() for path in sorted((copy / "src/muster").rglob("*.py"))), set()
+        record = ["--cov-context=test", "--cov-report=", *(f"--cov=src/muster/{room}" for room in ROOMS)]
+        for path in (path for kind in KINDS for path in sorted((copy / "tests" / kind).rglob("test_*.py"))):
+            name = str(path.relative_to(copy))
+            result = KEPT / (hashlib.sha256(source + name.encode() + path.read_bytes()).hexdigest()[:16] + ".json")
+            if not result.exists():
+                print("recording", name, flush=True)
+                run(copy, [*record, name], Watch([], []), result)
+            kept.add(result.stem)
+            ran = json.loads(result.read_text())
+            print(*(f"not used, it does not pass here: {test}\n" for test in ran if ran[test] is None), sep="", end="")
+            self.known |= set(ran)
+            self.seconds |= {test: seconds for test, seconds in ran.items() if seconds is not None}
+        for path in (path for path in KEPT.iterdir() if path.stem not in kept):
+            path.unlink()
+        whole = coverage.Coverage(str(copy.parent / "coverage"), messages=False)
+        whole.combine([str(path) for path in KEPT.glob("*.coverage")], keep=True)
+        self.data = whole.get_data()
 
-    def chosen(self, file: str, line: int) -> tuple[list[str], float]:
-        """Tests for a line, and their seconds: one of each function, the module's own first, then the fastest; then the
-        others of their files, since what is kept between tests was made in one of them only."""
-        direct = sorted(self.executing(file, line), key=self.seconds.__getitem__)
-        seen: Counter[str] = Counter()
-        rank: dict[str, tuple[int, bool]] = {}
-        for test in direct:
-            function = test.split("[")[0]
-            rank[test] = (seen[function], Path(file).stem not in function)
-            seen[function] += 1
-        beside = dict.fromkeys(test for each in direct for test in self.files[each.split("::")[0]] if test not in rank)
-        chosen: list[str] = []
-        total = 0.0
-        for test in [*sorted(direct, key=rank.__getitem__), *sorted(beside, key=self.seconds.__getitem__)]:
-            if not chosen or total + self.seconds[test] < SECONDS:
+    def judged(self, file: str, line: int) -> tuple[str, list[str]]:
+        """What the tests of a line say of the copy as it is: caught, survived or, beyond LIMIT, unfinished; and which
+        failed. Its module's own first, then the fastest; in the end others of their files, for what is kept between
+        tests was made in one of them only."""
+        direct, stem = self.executing(file, line), Path(file).stem
+        files = {test.split("::")[0] for test in direct}
+        beside = (test for test in self.seconds if test.split("::")[0] in files)
+        chosen, left = [], float(SECONDS)
+        for test in sorted(beside, key=lambda test: (test not in direct, stem not in test, self.seconds[test])):
+            if not chosen or self.seconds[test] < left:
                 chosen.append(test)
-                total += self.seconds[test]
-        return chosen, total
+                left -= self.seconds[test]
+        if not chosen:
+            return "survived", ["no test executes it"]
+        result = self.copy.parent / "result.json"
+        result.unlink(missing_ok=True)
+        asked = dict.fromkeys(test.split("::")[0] for test in chosen)
+        status = run(self.copy, ["-x", *asked], Watch(chosen, self.known), result)
+        ran = json.loads(result.read_text()) if result.exists() else {}
+        failed = [test for test, seconds in ran.items() if seconds is None]
+        outcome = {0: "survived", -signal.SIGALRM: "unfinished", -signal.SIGPROF: "unfinished"}.get(status, "caught")
+        return outcome, failed or [f"{len(ran)} tests"]
 
     def executing(self, file: str, line: int) -> set[str]:
-        """Tests that execute a line's statement; where that happens once, at import or for a cache, what uses it."""
-        functions: list[ast.FunctionDef] = []
-        for node in ast.walk(ast.parse((SOURCE / file).read_text())):  # outer ones first
-            if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0):
-                statement = node
-                if isinstance(node, ast.FunctionDef) and line >= node.body[0].lineno:
-                    functions.append(node)
-        body, last = getattr(statement, "body", None), (statement.end_lineno or 0) + 1
-        if isinstance(statement, ast.FunctionDef):  # a default
-            return self.tests(file, range(statement.body[0].lineno, last))
-        if body:  # the condition alone
-            last = max(body[0].lineno, statement.lineno + 1)
-        found = set(self.files[SCHEMA]) if "Field(" in ast.unparse(statement) else set()
-        if functions:
-            found = self.tests(
-                file, range(statement.lineno, max(body[0].lineno, statement.lineno + 1) if body else last)
-            )
-            names = [each.name for each in functions if "cache" in " ".join(map(ast.unparse, each.decorator_list))]
-        else:
-            stored = (each for each in ast.walk(statement) if isinstance(each, ast.Name))
-            names = [each.id for each in stored if isinstance(each.ctx, ast.Store)]
-        if names:
-            word = re.compile("|".join(rf"\b{name}\b" for name in names))
-            for path in (path for room in ROOMS for path in (SOURCE / room).rglob("*.py")):
-                uses = [at for at, text in enumerate(path.read_text().splitlines(), 1) if word.search(text)]
-                found |= self.tests(str(path.relative_to(SOURCE)), uses)
-        return found or (set() if functions else self.tests(file))
+        """Tests that execute a line; where that happens at import, those of the lines that use what it defines."""
+        tree = ast.parse((SOURCE / file).read_text())
+        around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno <= line <= (n.end_lineno or 0)]
+        inner = around[-1]
+        if any(isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line for node in around):
+            # A constant within an expression has no bytecode of its line: up to the statement's first.
+            tried = (self.tests(file, [at]) for at in range(line, inner.lineno - 1, -1))
+            return next(filter(None, tried), set())
+        found = set(FIELDS) if "Field(" in ast.unparse(inner) else set()
+        stored = (node for node in ast.walk(inner) if isinstance(getattr(node, "ctx", None), ast.Store))
+        names = [inner.name] if hasattr(inner, "name") else [node.id for node in stored if isinstance(node, ast.Name)]
+        word = re.compile("|".join(rf"\b{name}\b" for name in names))
+        for path in (path for room in ROOMS for path in (SOURCE / room).rglob("*.py") if names):
+            uses = [at for at, text in enumerate(path.read_text().splitlines(), 1) if word.search(text)]
+            found |= self.tests(str(path.relative_to(SOURCE)), uses)
+        return found or self.tests(file)
 
     def tests(self, file: str, lines: Iterable[int] | None = None) -> set[str]:
-        """Passed tests that execute any of these lines of a file, or any line; all of a test file if fixtures do."""
+        """Tests that execute any of these lines of a file, or any line; all of a test file if its fixtures do."""
         by_line = self.data.contexts_by_lineno(f"src/muster/{file}")
-        contexts = {context for line in (by_line if lines is None else lines) for context in by_line.get(line, [])}
-        return {test for context in contexts for test in self.files.get(context, [context]) if test in self.seconds}
+        found = {context for line in (by_line if lines is None else lines) for context in by_line.get(line, [])}
+        files = {context.split("::")[0] for context in found if not context.endswith("|run")} - {""}
+        return {test for test in self.seconds if f"{test}|run" in found or test.split("::")[0] in files}

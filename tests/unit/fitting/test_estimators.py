@@ -480,27 +480,42 @@ OF_SWEEPS_AND_PROBES = (
 )  # fmt: skip
 
 
-def test_declared_variants_and_columns_are_those_that_come_out():
+def fitted(name, widths=WIDTHS):
+    """An estimator on sweeps, or sampled probes, of two parameterizations at these widths."""
     pair = {"a": {"parameterization": "sp"}, "b": {"parameterization": "mup"}}
     options = {
         "lr_transfer_difference": pair,
         "ordering": {**pair, "best_over": "log2_lr"},
         "monotone": {"best_over": "log2_lr"},
-    }
+        "closed_form": {"formula": "ks_gaussian_product"},
+    }.get(name, {})
+    by = [] if name in ("lr_transfer_difference", "ordering") else ["parameterization"]
+    if name in ("closed_form", "power_law", "mean"):
+        sampled = probes(lambda n, s, l: (1 + 0.01 * s) / n, seeds=3)
+        fit = config(name, table="probes", response="value", by=by, options=options)
+        return run(sampled[sampled["width"].isin(widths)], fit)
     runs = sweep({"sp": -0.25, "mup": 0.0}, noise=1e-3, seeds=3)
-    sampled = probes(lambda n, s, l: (1 + 0.01 * s) / n, seeds=3)
+    return run(runs[runs["width"].isin(widths)], config(name, by=by, options=options))
+
+
+def test_declared_variants_and_columns_are_those_that_come_out():
     for name in OF_SWEEPS_AND_PROBES:
-        by = [] if name in ("lr_transfer_difference", "ordering") else ["parameterization"]
-        if name in ("closed_form", "power_law", "mean"):
-            extra = {"formula": "ks_gaussian_product"} if name == "closed_form" else {}
-            result = run(sampled, config(name, table="probes", response="value", by=by, options=extra))
-        else:
-            result = run(runs, config(name, by=by, options=options.get(name, {})))
+        result = fitted(name)
         assert tuple(result.fits["variant"].unique()) == ESTIMATORS[name].variants, name
         assert {"study", "fit", "estimator", *result.fits.columns} == set(FIT_COLUMNS), name
         assert bool(len(result.optima)) == ESTIMATORS[name].make_optima, name
         if len(result.optima):
             assert {"study", "fit", *result.optima.columns} == set(OPTIMUM_COLUMNS), name
+
+
+@pytest.mark.parametrize("name", OF_SWEEPS_AND_PROBES)
+def test_the_fewest_points_are_those_that_suffice(name):
+    """A study with fewer values of its axis is refused before it runs: no fewer give an error bar, and these do."""
+    least = ESTIMATORS[name].min_points
+    enough, lacking = (fitted(name, WIDTHS[:count]).fits for count in (least, least - 1))
+    first = enough["primary"] & (enough["parameter"] == enough["parameter"].iloc[0])
+    assert np.isfinite(enough.loc[first, ["estimate", "se"]]).all(axis=None)
+    assert not np.isfinite(lacking.loc[lacking["primary"], "se"]).any()
 
 
 def test_group_key_is_canonical():

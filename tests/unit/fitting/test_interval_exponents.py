@@ -136,10 +136,20 @@ def test_the_optima_are_means_over_runs_with_their_scatter():
     own = rows[rows["depth"] == 4]
     middle = (own["log2_lr_low"] + own["log2_lr_high"]) / 2
     assert optima["log2_lr_opt"][1] == pytest.approx(middle.mean())
-    half = stats.t.ppf(0.975, len(own) - 1) * middle.std(ddof=1) / np.sqrt(len(own))
-    assert optima["ci_high"][1] - optima["log2_lr_opt"][1] == pytest.approx(half)
+    se = middle.std(ddof=1) / np.sqrt(len(own))
+    half = stats.t.ppf(0.975, len(own) - 1) * se
+    ends = ["log2_lr_opt", "se", "ci_low", "ci_high", "grid_best"]
+    expected = [middle.mean(), se, middle.mean() - half, middle.mean() + half, own["log2_lr_low"].min()]
+    assert optima.loc[1, ends].tolist() == pytest.approx(expected)
+    assert optima.loc[1, ["status", "n_points", "n_runs"]].tolist() == ["interior", len(own), len(own)]
     alone = fit(rows[(rows["width"] == 32) & (rows["seed"] == 0)]).optima
     assert (alone["ci_high"] - alone["ci_low"]).to_numpy() == pytest.approx(0.1)
+    assert alone["se"].to_numpy() == pytest.approx(0.1 / np.sqrt(12))
+    unbounded = rows.assign(log2_lr_high=rows["log2_lr_high"].where(rows["depth"] != 4, np.inf))
+    edge = fit(unbounded).optima.loc[1]
+    assert (edge["status"], edge["n_points"], edge["n_runs"]) == ("edge", 0, len(own))
+    assert np.isnan(edge[["log2_lr_opt", "se"]].to_numpy(float)).all()
+    assert edge["grid_best"] == own["log2_lr_low"].min()
 
 
 def test_what_cannot_be_fitted_says_so():

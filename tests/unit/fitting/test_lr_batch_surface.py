@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
@@ -184,6 +185,17 @@ class TestLaws:
         first = optima.iloc[0]
         assert (first["group"], first["along"], first["x"]) == ('{"tokens": 1000000000}', "parameters", 1e8)
         assert first["log2_lr_opt"] == pytest.approx(vertex(1e8, 1e9)[0], abs=1e-8)
+
+    def test_optima_hold_the_rates_side_of_the_surface(self):
+        row = run(runs(sizes=(1e8, 2e8, 4e8), noise=1e-3)).optima.iloc[1]
+        assert row["ci_low"] < row["log2_lr_opt"] < row["ci_high"]
+        assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * stats.t.ppf(0.975, 25 - 6) * row["se"], rel=0.05)
+        half = np.sqrt(np.log(1.0025) / (0.01 - 0.006**2 / 0.08))
+        basin = row["log2_lr_opt"] - half, row["log2_lr_opt"] + half
+        assert (row["basin_low"], row["basin_high"]) == pytest.approx(basin, abs=0.2)
+        assert row["loss_at_opt"] == pytest.approx(np.e, rel=1e-3)
+        assert abs(row["grid_best"] - row["log2_lr_opt"]) < 0.6
+        assert row[["status", "n_points", "n_runs"]].tolist() == ["interior", 25, 25]
 
     def test_one_variable_of_two(self):
         fits = run(runs(), batch_on=["tokens"]).fits

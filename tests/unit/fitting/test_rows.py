@@ -142,6 +142,33 @@ def test_a_shape_at_an_edge_bounds_the_line_in_natural_units(side):
     require_t_interval(row)
 
 
+SIDES = {"a": {"arm": "a"}, "b": {"arm": "b"}}
+EXPONENTS = {
+    "lr_transfer": {},
+    "lr_transfer_difference": SIDES,
+    "power_law": {"select": {"log2_lr": -7.0}},
+    "slope_equality": {**SIDES, "select": {"log2_lr": -7.0}},
+    "limit_rate": {},
+}
+
+
+@pytest.mark.parametrize("estimator", EXPONENTS)
+def test_exponents_know_no_units(estimator):
+    """Widths in thousandths, rates eight octaves up, losses sevenfold: the same numbers in every row, but for the
+    mixed model's, of which the last digits decide whether it converges."""
+    options = {name: value for name, value in EXPONENTS[estimator].items() if name != "select"}
+    arms = [sweep(2).assign(arm="a"), sweep(6, slope=-0.2).assign(arm="b")][: 2 if options else 1]
+    table = pd.concat(arms, ignore_index=True)
+    if "select" in EXPONENTS[estimator]:
+        table = table[table["log2_lr"] == -7.0]
+    moved = table.assign(width=table["width"] / 1000, log2_lr=table["log2_lr"] + 8, loss=7 * table["loss"])
+    names = ["estimate", "se", "dof", "ci_low", "ci_high"]
+    fits = (rows_of(each, estimator, **options).drop("mixed", errors="ignore") for each in (table, moved))
+    here, there = (each[names].to_numpy(float) for each in fits)
+    assert np.isfinite(here[:, 0]).all()
+    np.testing.assert_allclose(there, here, rtol=1e-3 if estimator == "limit_rate" else 1e-5)
+
+
 def test_a_difference_carries_both_sides_errors():
     one, other = sweep(3), sweep(4, noise=0.02)
     a, b = (shape_optima(table, config("lr_transfer"), Options()) for table in (one, other))

@@ -228,7 +228,21 @@ class TestLearningRates:
         np.testing.assert_allclose(optima["log2_lr_opt"], np.log2(optima["x"]) - 3.125)
         np.testing.assert_allclose(optima["ci_high"] - optima["ci_low"], 0.25)
         assert (optima["status"] == "interior").all()
-        assert (optima["n_points"] == 48).all()
+        assert (optima[["n_points", "n_runs"]] == 48).all(axis=None)
+
+    def test_counts_are_those_of_a_level(self):
+        """Two seeds of which one has fewer rates: distinct rates, and runs."""
+        runs = self.runs(1.0)
+        second = runs[runs["log2_lr"] >= 0.5 * np.log2(runs["batch_size"])].assign(seed=1)
+        fit = FitConfig(
+            estimator="threshold_exponent",
+            response="loss",
+            along="batch_size",
+            options={"over": "log2_lr", "success_below": 100},
+        )
+        optima = ESTIMATORS["threshold_exponent"].function(pd.concat([runs, second]), fit).optima
+        assert optima["n_points"].tolist() == [48] * 4
+        assert optima["n_runs"].tolist() == [48 + 24, 48 + 20, 48 + 16, 48 + 12]
 
     def test_other_thresholds_are_no_optima(self):
         table = self.runs(1.0).assign(rate=lambda t: 2.0 ** t["log2_lr"])

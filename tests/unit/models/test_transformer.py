@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from muster.experiments import Context
+from muster.models.transformer import Transformer
 from muster.training import engine
 from muster.training.cell import TrainCell
 from muster.training.clipping import clip_gradients
@@ -154,6 +155,16 @@ def test_forward_and_gradients_equal_plain_torch(option):
         loss.backward()
         for name, w in plain.w.items():
             torch.testing.assert_close(stack.gradients[name][e], w.grad, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(("context", "kept"), [(256, True), (257, False)])
+def test_longer_sequences_keep_no_attention_weights(context, kept):
+    c = cell(width=8, depth=1)
+    model = Transformer(c, context, VOCABULARY)
+    multiplier = {tensor.name: 1.0 for tensor in model.tensors}
+    weights = {tensor.name: torch.zeros(1, *tensor.shape) for tensor in model.tensors}
+    assert (model.workspace(weights, multiplier, 1) is not None) == kept
+    assert (model.native(multiplier) is not None) == kept
 
 
 @pytest.mark.parametrize("option", ["plain", "tied, gains", "qk_norm, gains, rotary", "bias"])

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from muster.config.load import load_study, study_paths
+from muster.data import dimensions
 from muster.experiments import EXPERIMENTS, Cost
-from muster.training.cell import TrainCell
+from muster.models import FAMILIES
+from muster.training.cell import TrainCell, tensors
 from muster.training.stacks import STACK_BYTES, most_members
 from muster.training.train import cost
 
@@ -58,6 +61,36 @@ def test_flops_are_six_a_weight_member_and_example_and_two_for_those_that_are_ev
     made = cell(64, 2, batch_size=16, evaluations=4, evaluation_examples=100)
     weights = 40 * 64 + 2 * 64**2 + 64 * 10
     assert cost(made).flops == pytest.approx(2 * weights * (6 * 16 * 1000 + 2 * 2 * 100 * 5))
+
+
+PRODUCTS = {
+    "mlp": {"norm": "layer", "bias": True},
+    "resmlp": {"family": "resmlp"},
+    "dag_mlp": {"family": "dag_mlp", "edge_density": 0.5},
+    "convnet": {"family": "convnet", "kernel_size": 4},
+    "autoencoder": {"family": "autoencoder", "data": "sparse_features", "depth": 1},
+    "transformer": {"family": "transformer", "norm": "layer", "gains": True},
+    "rotary": {"family": "transformer", "norm": "rms", "positions": "rotary", "feedforward": "swiglu"},
+    "tied": {"family": "transformer", "norm": "layer", "tied": True},
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_flops_are_those_of_the_matrix_products_of_a_forward_pass(name):
+    """Counted in the network itself, one example with weights of zero; looking up an embedding is no product. What a
+    weight does at every position of a sequence or an image, or twice, counts as often."""
+    settings = PRODUCTS[name]
+    if settings.get("family") == "transformer":
+        settings = {"data": "python_text", "data_options": {"encoding": "tokens", "context": 16}} | settings
+    made = cell(24, 2, **settings, batch_size=16, evaluations=4, evaluation_examples=100)
+    shape = dimensions(made.data, made.data_options)
+    weights = {tensor.name: torch.zeros(1, *tensor.shape) for tensor in tensors(made)}
+    x = torch.zeros(1, 1, shape.features, dtype=torch.long if "context" in str(settings) else torch.float32)
+    model = FAMILIES[made.family](made, shape.features, shape.outputs)
+    sites = model.sites(weights, dict.fromkeys(weights, 1.0), x)
+    multiplied = [site for site in sites if not bool((site.h_ExBxI.sum(-1) == 1).all())]
+    products = sum(site.h_ExBxI[0].numel() * site.z_ExBxO.shape[-1] for site in multiplied)
+    assert cost(made).flops == pytest.approx(2 * products * (6 * 16 * 1000 + 2 * 2 * 100 * 5))
 
 
 def test_a_probe_that_costs_more_than_training_is_reckoned_by_reading():

@@ -118,6 +118,12 @@ class TestSteady:
         assert "curvature p" in found.note
         assert "0.21 [0.21, 0.21] from end to end" in found.note
 
+    def test_units_of_the_axis_do_not_matter(self):
+        rows = curved(lambda n: 0.02 * np.log2(n / 64) ** 3, noise=1e-3)
+        here, there = (check("steady", measured(each)) for each in (rows, rows.assign(width=rows["width"] / 1000)))
+        assert there[:3] == pytest.approx(here[:3], rel=1e-6)
+        assert (there.passed, there.towards) == (here.passed, here.towards)
+
     def test_only_the_claimed_group_counts(self):
         own, other = (
             curved(move, noise=1e-4).assign(rule=name)
