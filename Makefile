@@ -126,7 +126,8 @@ drill: $(VENV)/.dev ## inject faults into small runs; writes docs/reliability.md
 # for them.
 $(VENV)-mutants/.ready: | $(VENV)/.python
 	$(PYTHON) -m venv $(VENV)-mutants
-	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock cosmic-ray==8.7.0 pytest-cov==7.0.0 coverage==7.11.0
+	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint <(grep -o '^[^ ]*==[^ ;]*' requirements-dev.lock) cosmic-ray==8.7.0 pytest-cov==7.0.0 coverage==7.11.0
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 	  "$$($(VENV)-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/muster.pth"
 	touch $@
