@@ -69,13 +69,15 @@ def test_a_grid_keeps_its_parabolas():
         assert (one.log2_lr, one.se, one.ci_low, one.ci_high) == (other.log2_lr, other.se, other.ci_low, other.ci_high)
 
 
-def test_beside_a_cliff_the_window_narrows():
+def test_beside_a_cliff_the_window_narrows_and_follows_the_minimum():
     rng = np.random.default_rng(6)
     sweeps = [drawn(rng, lambda u: 0.02 * u**2 + 0.3 * np.exp(2.5 * (u - 1.5)), 160) for _ in range(4)]
     sweeps = [Sweep(each.x, each.log2_lr, np.where(each.log_loss > 1.2, np.nan, each.log_loss)) for each in sweeps]
     chosen = choose(sweeps, find_parabolas(sweeps), 4.0)
     assert chosen is not None
     assert max(np.ptp(each.window.offset) for each in chosen.local.values()) < 2.9
+    windows = [(each.window.offset, each.fit(3)) for each in chosen.local.values()]
+    assert np.mean([abs(offset[[0, -1]].mean() - minimum(fit, offset, 0.0)) for offset, fit in windows]) < 0.08
 
 
 def test_few_rates_keep_their_parabolas():
