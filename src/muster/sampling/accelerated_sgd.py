@@ -137,7 +137,7 @@ EXPERIMENTS.register("accelerated_sgd")(
             {"acceleration": [2, 4, 8]},
             along="acceleration",
             select={"step": 400},
-            smoke={"draws": 64, "updates": 80},
+            smoke={"draws": 64},
         ),
     )
 )

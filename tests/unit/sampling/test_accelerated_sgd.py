@@ -40,7 +40,7 @@ def test_the_formula_is_the_larger_eigenvalue_of_one_step_and_its_limit():
 
 def test_sampled_rates_follow_the_formula_and_not_another_acceleration():
     rows = pd.concat(
-        probes("accelerated_sgd", width=12, last=12, updates=1440, acceleration=each, draws=480) for each in (2.0, 5.0)
+        probes("accelerated_sgd", width=12, last=12, updates=1440, acceleration=each, draws=320) for each in (2.0, 5.0)
     )
     rows = rows[(rows["probe"] == "rate_share") & (rows["layer"] >= 10)]
     assert len(rows) == 6

@@ -80,6 +80,6 @@ def test_the_fewest_updates_are_those_of_plain_loops(layers, method):
 
 def test_too_few_updates_and_deep_adagrad_are_refused():
     with pytest.raises(MusterError, match="max_updates"):
-        probes("lp_regression", width=8, max_updates=10, draws=4)
+        probes("lp_regression", width=8, max_updates=10, draws=2)
     with pytest.raises(ValidationError, match="layers 1"):
         LpRegressionCell(width=8, layers=2, method="adagrad", seed=0)

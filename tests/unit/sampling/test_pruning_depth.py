@@ -46,7 +46,7 @@ def test_one_weight_fewer_leaves_every_layer_one_and_no_fewer_does():
 
 def test_the_critical_sparsity_falls_like_one_over_depth_and_not_otherwise():
     depths = (64, 96, 128, 192, 256)
-    rows = pd.concat(probes("pruning_depth", width=24, depth=depth, susceptibility=0.4, draws=24) for depth in depths)
+    rows = pd.concat(probes("pruning_depth", width=24, depth=depth, susceptibility=0.4, draws=16) for depth in depths)
     assert decide(rows, "depth", -1, margin=0.1) == "supported"
     for wrong in (-2, -0.5, 0):
         assert decide(rows, "depth", wrong, margin=0.1) == "refuted"
