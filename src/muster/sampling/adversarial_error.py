@@ -46,7 +46,7 @@ class AdversarialErrorCell(Cell):
 @cache
 def digits() -> tuple[Array, Array]:
     """All images with a last column of ones, and one-hot classes."""
-    raw = build(DigitsOptions()).arrays
+    raw = build(DigitsOptions()).arrays  # type: ignore[call-arg]
     images, classes = np.vstack([raw.train_x, raw.heldout_x]), np.append(raw.train_y, raw.heldout_y)
     return np.hstack([images.astype(float), np.ones((len(images), 1))]), np.eye(CLASSES)[classes]
 
@@ -54,7 +54,7 @@ def digits() -> tuple[Array, Array]:
 def examples(cell: AdversarialErrorCell, rng: np.random.Generator) -> tuple[Array, Array]:
     """Inputs with a last column of ones [m, d + 1] and one-hot labels [m, k]; the first n are for training."""
     if cell.inputs == "clusters":
-        size = ClusterHessianCell(
+        size = ClusterHessianCell(  # type: ignore[call-arg]
             width=1,
             clusters=CLASSES,
             features=SIDE**2,
