@@ -4,8 +4,9 @@ Inputs are scikit-learn's 8 × 8 digits, or Gaussian clusters (`clusters` of clu
 units of their overall sd; n = `samples` of them train a softmax, `linear` or on `width` tanh units (`network`;
 `shuffled`: with all labels in random order), on cross-entropy with weight decay. Points are moved by `perturbation`
 against the class that is predicted for them, along the signs of the loss's gradient (fast gradient sign method). E. D.
-Cubuk, B. Zoph, S. S. Schoenholz and Q. V. Le, Intriguing properties of adversarial examples (2017). Probe
-`adversarial_error`, the share of `points` whose predicted class changes, a mean over `draws` of splits and models.
+Cubuk, B. Zoph, S. S. Schoenholz and Q. V. Le, Intriguing properties of adversarial examples (2017). Probes, means over
+`draws` of splits and models: `changed`, the share of `points` whose predicted class changes; `adversarial_error`, the
+same among those that were classified as labelled.
 """
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ class AdversarialErrorCell(Cell):
 @cache
 def digits() -> tuple[Array, Array]:
     """All images with a last column of ones, and one-hot classes."""
-    raw = build(DigitsOptions()).arrays
+    raw = build(DigitsOptions()).arrays  # type: ignore[call-arg]
     images, classes = np.vstack([raw.train_x, raw.heldout_x]), np.append(raw.train_y, raw.heldout_y)
     return np.hstack([images.astype(float), np.ones((len(images), 1))]), np.eye(CLASSES)[classes]
 
@@ -53,7 +54,7 @@ def digits() -> tuple[Array, Array]:
 def examples(cell: AdversarialErrorCell, rng: np.random.Generator) -> tuple[Array, Array]:
     """Inputs with a last column of ones [m, d + 1] and one-hot labels [m, k]; the first n are for training."""
     if cell.inputs == "clusters":
-        size = ClusterHessianCell(
+        size = ClusterHessianCell(  # type: ignore[call-arg]
             width=1,
             clusters=CLASSES,
             features=SIDE**2,
@@ -102,30 +103,37 @@ def trained(cell: AdversarialErrorCell, x: Array, y: Array, rng: np.random.Gener
     return network
 
 
-def fooled(classifier: Classifier, x: Array, perturbation: float) -> float:
-    """Share of points whose class, as predicted, changes."""
+def fooled(classifier: Classifier, x: Array, y: Array, perturbation: float) -> tuple[float, float]:
+    """Share of points whose predicted class changes: among those where it is the label, and among all."""
     p, gradient = classifier(x)
     before = p.argmax(axis=1)
     moved = x.copy()
     moved[:, :-1] += perturbation * np.sign(gradient(np.eye(p.shape[1])[before]))
-    return float((classifier(moved)[0].argmax(axis=1) != before).mean())
+    changed = classifier(moved)[0].argmax(axis=1) != before
+    return float(changed[before == y.argmax(axis=1)].mean()), float(changed.mean())
 
 
-def attacked(cell: AdversarialErrorCell, rng: np.random.Generator) -> float:
+def attacked(cell: AdversarialErrorCell, rng: np.random.Generator) -> tuple[float, float]:
     """`fooled` of one classifier."""
     x, y = examples(cell, rng)
     if cell.model == "shuffled":
         y = rng.permutation(y)
     learned, new = slice(cell.samples), slice(cell.samples, None)
     classifier = trained(cell, x[learned], y[learned], rng)
-    return fooled(classifier, x[learned if cell.points == "learned" else new], cell.perturbation)
+    points = learned if cell.points == "learned" else new
+    return fooled(classifier, x[points], y[points], cell.perturbation)
 
 
 def run(cell: AdversarialErrorCell, context: Context) -> Outcome:
     """Train and attack the classifiers."""
     rng = generator(cell)
     shares = np.array([attacked(cell, rng) for _ in range(cell.draws)])
-    return outcome(probe_rows("adversarial_error", [mean_over_draws(shares)]), flops=cost(cell).flops)
+    rows = [
+        row
+        for probe, each in zip(("adversarial_error", "changed"), shares.T, strict=True)
+        for row in probe_rows(probe, [mean_over_draws(each)])
+    ]
+    return outcome(rows, flops=cost(cell).flops)
 
 
 def cost(cell: AdversarialErrorCell) -> Cost:

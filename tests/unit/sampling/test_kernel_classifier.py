@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import integrate
 
+from muster.sampling import kernel_classifier
 from muster.sampling.kernel_classifier import STEPS, KernelClassifierCell, flow, risks, target
 from tests.statistical.test_regression_laws import decide, probes
 
@@ -53,6 +54,15 @@ def test_the_worst_risk_has_its_exponent_and_others_are_refuted(smoothness, expo
         assert decide(worst, "samples", wrong, margin=0.05) == "refuted"
     single = rows[(rows["probe"] == "excess_risk") & (rows["layer"] == 2)]["value"].to_numpy()
     assert np.log(single[-1] / single[0]) < 1.2 * exponent * np.log(16)  # a fixed target does better
+
+
+def test_flow_ends_when_as_many_bumps_are_learned_as_the_rate_asks_for(monkeypatch):
+    """n^(1/(sβ+1)) of them: the eigenvalue of that many periods on the line is 1/(2πq)²."""
+    times = []
+    monkeypatch.setattr(kernel_classifier, "flow", lambda x, y, time: times.append(time) or y)
+    for n in (32, 1024):
+        risks(KernelClassifierCell(samples=n, smoothness=2.0, seed=0), np.random.default_rng(0))
+    assert times == pytest.approx([(2 * np.pi * 2) ** 2, (2 * np.pi * 4) ** 2])
 
 
 def test_interpolated_labels_do_not_improve():
