@@ -21,6 +21,7 @@ KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api"
 FIELDS = {  # what they hold: defaults and bounds of a study's fields and of options
     "tests/unit/config/test_schema.py::test_the_file_is_what_the_models_say",
     "tests/unit/config/test_options.py::test_defaults_and_bounds_of_options",
+    "tests/unit/config/test_options.py::test_bounds_of_laws",
 }
 KEPT = ROOT / "build" / "mutants"
 SECONDS = 15  # of the tests of one mutant, as recorded
@@ -130,7 +131,7 @@ class Map:
             # A constant within an expression has no bytecode of its line: up to the statement's first.
             tried = (self.tests(file, [at]) for at in range(line, inner.lineno - 1, -1))
             return next(filter(None, tried), set())
-        found = set(FIELDS) if "Field(" in ast.unparse(inner) else set()
+        found = set(FIELDS) if re.search(r"\bField\(|\bbounds=", ast.unparse(inner)) else set()
         stored = (node for node in ast.walk(inner) if isinstance(getattr(node, "ctx", None), ast.Store))
         names = [inner.name] if hasattr(inner, "name") else [node.id for node in stored if isinstance(node, ast.Name)]
         word = re.compile("|".join(rf"\b{name}\b" for name in names))

@@ -38,7 +38,9 @@ def measured(tables, fit=None, more_fits=None, **claim):
 
 def check(name, given, **options) -> Checked:
     entry = REGIME_CHECKS[name]
-    return entry.function(given, entry.options.model_validate(options))
+    found = entry.function(given, entry.options.model_validate(options))
+    assert found.low < found.high or (name, found.low) == ("interior", 1.0)  # also where nothing was measured
+    return found
 
 
 def curved(moves, widths=WIDTHS, noise=0.0, cubic=lambda width: 0.0):
@@ -145,7 +147,7 @@ class TestSteady:
 
     def test_too_few(self):
         found = check("steady", measured(curved(lambda n: 0.0, widths=WIDTHS[:4])))
-        assert (found.passed, math.isnan(found.value)) == (False, True)
+        assert (found.passed, math.isnan(found.value), found.low, found.high) == (False, True, -0.1, 0.1)
 
     def test_a_claim_without_a_margin_is_asked(self):
         given = measured(curved(lambda n: 0.0), test="less", margin=0.0)
