@@ -105,5 +105,4 @@ def main() -> None:
     print(f"{dict(counts)}: caught {share:.1%} of those that change something and whose tests ended")
 
 
-if __name__ == "__main__":
-    main()
+main()
