@@ -38,7 +38,8 @@ def silent(node: NodeOrLeaf) -> bool:
     annotation = node in (getattr(parent, "annotation", None), parent.type == "annassign" and parent.children[1])
     keyword = parent.type == "argument" and parent.children[0].get_code().strip() in ("example", "strict")
     marker = node.type == "operator" and parent.type in ("dictorsetmaker", "parameters")  # {**mapping}, def f(*, x)
-    return annotation or keyword or marker or node.type in SILENT or silent(parent)
+    typing = node.type == "if_stmt" and node.children[1].get_code().strip() == "TYPE_CHECKING"
+    return annotation or keyword or marker or typing or node.type in SILENT or silent(parent)
 
 
 @cache
@@ -104,5 +105,4 @@ def main() -> None:
     print(f"{dict(counts)}: caught {share:.1%} of those that change something and whose tests ended")
 
 
-if __name__ == "__main__":
-    main()
+main()

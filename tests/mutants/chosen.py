@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -18,10 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "muster"
 ROOMS = ("fitting", "claims", "parameterizations", "training", "sampling", "statistics", "models", "optimizers")
 KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api")), "statistical")
-FIELDS = {  # what they hold: defaults and bounds of a study's fields and of options
-    "tests/unit/config/test_schema.py::test_the_file_is_what_the_models_say",
-    "tests/unit/config/test_options.py::test_defaults_and_bounds_of_options",
-}
+FIELDS = re.compile(r"test_the_file_is_what_the_models_say|config/test_options\.py")  # hold defaults and bounds
 KEPT = ROOT / "build" / "mutants"
 SECONDS = 15  # of the tests of one mutant, as recorded
 LIMIT = 30  # of the processor, and eight times that by the clock, which runs on while the machine is busy
@@ -74,7 +70,7 @@ class Map:
 
     def __init__(self, copy: Path) -> None:
         for name in IMPORTED:
-            importlib.import_module(name)
+            __import__(name)
         KEPT.mkdir(parents=True, exist_ok=True)
         self.copy = copy
         self.seconds: dict[str, float] = {}
@@ -100,8 +96,7 @@ class Map:
 
     def judged(self, file: str, line: int) -> tuple[str, list[str]]:
         """What the tests of a line say of the copy as it is: caught, survived or, beyond LIMIT, unfinished; and which
-        failed. Its module's own first, then the fastest; in the end others of their files, for what is kept between
-        tests was made in one of them only."""
+        failed. Its module's own first, then the fastest, then others of their files: what tests share one has made."""
         direct, stem = self.executing(file, line), Path(file).stem
         files = {test.split("::")[0] for test in direct}
         beside = (test for test in self.seconds if test.split("::")[0] in files)
@@ -118,8 +113,8 @@ class Map:
         status = run(self.copy, ["-x", *asked], Watch(chosen, self.known), result)
         ran = json.loads(result.read_text()) if result.exists() else {}
         failed = [test for test, seconds in ran.items() if seconds is None]
-        outcome = {0: "survived", -signal.SIGALRM: "unfinished", -signal.SIGPROF: "unfinished"}.get(status, "caught")
-        return outcome, failed or [f"{len(ran)} tests"]
+        ended = "unfinished" if -status in (signal.SIGALRM, signal.SIGPROF) else "caught"
+        return "survived" if status in (0, 5) else ended, failed or [f"{len(ran)} tests"]
 
     def executing(self, file: str, line: int) -> set[str]:
         """Tests that execute a line; where that happens at import, those of the lines that use what it defines."""
@@ -130,7 +125,8 @@ class Map:
             # A constant within an expression has no bytecode of its line: up to the statement's first.
             tried = (self.tests(file, [at]) for at in range(line, inner.lineno - 1, -1))
             return next(filter(None, tried), set())
-        found = set(FIELDS) if "Field(" in ast.unparse(inner) else set()
+        declares = re.search(r"\b(Field\(|bounds=)", ast.unparse(inner))
+        found = set(filter(FIELDS.search, self.seconds)) if declares else set()
         stored = (node for node in ast.walk(inner) if isinstance(getattr(node, "ctx", None), ast.Store))
         names = [inner.name] if hasattr(inner, "name") else [node.id for node in stored if isinstance(node, ast.Name)]
         word = re.compile("|".join(rf"\b{name}\b" for name in names))

@@ -1,9 +1,11 @@
 """Defaults and bounds of the numbers that estimators and regime checks take as options: the schema leaves them open."""
 
+import numpy as np
 from pydantic import BaseModel
 
 from muster.claims.regime.base import REGIME_CHECKS
 from muster.fitting.base import ESTIMATORS
+from muster.fitting.laws.base import LAWS
 
 BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "min_length": "at least"}
 EXPECTED = """
@@ -72,3 +74,21 @@ def numbers(options: type[BaseModel]) -> set[str]:
 def test_defaults_and_bounds_of_options():
     entries = [*map(ESTIMATORS.__getitem__, ESTIMATORS), *map(REGIME_CHECKS.__getitem__, REGIME_CHECKS)]
     assert sorted(set().union(*(numbers(entry.options) for entry in entries))) == EXPECTED.split("\n")[1:-1]
+
+
+def test_bounds_of_laws():
+    """What a fit cannot leave: estimates at these are not identified."""
+    exponent, some, positive, offset = (1e-3, 10.0), (1e-4, 100.0), (1e-12, np.inf), (1e-8, np.inf)
+    parallel = {"k": some, "alpha": exponent, "e": offset}
+    assert {name: dict(LAWS[name].bounds) for name in LAWS} == {
+        "annealing": {"alpha": exponent, "l0": offset, "a": positive},
+        "data_constrained": {"r_d": (1e-2, 1e4), "r_n": (1e-2, 1e4), "alpha": exponent, "beta": exponent},
+        "error_law": {"gamma": (1e-3, 100.0), "k": (1e-9, 1e12), "epsilon": (1e-9, np.inf)},
+        "joint_law": {"alpha": exponent, "beta": exponent, "e": (0.0, np.inf), "a": positive, "b": positive},
+        "overtraining": {"eta": (1e-3, 5.0), "e": offset, "a": positive, "b": positive},
+        "parallel": parallel,
+        "parallel_power": parallel,
+        "parallel_shape": {"shape": (-5.0, 5.0), **parallel},
+        "power_offset": {"alpha": exponent, "e": (0.0, np.inf), "a": positive},
+        "routed": {"e_start": (0.1, 1e3), "e_max": (1.0, 1e6)},
+    }

@@ -55,6 +55,15 @@ def decide(row, predicted, margin, test="equivalence"):
     return verdict(on_its_own(row))
 
 
+def test_a_run_at_the_level_has_reached_it():
+    """Levels between 0 and 1: of all steps from the first on, or of none."""
+    rows = pd.DataFrame({"examples": 400, "seed": 0, "step": [10, 20, 40, 80], "value": [0.0, 0.5, 0.5, 1.0]})
+    for level, ends in ((0.5, (10, 20)), (0.51, (40, 80)), (1.0, (40, 80))):
+        low, high = passages(rows, "examples", "value", level)[["low", "high"]].iloc[0]
+        assert low == high == pytest.approx(np.log(ends[0] * ends[1]) / 2)
+    assert passages(rows, "examples", "value", 1.01)[["low", "high"]].iloc[0].tolist() == [np.log(80), np.inf]
+
+
 def exponential(x):
     return 7 - 0.02 * (x - 480)
 

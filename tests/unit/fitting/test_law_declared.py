@@ -73,7 +73,7 @@ def test_values_and_gradients_are_those_of_autograd(form):
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("E + A / N^", "no formula"),
+        ("E + A / N^", r"no formula \(invalid syntax\)"),
         ("E + __import__('os').system('ls')", "not allowed"),
         ("E + N.real", "not allowed"),
         ("E + N[0]", "not allowed"),

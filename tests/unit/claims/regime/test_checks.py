@@ -63,6 +63,36 @@ def test_every_check_describes_itself():
         assert all(option.description for option in entry.options.model_fields.values()), name
 
 
+NOTHING = {
+    "inside": ({"column": "heads", "range": (1, 2)}, 1, 2),
+    "interior": ({"share": 0.8}, 0.8, 1),
+    "not_capacity_limited": ({"max_change": 0.2}, 0, 0.2),
+    "not_converging": ({"drift": 0.4}, 0.4, np.inf),
+    "probe_exponent": ({"probe": "q", "is": 1, "within": 0.25}, 0.75, 1.25),
+    "ratio": ({"a": "heads", "b": "width", "most": 0.5}, 0, 0.5),
+    "same_basin": ({}, -0.025, 0.025),
+    "stationary": ({"tau": "heads", "times": 4}, 4, np.inf),
+    "steady": ({}, -0.1, 0.1),
+    "trained": ({"below": 0.3}, 0, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", list(REGIME_CHECKS))
+def test_what_cannot_be_measured_does_not_pass_and_shows_what_would(name):
+    """One width, no probe of this name, curves without a loss; no rows at all where a column has to hold numbers."""
+    runs = curved(lambda n: 0.0, widths=(64,)).assign(heads=1)
+    curves = runs.assign(step=0, train_loss=np.nan)
+    probes = pd.DataFrame({"width": [64], "seed": 0, "step": 0, "probe": "p", "layer": 1, "value": 1.0})
+    fit = {"estimator": "monotone", "options": {"best_over": "log2_lr"}}
+    given = measured({"runs": runs, "curves": curves, "probes": probes}, fit)
+    if name in ("inside", "ratio", "stationary"):
+        given = given._replace(tables={"runs": runs[:0]})
+    options, low, high = NOTHING[name]
+    found = check(name, given, **options)
+    assert (math.isnan(found.value), found.passed) == (True, False)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
 class TestSteady:
     def test_a_power_law_is_steady(self):
         found = check("steady", measured(curved(lambda n: -0.3 * np.log2(n), noise=1e-4), predicted=-0.3))
@@ -161,7 +191,8 @@ class TestSteady:
         found = check("steady", given, axis="steps")
         assert found.value == pytest.approx(-0.3, abs=1e-6)
         assert (found.passed, found.towards) == (False, True)
-        assert math.isnan(check("steady", given, axis="steps", factor=2).value)
+        lost = check("steady", given, axis="steps", factor=2)
+        assert (math.isnan(lost.value), lost.low, lost.high) == (True, -0.1, 0.1)
 
     def test_two_horizons_as_fits(self):
         other = {"estimator": "lr_transfer", "response": "final_train_loss", "select": {"steps": 25}}
