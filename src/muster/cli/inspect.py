@@ -65,9 +65,7 @@ def show(args: Namespace) -> None:
     """Dispatch on what is shown."""
     args.config = shipped(args.config)
     if args.what not in ("config", "machine") and args.name is None:
-        raise MusterError(
-            args.what, "no name given", "List names with: muster list " + _plural(args.what)
-        )
+        raise MusterError(args.what, "no name given", "List names with: muster list " + _plural(args.what))
     {
         "study": _show_study,
         "claim": _show_claim,
