@@ -66,9 +66,12 @@ replay: $(VENV)/.runtime ## fits, figures and ledger again from the published ta
 
 figure: $(VENV)/.runtime ## one figure again from the published tables: make figure STUDY=relu-kurtosis FIGURE=kurtosis
 	@test -n "$(STUDY)" -a -n "$(FIGURE)" || { echo "Give STUDY and FIGURE: make figure STUDY=relu-kurtosis FIGURE=kurtosis" >&2; exit 1; }
+	@test -e results/published/tables/$(STUDY).dvc || { echo "No table of $(STUDY) is published. Its figures need a run: muster run $(STUDY)."\
+	  "Published: $$(cd results/published/tables && ls *.dvc | sed 's/.dvc$$//' | paste -sd' ')" >&2; exit 1; }
 	$(BIN)/dvc pull --quiet results/published/tables/$(STUDY).dvc
 	@$(BIN)/muster restore $(STUDY) --results results/replay >/dev/null
 	$(BIN)/snakemake --cores $(CORES) results/replay/figures/$(STUDY)/$(FIGURE).svg $(REPLAY) 'studies=[$(STUDY)]'
+	@echo "figure   results/replay/figures/$(STUDY)/$(FIGURE).svg"
 
 smoke: $(VENV)/.runtime ## the whole flow at scale smoke, in results/smoke
 	$(BIN)/snakemake --cores $(CORES) all report --config scale=smoke

@@ -25,3 +25,11 @@ def test_reproduce_ends_with_all_that_it_names(tmp_path: Path) -> None:
     named = [line.split()[1] for line in done.stdout.splitlines()[-3:]]
     assert [Path(name).name for name in named] == ["LEDGER.md", "figures", "report.html"]
     assert all((tmp_path / name).exists() for name in named), named
+
+
+def test_a_figure_without_a_published_table_says_what_makes_it() -> None:
+    given = [f"--old-file={sys.prefix}/.runtime", f"VENV={sys.prefix}", "STUDY=chinchilla-replication", "FIGURE=law"]
+    done = subprocess.run(["make", "--no-print-directory", *given, "figure"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "muster run chinchilla-replication" in done.stderr
+    assert "Published: abc-feature-exponent" in done.stderr

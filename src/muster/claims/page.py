@@ -172,7 +172,7 @@ def told_tally(counted: Tally) -> str:
         return "No claims of papers."
     parts = (f"{counted.agree} agree" if counted.agree else "", f"{counted.contradict} contradict" if counted.contradict
              else "", f"open: {counted.reasons}" if counted.open else "")  # fmt: skip
-    return f"{counted.total} facts: {', '.join(filter(None, parts))}."
+    return f"{counted.total} fact{'s' * (counted.total != 1)}: {', '.join(filter(None, parts))}."
 
 
 def _papers(rows: Sequence[Row], q: Mapping[str, float], shown: Mapping[str, str] | None) -> list[str]:

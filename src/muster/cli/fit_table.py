@@ -126,7 +126,8 @@ def _along(text: str | None, scale: str | None) -> tuple[str | None, list[float]
     """The axis and the values at which to predict, from `width=4096,8192`; it names the axis where --scale does not."""
     if text is None:
         return scale, []
-    form = f"{scale or text.partition('=')[0] or 'width'}=VALUE"
+    named, sign, _ = text.partition("=")
+    form = f"{scale or (named if sign else '') or 'width'}=VALUE"
     found = _targets(text, form)
     name = next(iter(found))
     if len(found) > 1 or (scale is not None and name != scale):

@@ -65,9 +65,7 @@ def show(args: Namespace) -> None:
     """Dispatch on what is shown."""
     args.config = shipped(args.config)
     if args.what not in ("config", "machine") and args.name is None:
-        raise MusterError(
-            f"muster show {args.what}", "no name given", "List names with: muster list " + _plural(args.what)
-        )
+        raise MusterError(args.what, "no name given", "List names with: muster list " + _plural(args.what))
     {
         "study": _show_study,
         "claim": _show_claim,
@@ -322,7 +320,7 @@ def _assigned(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign:
-            raise MusterError("muster show parameterization --set", f"found {text!r}", "Write NAME=VALUE")
+            raise MusterError("--set", f"found {text!r}", "Write NAME=VALUE")
         found[name] = parse_value(value, f"--set {name}")
     return found
 

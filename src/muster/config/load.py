@@ -33,6 +33,7 @@ MOST_BYTES = 2**20  # of a file: the largest study has 12 kB
 MOST_NODES = 20_000  # keys, values, lists and mappings, each alias as often as it stands there: studies have 700
 MOST_DEPTH = 50
 MOST_MISTAKES = 100  # that are told of one file
+MANY = 40  # known names: more of them fill a screen
 
 
 class _Refused(yaml.MarkedYAMLError):  # type: ignore[misc]
@@ -195,9 +196,11 @@ def in_file(path: Path) -> Iterator[None]:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest known one, then all of them."""
+    """The remedy for an unknown name: the nearest known one, then all of them; of many, those that are like it."""
     known = [str(k) for k in known]
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(str(name), known, n=12)
+    if near and len(known) > MANY:
+        return f"Did you mean {near[0]!r}? Like it: {', '.join(near)}"
     return f"{f'Did you mean {near[0]!r}? ' if near else ''}Known: {', '.join(known) or 'none'}"
 
 

@@ -114,7 +114,7 @@ def obtain(source: Source, folders: Iterable[Path], kept: Path | None, *, timeou
 
     kept: folder where downloads stay, by checksum. Raises Unavailable with every reason why.
     """
-    problems = []
+    problems, folders = [], list(dict.fromkeys(folders))
     for form, path in _copies(source, folders):
         if why := READERS[form.reader].forbidden():
             problems.append(f"{path}: {why}")

@@ -85,6 +85,8 @@ def test_filters_and_search(page: Browser) -> None:
     assert choose(page, "regime", "*") == SIZE
     assert choose(page, "question", "features") == SIZE
     assert choose(page, "search", "statement 39") == sum("39" in str(i) for i in range(SIZE))
+    page.run("rows[3].text = plain('Under \u00b5P'), rows[4].text = plain('Under \u03bcP')")
+    assert choose(page, "search", "\u03bcp") == choose(page, "search", "\u00b5P") == 2
     page.run("document.querySelector('button[type=reset]').click()")
     page.wait(f"{SHOWN}.length === {SIZE}")
 

@@ -234,6 +234,7 @@ def differing() -> list[Row]:
         (sweep(), ["--predict", "depth=3", "--scale", "width"], "--predict: found 'depth=3'. Write width=VALUE"),
         (sweep(), ["--predict", "depth=3"], "s.csv: no column 'depth'"),
         (sweep(), ["--predict", "width=-3"], "Write width=VALUE, a positive number"),
+        (sweep(), ["--predict", "4096"], "--predict: found '4096'. Write width=VALUE, a positive number"),
         (sweep(), ["--predict", "width=many"], "Write width=VALUE, a positive number"),
         (sweep(), ["--margin", "0"], "--margin: found 0"),
         (sweep(), ["--by", "width"], "--by: 'width' is --scale already"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.cli.check import checked_plan, plan_from
-from muster.config.load import load_config, load_study, place, read_yaml
+from muster.config.load import MANY, load_config, load_study, nearest, place, read_yaml
 from muster.config.models import Range
 from muster.errors import MusterError
 from tests.workflow.studies import SAMPLED, TINY, planned, write_config
@@ -302,3 +302,11 @@ def test_a_store_that_is_switched_off_on_the_command_line_is_no_folder(
 ) -> None:
     path = write_config(tmp_path, tiny_train=TINY)
     assert load_config(path, {"store": word}).store == store
+
+
+def test_of_many_names_those_like_the_unknown_one_are_told() -> None:
+    assert nearest("b", ["a", "c"]) == "Known: a, c"
+    assert nearest("widht", ["width", "seed"]) == "Did you mean 'width'? Known: width, seed"
+    many = [*(f"column{i}" for i in range(MANY)), "width", "widths"]
+    assert nearest("widht", many) == "Did you mean 'width'? Like it: width, widths"
+    assert nearest("zzz", many).startswith("Known: column0")

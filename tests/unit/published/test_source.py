@@ -175,3 +175,8 @@ def test_the_environment_goes_before_the_configuration(monkeypatch: pytest.Monke
     monkeypatch.delenv("MUSTER_SOURCES")
     assert source_folder("configured") == Path("configured")
     assert source_folder(None) is None
+
+
+def test_a_folder_that_is_named_twice_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=rf"no a/table\.csv in {tmp_path}$"):
+        obtain(source(address=None), [tmp_path, tmp_path], None)
