@@ -49,6 +49,10 @@ def test_a_missing_table_stops_nothing_and_is_imported_once_it_appears(tmp_path:
     run(workflow)
     assert verdicts(workflow)["tiny-slope"] == "supported"
     assert workflow.jobs("ledger") == {}
+    copy.unlink()  # or --config sources=FOLDER was forgotten: what was imported outlives its copy
+    assert workflow.jobs("ledger") == {}
+    copy.write_bytes(b"N,loss\n1,2\n")
+    assert workflow.jobs("ledger")["import"] == 1, "another copy is no missing one"
 
 
 @pytest.fixture

@@ -18,10 +18,9 @@ from shlex import quote
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from muster.jobs import plan_rules, planned, warm
-from muster.jobs.availability import planned_state
+from muster.jobs.availability import planned_source_state, planned_state
 from muster.cli.check import plan_from
 from muster.config.load import read_yaml, study_paths
-from muster.published.source import state
 from muster.jobs.fingerprint import dataset_fingerprint, stage_fingerprint
 from muster.digests import canonical, digest
 from muster.plan.cells import PlannedCell, dataset_of
@@ -300,7 +299,7 @@ def minutes(rule: str):
 @rule_function
 def source_state(wildcards) -> str:
     """What lies on disk of the table that a cell imports: a copy that appears, or changes, is imported anew."""
-    return state(cell_of(wildcards).cell.table, source_folders(PLAN))
+    return planned_source_state(cell_of(wildcards), Path(RESULTS), source_folders(PLAN))
 
 
 @rule_function

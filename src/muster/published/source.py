@@ -18,6 +18,7 @@ from muster.errors import MusterError, Unavailable, redacted
 from muster.files import write_bytes
 from muster.published.readers import READERS
 
+ABSENT, FORBIDDEN = "absent", "refused without permission"  # states of a copy on disk
 SIZE_LIMIT = 64 * 2**20  # bytes; the largest table that a study names is 4 MB
 
 
@@ -140,10 +141,10 @@ def state(source: Source, folders: Iterable[Path]) -> str:
 
     Downloads that a job made itself do not count: they must not look like a change to the next run.
     """
-    refused = "absent"
+    refused = ABSENT
     for form, path in _copies(source, folders):
         if READERS[form.reader].forbidden():
-            refused = "refused without permission"
+            refused = FORBIDDEN
             continue
         try:
             found = form.checksum(form.bytes_at(path))
