@@ -19,6 +19,9 @@ CollapseOptions.overlap 0.5, > 0, <= 1
 CollapseOptions.permutations 200, >= 20
 ConvergingOptions.drift 0.5, > 0
 ConvergingOptions.power 0.5, > 0
+CurveDistanceOptions.first 0, >= 0
+CurveDistanceOptions.last None, >= 1
+CurveDistanceOptions.product required, at least 2
 DeclaredOptions.form required, at least 1
 ExpectedMaxOptions.draws required, >= 1
 FirstPassageOptions.unit 1.0, > 0

@@ -133,11 +133,14 @@ class TestOneCell:
         }
         assert "flat" in statuses
 
-    def test_a_vertex_outside_the_window_is_flat(self):
+    @pytest.mark.parametrize("side", [1, -1])
+    @pytest.mark.parametrize("of_rates", [True, False])
+    def test_a_vertex_outside_the_window_is_flat(self, side, of_rates):
         u, v = (each.ravel() for each in np.meshgrid(np.arange(-3, 1.1, 0.5), np.arange(-3, 3.1, 0.5)))
         y = surface(u - 1.5, v, (0.01, 0, 0.01))
         y[(u == 0.5) & (v == 0)] = 0.002  # a lucky run, one step inside the rim
-        assert find_surface(u, v, y, window=5, min_side=1).status == "flat"
+        axes = (side * u, v) if of_rates else (v, side * u)
+        assert find_surface(*axes, y, window=5, min_side=1).status == "flat"
 
     def test_too_few_points(self):
         u, v = np.array([-1.0, 0, 1, 0, 0]), np.array([0.0, 0, 0, -1, 1])
