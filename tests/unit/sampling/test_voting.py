@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from muster.experiments import Context
 from muster.sampling.voting import (
     MajorityVoteCell,
     VerifiedSamplingCell,
     accepted,
     accuracy,
     calibration_counts,
+    run_majority_vote,
     two_classes,
     voted,
 )
@@ -50,6 +52,16 @@ def test_two_classes_are_recovered_from_their_counts():
     shares, p = two_classes(counts)
     np.testing.assert_allclose(shares[0], [0.6, 0.4], atol=0.03)
     np.testing.assert_allclose(p[0], [0.85, 0.4], atol=0.02)
+
+
+@pytest.mark.parametrize(("easy", "hard", "best"), [(0.6, 0.45, 21), (0.9, 0.1, 1)])
+def test_calibration_finds_the_best_number_of_calls(easy, hard, best):
+    """From plenty of queries nothing is lost; a single call would lose 19 % where more help until the last."""
+    share = 0.9 if best > 1 else 0.45
+    cell = vote_cell(easy=easy, hard=hard, easy_share=share, most_calls=21, calibration=20_000, width=20_000)
+    rows = run_majority_vote(cell, Context(progress=lambda line: None)).probes.set_index("probe")["value"]
+    assert rows["best_calls"] == best
+    assert rows["regret"] < 1e-3
 
 
 def test_the_accuracy_is_the_incomplete_beta_function():
