@@ -7,7 +7,8 @@ STUDY ?=
 FIGURE ?=
 STUDIES ?= core
 CORES ?= all
-# Tests at once: some wait for a cluster's daemons, so one more than there are cores.
+# Tests at once: some wait for a cluster's daemons, so one more than there are cores. In the order of their files, of which
+# these come first: left to xdist they would come last, for they are few, and end alone.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VENV ?= .venv
 # A build of torch for CPUs alone: make TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu" ...
@@ -105,7 +106,7 @@ docs: $(VENV)/.dev ## the documentation's site in docs/_build; a warning is an e
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a temporary folder
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
 	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
