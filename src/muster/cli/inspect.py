@@ -1,6 +1,5 @@
 """Commands that show and change nothing but config/schema.json."""
 
-import difflib
 import json
 import os
 import sys
@@ -116,9 +115,7 @@ def _show_claim(args: Namespace) -> None:
 
     claims = {c.claim: (study, c) for study in _studies(args.config).values() for c in study.claims}
     if args.name not in claims:
-        like = difflib.get_close_matches(args.name, claims, n=12)  # all of them fill a screen
-        remedy = nearest(args.name, like) if like else "`muster list claims` names all"
-        raise MusterError("claim", f"unknown name {args.name!r}", remedy)
+        raise MusterError("claim", f"unknown name {args.name!r}", nearest(args.name, claims))
     study, claim = claims[args.name]
     fit = study.fits[claim.fit]
     rows = [

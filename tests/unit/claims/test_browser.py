@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from muster.claims.html import html
-from tests.browser import CHROMIUM, Browser
+from tests.browser import Browser, needs_chromium
 from tests.unit.claims.pages import HOSTILE, a_ledger
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+pytestmark = needs_chromium
 SIZE = 400
 READY = "document.documentElement?.dataset.ready"
 SHOWN = "[...document.querySelectorAll('#claims > tbody > tr:not(.details)')]"

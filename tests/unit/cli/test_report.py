@@ -7,10 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from muster.cli.report import packed
-from tests.browser import CHROMIUM, Browser
+from tests.browser import Browser, needs_chromium
 
 LETTER = '<path id="DejaVuSans-31" d="M 0 1 \nL 2 3 \nz\n" transform="scale(0.015625)"/>'
 
@@ -65,7 +63,7 @@ def test_a_page_of_another_form_stays_as_it_is() -> None:
     assert packed("<html>another Snakemake</html>") == "<html>another Snakemake</html>"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@needs_chromium
 def test_a_browser_unpacks_the_figures(tmp_path: Path) -> None:
     figures = {"figures/a.svg": svg("M 0 0"), "figures/b.svg": svg("M 1 1")}
     page = tmp_path / "report.html"
