@@ -166,8 +166,10 @@ def test_a_job_that_exceeds_its_memory_gets_twice_as_much(slurm, tmp_path):
     said = finish(run)
     assert run.returncode == 0, said
     query = ["sacct", "--noheader", "--allocations", "--parsable2", "--format=State,ReqMem"]
-    ended = subprocess.run(query, env=slurm, capture_output=True, text=True, check=True).stdout.split()
-    (killed, little), (completed, more) = (line.split("|") for line in ended)
-    assert killed in ("OUT_OF_MEMORY", "FAILED")
-    assert completed == "COMPLETED"
-    assert float(more.rstrip("MG")) == 2 * float(little.rstrip("MG"))
+    lines = subprocess.run(query, env=slurm, capture_output=True, text=True, check=True).stdout.splitlines()
+    *killed, completed = [line.split("|") for line in lines]  # how much it takes is seen once a second: one kill or two
+    assert 1 <= len(killed) <= 2
+    assert {state for state, _ in killed} <= {"OUT_OF_MEMORY", "FAILED"}
+    assert completed[0] == "COMPLETED"
+    asked = [float(memory.rstrip("MG")) for _, memory in [*killed, completed]]
+    assert asked == [asked[0] * 2**attempt for attempt in range(len(asked))]
