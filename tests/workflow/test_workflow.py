@@ -200,6 +200,8 @@ def test_a_killed_training_resumes_and_finished_cells_are_kept(tmp_path: Path) -
     engine = (tmp_path / "src/muster/training/engine.py").read_text()
     (every,) = [line for line in engine.splitlines() if line.startswith("CHECKPOINT_SECONDS")]
     workflow.edit("src/muster/training/engine.py", every, "CHECKPOINT_SECONDS = 0.2")
+    advance = "        stack.advance(CHECK_EVERY)\n"  # 750 of them: seconds on any machine
+    workflow.edit("src/muster/training/engine.py", advance, advance + "        time.sleep(0.005)\n")
     assert workflow.run("tables", "--config", "studies=[tiny-train]").returncode == 0
     results = tmp_path / "results"
     kept = {path: path.stat().st_mtime_ns for path in (results / "runs").rglob("runs.parquet")}

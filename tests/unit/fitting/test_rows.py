@@ -236,7 +236,8 @@ def test_isoflop_errors_are_in_natural_units():
             table = table.assign(parameters=2.0 ** (table["log2_lr"] + 30)).rename(columns={"width": "flops"})
             fits = rows_of(table, "isoflop", along="flops")
             assert fits.loc["ols_t", ["estimate", "se", "dof"]].tolist() == pytest.approx(list(line[:3]), rel=1e-9)
-            assert fits.loc["reml_kh", ["estimate", "se"]].tolist() == pytest.approx(list(random[:2]), rel=1e-9)
+            # Found by a search, whose last digits follow the rounding of the 30 octaves.
+            assert fits.loc["reml_kh", ["estimate", "se"]].tolist() == pytest.approx(list(random[:2]), rel=1e-7)
             assert fits.loc["reml_kh", "se"] != pytest.approx(slope_reml_kh(log_x, optima.y, optima.se / LN2).se)
             require_t_interval(fits.loc["reml_kh"])
             return

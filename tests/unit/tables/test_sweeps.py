@@ -104,6 +104,38 @@ def test_a_number_that_may_be_two_is_refused_with_its_column(tmp_path: Path) -> 
         numbers(tmp_path, ["1,024", "2,048", "512"], ["1", "2", "3"], ["2", "3", "4"])
 
 
+def test_a_decimal_comma_is_said_beside_what_may_be_a_slip(tmp_path: Path) -> None:
+    found = numbers(tmp_path, ["1,28", "1,024"], ["0,1", "0,1"], ["2,5", "2,4"])
+    assert found.runs["width"].tolist() == [1.024, 1.28]
+    assert "'width' has decimal commas: '1,28' is 1.28" in found.notes
+    assert not numbers(tmp_path, ["1024", "128"], ["0.1", "0.1"], ["2.5", "2.4"]).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "base"),
+    [
+        ("log2_lr", None, 2.0),
+        ("config.log10_lr", None, 10.0),
+        ("ln_learning_rate", None, math.e),
+        ("log2_decay", "log2_decay", 2.0),
+    ],
+)
+def test_a_logarithm_of_the_rate_is_read_as_the_rate(name: str, asked: str | None, base: float) -> None:
+    table = pd.DataFrame(without_seed())
+    logarithm = table["lr"].map(lambda lr: math.log(lr, base))
+    found = read_sweep(table.drop(columns="lr").assign(**{name: logarithm}), Columns(asked))
+    np.testing.assert_allclose(found.runs["log2_lr"], expected()["log2_lr"], rtol=1e-12)
+    assert found.columns.x == name.rpartition(".")[2].partition("_")[2]
+
+
+def test_a_rate_goes_before_its_logarithm_and_an_empty_cell_stays_empty() -> None:
+    table = pd.DataFrame(without_seed()).assign(log2_lr=1.0)
+    assert read_sweep(table, Columns()).runs["log2_lr"].tolist() == expected()["log2_lr"].tolist()
+    holes = pd.DataFrame({"width": [64, 128], "log2_lr": [-3.0, None], "loss": [1.0, 2.0]})
+    with pytest.raises(MusterError, match=r"column 'lr': the cell is empty"):
+        read_sweep(holes, Columns())
+
+
 NAMES = {
     "wandb": {"width": "config.width", "lr": "config.lr", "loss": "summary.loss"},
     "optuna": {"width": "params_width", "lr": "params_lr", "loss": "value"},

@@ -1,6 +1,7 @@
 """Log-linear regression: exponents of one or several variables in a table of runs, clustered or not."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,13 +109,19 @@ def coefficients(
     for column, name in enumerate(names, start=1):
         each = no_estimates(VARIANTS)
         for variant, fit in fits.items():
-            each[variant] = Estimate(fit.params[column], fit.bse[column], fit.df_resid, fit.params[0])
+            each[variant] = Estimate(fit.params[column], _errors(fit)[column], fit.df_resid, fit.params[0])
         if clusters is not None and robust is not None:
-            clustered = Estimate(robust.params[column], robust.bse[column], clusters.max(), robust.params[0])
+            clustered = Estimate(robust.params[column], _errors(robust)[column], clusters.max(), robust.params[0])
             each["cluster_t"] = clustered._replace(se=jackknife(partial[:, column]))
             each["wild_cluster"] = wild_cluster(y, design, clusters, column, clustered)
         found[name] = each
     return found
+
+
+def _errors(fit: Any) -> Array:
+    """Standard errors of all coefficients. A sandwich of residuals that are rounding alone may leave a variance of that
+    size below zero."""
+    return np.asarray(np.sqrt(np.abs(np.diag(fit.cov_params()))))
 
 
 def _without(y: Array, design: Array, kept: NDArray[np.bool_]) -> Array:

@@ -18,13 +18,15 @@ EMPTY = ("", "-", "–", "none", "null", "na", "n/a", "<na>")  # in a column of 
 class Cells(NamedTuple):
     """Cells as text or, from Parquet and JSON, as values: None where there is none. where: `line 7` of each row.
 
-    ambiguous: columns whose numbers can be read in two ways, and which.
+    ambiguous: columns whose numbers can be read in two ways, and which. commas: columns read with a decimal comma, and
+    one of their numbers.
     """
 
     path: str
     cells: pd.DataFrame
     where: list[str]
     ambiguous: Mapping[str, str] = {}
+    commas: Mapping[str, str] = {}
 
     def place(self, row: int, column: str) -> str:
         return f"{self.path} {self.where[row]}, column {column!r}"
@@ -38,6 +40,10 @@ class Cells(NamedTuple):
         return self._replace(
             cells=self.cells.iloc[kept].reset_index(drop=True), where=[self.where[row] for row in kept]
         )
+
+    def decimal_commas(self, columns: Iterable[str]) -> list[str]:
+        """What a reader is told of the columns whose numbers were read with a decimal comma."""
+        return [f"{name!r} has decimal commas: {self.commas[name]}" for name in columns if name in self.commas]
 
     def numbers(self, column: str) -> np.ndarray:
         """A column as floats; an empty cell is NaN. Raises MusterError for a cell that is no number."""

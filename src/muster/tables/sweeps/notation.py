@@ -6,7 +6,7 @@ nothing either, the column is ambiguous and whoever needs it is asked: `1,024` i
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -23,20 +23,30 @@ _UNUSUAL_LINE = re.compile(f"^{_UNUSUAL.pattern}$", re.MULTILINE)
 _WORDS = frozenset({"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "none", "null", "na", "n/a"})
 
 
-def understood(cells: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Cells whose numbers are written as Python writes them, and the ambiguous columns with what they may mean.
+class Understood(NamedTuple):
+    """Cells whose numbers are written as Python writes them, the ambiguous columns with what they may mean, and those
+    of decimal commas with a number read so."""
+
+    cells: pd.DataFrame
+    ambiguous: dict[str, str]
+    commas: dict[str, str]
+
+
+def understood(cells: pd.DataFrame) -> Understood:
+    """A file's numbers, however it writes them.
 
     Only columns of numbers are touched, and only where some cell of the file has a comma, space or apostrophe within a
     number.
     """
     if not any(_has_unusual(cells[name]) for name in cells):
-        return cells, {}
+        return Understood(cells, {}, {})
     numbers = {str(name): [str(cell) for cell in cells[name].unique() if _is_text(cell)] for name in cells}
     numbers = {name: texts for name, texts in numbers.items() if texts and (_all(_POINT, texts) or _all(_COMMA, texts))}
     styles = {name: (_all(_POINT, texts), _all(_COMMA, texts)) for name, texts in numbers.items()}
     point = any(as_point and not as_comma for as_point, as_comma in styles.values())
     comma = any(as_comma and not as_point for as_point, as_comma in styles.values())
     ambiguous: dict[str, str] = {}
+    commas: dict[str, str] = {}
     changed: dict[str, list[Any]] = {}
     for name, (as_point, as_comma) in styles.items():
         if as_point and as_comma:
@@ -47,8 +57,12 @@ def understood(cells: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
                 ambiguous[name] = f"{unclear!r} may be {_plain(unclear, False)} or {_plain(unclear, True)}"
                 continue
             as_comma = comma
+        with_comma = next((text for text in numbers[name] if as_comma and "," in text), None)
+        if with_comma:
+            commas[name] = f"{with_comma!r} is {_plain(with_comma, True)}"
         changed[name] = [_plain(cell, as_comma) if _is_text(cell) else cell for cell in cells[name]]
-    return cells.assign(**{name: pd.Series(values, dtype=object) for name, values in changed.items()}), ambiguous
+    read = {name: pd.Series(values, dtype=object) for name, values in changed.items()}
+    return Understood(cells.assign(**read), ambiguous, commas)
 
 
 def _is_text(cell: Any) -> bool:

@@ -154,6 +154,7 @@ def read_points(found: FoundColumns, wrong: Gathering) -> Points:
     raw, asked, variables, others = found
     y = others["y"]
     notes = [f"{name} is column {column!r}" for name, column in variables.items() if name != column]
+    notes += raw.decimal_commas(dict.fromkeys([*variables.values(), y]))
     notes += [f"--y is taken to be {y!r}"] if asked.y is None and y != LOSSES[0] else []
     keys = list(dict.fromkeys([*variables.values(), *(others[name] for name in asked.by)]))
     for column in dict.fromkeys([*variables.values(), *(others[name] for name in asked.needed)]):

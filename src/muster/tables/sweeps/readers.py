@@ -132,8 +132,8 @@ def _from_text(path: str, text: str, delimiter: str | None) -> Cells:
             found = f"{len(row)} cells, but the header has {len(header)}"
             raise MusterError(f"{path} line {number}", found, "Quote texts that hold commas; give every row all cells")
     rows = [[cell.strip() or None for cell in row] for _, row in lines[1:]]
-    cells, ambiguous = understood(pd.DataFrame(rows, columns=header, dtype=object))
-    return Cells(path, cells, [f"line {number}" for number, _ in lines[1:]], ambiguous)
+    cells, ambiguous, commas = understood(pd.DataFrame(rows, columns=header, dtype=object))
+    return Cells(path, cells, [f"line {number}" for number, _ in lines[1:]], ambiguous, commas)
 
 
 def _body(text: str) -> tuple[str, int]:

@@ -4,9 +4,22 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import pandas as pd
+
 from muster.errors import MusterError
 from muster.tables.sweeps.cells import Cells, find_column, known_columns
-from muster.tables.sweeps.vocabulary import LOSSES, RATES, SIZES, find_word, last_part, of_settings, without_prefix
+from muster.tables.sweeps.vocabulary import (
+    LOGARITHMS,
+    LOSSES,
+    RATES,
+    SIZES,
+    find_word,
+    last_part,
+    of_settings,
+    plain_word,
+    without_prefix,
+)
 
 RESERVED = ("log2_lr", "diverged", "study")
 
@@ -57,6 +70,27 @@ class Columns:
         if name is None:
             raise ValueError(f"{role} is not known before the table is read")
         return str(name)
+
+
+def with_powers(raw: Cells, columns: Columns) -> tuple[Cells, Columns, list[str]]:
+    """A table that holds the logarithm of x, with x beside it: `log2_lr` of -9 is an `lr` of 2⁻⁹.
+
+    It holds one where --x names it, or where no column is a rate and one is a rate's logarithm.
+    """
+    names = [str(name) for name in raw.cells.columns]
+    if columns.x is None and find_word(RATES, names):
+        return raw, columns, []
+    words = [f"{logarithm}_{word}" for word in RATES for logarithm in LOGARITHMS]
+    column = find_word(words if columns.x is None else [columns.x], names)
+    logarithm, _, x = plain_word(last_part(without_prefix(column or ""))).partition("_")
+    if column is None or logarithm not in LOGARITHMS or not x or find_word([x], names):
+        return raw, columns, []
+    base = LOGARITHMS[logarithm]
+    with np.errstate(over="ignore"):
+        powers = np.power(base, raw.numbers(column))
+    values = [None if empty else power for empty, power in zip(raw.empty(column), powers.tolist(), strict=True)]
+    cells = raw.cells.drop(columns=column).assign(**{x: pd.Series(values, dtype=object)})
+    return raw._replace(cells=cells), replace(columns, x=x), [f"{x} is {base:.6g} to the power of {column!r}"]
 
 
 def guessed(raw: Cells, columns: Columns) -> tuple[Columns, list[str]]:

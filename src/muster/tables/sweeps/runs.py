@@ -19,7 +19,7 @@ from muster.tables.sweeps.histories import finished, last_rows, long_enough, run
 from muster.tables.sweeps.others import Other, other_columns, told
 from muster.tables.sweeps.readers import read_cells
 from muster.tables.sweeps.repeated import pairing, seeds_of
-from muster.tables.sweeps.roles import Columns, guessed
+from muster.tables.sweeps.roles import Columns, guessed, with_powers
 from muster.tables.sweeps.vocabulary import higher_is_better
 
 
@@ -44,8 +44,9 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
     several columns are told together.
     """
     columns.check()
-    raw = select_rows(read_cells(source), columns.select)
-    columns, notes = guessed(raw, columns)
+    raw, columns, notes = with_powers(select_rows(read_cells(source), columns.select), columns)
+    columns, said = guessed(raw, columns)
+    notes += said
     mistakes, header = Gathering(), dict[str, str]()
     for name in columns.asked():
         with mistakes:
@@ -55,6 +56,7 @@ def read_sweep(source: Path | str | pd.DataFrame, columns: Columns) -> Sweep:
         raise MusterError(raw.path, f"two names mean one column: {', '.join(header)}", "Give every column one role")
     notes += [f"{name} is read from column {found!r}" for name, found in header.items() if name != found]
     x, y, scale = (header[columns.named(role)] for role in ("x", "y", "scale"))
+    notes += raw.decimal_commas((scale, x, y))
     labels = [header[name] for name in (*columns.by, *([columns.seed] if columns.seed else []))]
     shape = [*(header[name] for name in columns.by), scale]
     reduced = one_row_a_run(raw, columns, y, [*labels, scale, x], x, shape)

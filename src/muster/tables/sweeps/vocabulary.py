@@ -3,6 +3,7 @@
 The one place where they stand. Words are compared as `plain_word` spells them.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -30,6 +31,7 @@ UNFINISHED = frozenset(
 # What the options stand for where they are left open, the plainest first.
 RATES = ("lr", "learning_rate", "learningrate", "base_lr", "max_lr", "peak_lr", "lr_max", "init_lr", "initial_lr",
          "optimizer_lr", "optim_lr", "optimizer_learning_rate", "optim_learning_rate")  # fmt: skip
+LOGARITHMS = {"log2": 2.0, "log10": 10.0, "ln": math.e}  # before a rate's name; `log` alone may be either
 LOSSES = ("loss", "val_loss", "eval_loss", "valid_loss", "validation_loss", "dev_loss", "heldout_loss", "test_loss",
           "final_eval_loss", "final_loss", "objective", "value", "value_0", "train_loss", "training_loss",
           "final_train_loss")  # fmt: skip
