@@ -188,7 +188,7 @@ def reader_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
 
 
 def fuzz_readers(count: int) -> dict[str, int]:
-    """Files of other people, through each reader and on through a mapping of columns."""
+    """So many files of other people through each reader, and on through a mapping of columns."""
     tally = {"taken": 0, "refused": 0}
     draw = random.Random(3)
     files = reader_files()
@@ -196,8 +196,7 @@ def fuzz_readers(count: int) -> dict[str, int]:
     columns = {"parameters": "N", "final_eval_loss": "loss"}
     mapping = ColumnMapping.model_validate({"columns": columns, "documented": documented})
     os.environ["MUSTER_PICKLES"] = "allow"
-    for i in range(count):
-        name = draw.choice([*files])
+    for name, i in itertools.product(files, range(count)):
         data, options = files[name]
         content = mutated(data, draw)
         with watched(tally, f"{name} {i}"):

@@ -34,7 +34,7 @@ def changed_tables(bench: Bench) -> str:
 
 @fault("1,000 changed files of other people, for each reader")
 def changed_files(bench: Bench) -> str:
-    return told(fuzz.fuzz_readers(MANY), "could still be read")
+    return told(fuzz.fuzz_readers(MANY), f"could still be read; {len(fuzz.reader_files())} readers")
 
 
 @fault("1,000 flipped bits in results that are read again")
