@@ -18,6 +18,7 @@ from muster.claims.families import part_of
 from muster.claims.page import QUESTIONS, UNASKED, Row, figure_file, legend, prediction_text, tally
 from muster.claims.tests import FAILED, TOWARDS, UNCHECKED, UNKNOWN, UNMEASURED, VERDICTS, Condition, conditions, region
 from muster.config.models import ClaimConfig, StudyConfig
+from muster.experiments import EXPERIMENTS
 
 SHOWN = ("claim", "study", "paper", "statement", "source", "provenance", "asserts", "stance", "criterion", "test",
          "n_cells", "n_runs", "verdict", "agrees", "same_as", "reason", "scale")  # texts, as they stand  # fmt: skip
@@ -25,6 +26,8 @@ NUMBERS = ("estimate", "se", "dof", "ci_low", "ci_high", "p_support", "p_refute"
 REGIMES = ("met", "failed", "not checked", "none declared")
 FARTHEST = 6  # margins from the middle of a region that its drawing shows at most
 SPECIFICATION = "specification_curve"
+# What a claim was measured on, where no network is trained here: by stage of the study's experiment.
+MEASURED_ON = {"import": "published runs", "command": "own trainer", "sample": "sampled model"}
 _CHECK = re.compile(r"(.*) (\S+) in \[(\S+), (\S+)\]")
 
 
@@ -92,6 +95,7 @@ def _row(
         **{name: row[name] for name in SHOWN},
         **{name: value for name, value in numbers.items() if value is not None},
         "part": part_of(row),
+        "measured": measured_on(study, claim) if study else [],
         "question": (study.question if study else None) or "",
         "predicted": prediction_text(row).replace("-", "−"),
         "ends": [_told(end) for end in (row["ci_low"], row["ci_high"])],
@@ -104,6 +108,23 @@ def _row(
         "curve": figure_file(_curve(study, claim), shown) if study and claim else "",
         "redo": redo(row),
     }
+
+
+def measured_on(study: StudyConfig, claim: ClaimConfig | None = None) -> list[str]:
+    """Families of networks that a study trains, those of a claim's fit if it selects some; else one of MEASURED_ON."""
+    if study.experiment not in EXPERIMENTS:  # of a plug-in that is not installed here
+        return []
+    experiment = EXPERIMENTS[study.experiment]
+    field = experiment.cell.model_fields.get("family")
+    if field is None:
+        return [MEASURED_ON[experiment.stage]] if experiment.stage in MEASURED_ON else []
+    blocks = [block for scale in study.scales.values() for block in scale.grid]
+    settings = [scale.settings for scale in study.scales.values()]
+    chosen: list[Any] = [each["family"] for each in (study.settings, *settings, *blocks) if "family" in each]
+    if claim and "family" in study.fits[claim.fit].select:
+        chosen = [study.fits[claim.fit].select["family"]]
+    listed = [name for each in chosen or [field.default] for name in (each if isinstance(each, list) else [each])]
+    return sorted(set(map(str, listed)))
 
 
 def redo(row: Row) -> list[str]:

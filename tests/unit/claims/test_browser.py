@@ -84,6 +84,10 @@ def test_filters_and_search(page: Browser) -> None:
     assert choose(page, "regime", "failed") == sum(i // 2 % 3 == 1 for i in range(SIZE))
     assert choose(page, "regime", "*") == SIZE
     assert choose(page, "question", "features") == SIZE
+    assert choose(page, "measured", "mlp") == SIZE
+    page.run("rows[5].measured = ['convnet', 'mlp'], rows[6].measured = ['published runs']")
+    assert choose(page, "measured", "mlp") == SIZE - 1, "a row of several families is one of each"
+    assert choose(page, "measured", "*") == SIZE
     assert choose(page, "search", "statement 39") == sum("39" in str(i) for i in range(SIZE))
     page.run("rows[3].text = plain('Under \u00b5P'), rows[4].text = plain('Under \u03bcP')")
     assert choose(page, "search", "\u03bcp") == choose(page, "search", "\u00b5P") == 2

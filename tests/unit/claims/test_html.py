@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muster.claims.html import FARTHEST, as_script, drawing, html, regime_state, template_digest
+from muster.claims.html import FARTHEST, as_script, drawing, html, measured_on, regime_state, template_digest
 from muster.claims.ledger import rows_of
 from muster.claims.tests import conditions
 from muster.config.load import load_studies
@@ -175,3 +175,27 @@ def test_every_study_has_a_text_on_the_page() -> None:
     page = html(rows, {}, 0.5, known, texts)
     assert all(data_of(page)["studies"][name]["text"] == text for name, text in texts.items())
     assert len(page.encode()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("study", "claim", "networks"),
+    [
+        ("transformer-width-transfer", None, ["transformer"]),
+        ("mup-width-transfer", None, ["mlp"]),
+        ("jelassi-depth-lr-trained", None, ["mlp"]),  # no experiment `train`, but it trains
+        ("arch-aware-lr-trained", None, ["convnet", "dag_mlp"]),  # named in the grid
+        ("arch-aware-lr-trained", 0, ["dag_mlp"]),  # whose fit selects one
+        ("relu-kurtosis", None, ["sampled model"]),
+        ("steplaw", None, ["published runs"]),
+    ],
+)
+def test_what_a_claim_was_measured_on(study: str, claim: int | None, networks: list[str]) -> None:
+    found = load_studies(ROOT / "config/config.yaml").known[study]
+    assert measured_on(found, None if claim is None else found.claims[claim]) == networks
+
+
+def test_a_study_that_names_no_family_has_the_experiments_own() -> None:
+    found = load_studies(ROOT / "config/config.yaml").known["mup-width-transfer"]
+    unnamed = found.model_copy(update={"settings": {k: v for k, v in found.settings.items() if k != "family"}})
+    assert measured_on(unnamed) == ["mlp"]
+    assert measured_on(found.model_copy(update={"experiment": "somebody_else's"})) == []
