@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replay figure smoke report publish track test tidy bare cluster drill mutants lint docs bench readme lock clean sanitize
+.PHONY: help reproduce replay figure smoke report publish track test tidy bare cluster drill mutants lint docs image bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,13 +86,14 @@ publish: $(VENV)/.runtime ## results/published from complete runs: make publish 
 track: $(VENV)/.runtime ## put published tables under DVC; prints how to pass them on
 	$(BIN)/muster track
 
-lint: $(VENV)/.dev ## format, lint, types and layers (`snakemake --lint` is among the workflow tests)
+lint: $(VENV)/.dev ## format, lint, types, layers and the image's file (`snakemake --lint` is among the workflow tests)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/clang-format --dry-run --Werror src/muster/native/*/*.h src/muster/native/*/*.cpp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 # Beside the environment: it takes 150 MB, and a compiler's headers, which nothing else needs.
 $(VENV)/.tidy: | $(VENV)/.python
@@ -110,6 +111,11 @@ test: lint ## what CI runs: lint, all tests, the smoke flow with its report in a
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/snakemake --cores $(CORES) all report --config scale=smoke results="$$folder" && \
 	  test -s "$$folder/ledger/LEDGER.md" && test -s "$$folder/report.html"
+
+DEVICE ?= cpu
+image: ## a container of this checkout, where there is docker; for GPUs: make image DEVICE=cuda
+	docker build --tag muster-$(DEVICE) --build-arg DEVICE=$(DEVICE) .
+	docker run --rm muster-$(DEVICE) muster run relu-kurtosis --scale smoke
 
 bare: ## the tests of a machine without a network and Debian's data sets
 	.ci/bare

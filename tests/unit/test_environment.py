@@ -130,6 +130,13 @@ def test_the_forge_runs_what_the_makefile_and_the_repository_have() -> None:
         assert all((ROOT / name).exists() for name in names.split())
 
 
+def test_the_image_installs_the_locked_torch_and_nothing_else_of_that_name() -> None:
+    """Its command is run as the image's shell runs it: other packages end in `torch`, too."""
+    (command,) = re.findall(r'--index-url "\$index" "\$\((.+)\)"$', (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    found = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert found == [each for each in PROJECT["dependencies"] if each.startswith(TORCH)]
+
+
 def test_hooks_before_a_commit_are_those_of_lint() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     entries = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
