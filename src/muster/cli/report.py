@@ -1,4 +1,4 @@
-"""The command `report`: Snakemake's HTML report of what exists, and its figures packed so that it can be passed on."""
+"""The command `report`: Snakemake's HTML report of what exists, packed so that it can be passed on."""
 
 import base64
 import gzip
@@ -20,7 +20,7 @@ from muster.plan.plan import Plan
 from muster.plan.study import LEDGER_PLOTS
 
 _RESULTS = re.compile(r'(<script id="results">\s*var results = )(\{.*?\})(;\s*</script>)', re.DOTALL)
-_FIGURE = re.compile(r"data:image/svg\+xml;.*?base64,(.*)")
+_TEXT = re.compile(r"data:(?:image/svg\+xml|text/csv);.*?base64,(.*)")
 _SHAPE = re.compile(
     r'<path id="([\w.-]+)" (d="[^"]*"[^>]*)/>'
 )  # a letter or a marker, which a figure draws by its name
@@ -29,16 +29,16 @@ UNPACK = """
 <script id="packed" type="application/json">@PACKED@</script>
 <script>
 (async () => {
-  const {shapes, figures} = JSON.parse(document.getElementById("packed").textContent);
+  const {shapes, files} = JSON.parse(document.getElementById("packed").textContent);
   const unpack = (packed) => {
     const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
   };
   const shape = JSON.parse(await unpack(shapes));
-  for (const [name, packed] of Object.entries(figures)) {
+  for (const [name, packed] of Object.entries(files)) {
     unpack(packed).then((text) => {
       const whole = text.replace(/<path id="([\\w.-]+)"\\/>/g, (_, id) => `<path id="${id}" ${shape[id]}/>`);
-      results[name].data_uri = URL.createObjectURL(new Blob([whole], {type: "image/svg+xml"}));
+      results[name].data_uri = URL.createObjectURL(new Blob([whole], {type: results[name].mime_type}));
     });
   }
 })();
@@ -91,7 +91,7 @@ def _bring_page(plan: Plan, config: Path) -> None:
 
 
 def packed(report: str) -> str:
-    """A report with its figures compressed: a tenth of the bytes, and unpacked by the browser when it is opened.
+    """A report with figures and ledger compressed: a tenth of the bytes, and unpacked by the browser when it is opened.
 
     Shapes that several figures draw, letters above all, are half of what compression leaves: they are kept once. A
     report of another form than that of the Snakemake which this package asks for stays as it is.
@@ -101,27 +101,27 @@ def packed(report: str) -> str:
     found = _RESULTS.search(report)
     if found is None:
         return report
-    results, figures_of = json.loads(found[2]), {}
+    results, texts = json.loads(found[2]), {}
     for name, result in results.items():
         properties = result.get("job_properties", {})
         if len(given := properties.get("params", "")) > LONGEST:
             properties["params"] = f"{given[:LONGEST]} …"
-        if svg := _FIGURE.fullmatch(result["data_uri"]):
-            figures_of[name] = base64.b64decode(svg[1]).decode()
+        if encoded := _TEXT.fullmatch(result["data_uri"]):
+            texts[name] = base64.b64decode(encoded[1]).decode()
             result["data_uri"] = ""
-    shapes = _shared_shapes(figures_of.values())
-    small = {name: _SHAPE.sub(lambda each: _without(each, shapes), svg) for name, svg in figures_of.items()}
-    content = {"shapes": _gzip(json.dumps(shapes)), "figures": {name: _gzip(svg) for name, svg in small.items()}}
+    shapes = _shared_shapes(texts.values())
+    small = {name: _SHAPE.sub(lambda each: _without(each, shapes), text) for name, text in texts.items()}
+    content = {"shapes": _gzip(json.dumps(shapes)), "files": {name: _gzip(text) for name, text in small.items()}}
     unpack = UNPACK.replace("@PACKED@", as_script(content))
     return f"{report[: found.end(1)]}{as_script(results)}{found[3]}{unpack}{report[found.end() :]}"
 
 
-def _shared_shapes(figures_of: Iterable[str]) -> dict[str, str]:
+def _shared_shapes(texts: Iterable[str]) -> dict[str, str]:
     """Name → attributes of the shapes that are the same in every figure that has them, at least two."""
     seen: dict[str, set[str]] = defaultdict(set)
     count: Counter[str] = Counter()
-    for svg in figures_of:
-        for name, attributes in _SHAPE.findall(svg):
+    for text in texts:
+        for name, attributes in _SHAPE.findall(text):
             seen[name].add(attributes)
             count[name] += 1
     return {name: attributes.pop() for name, attributes in seen.items() if len(attributes) == 1 and count[name] > 1}

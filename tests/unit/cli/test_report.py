@@ -1,4 +1,4 @@
-"""A report's figures are packed, and nothing else of it changes."""
+"""A report's figures and ledger are packed, and nothing else of it changes."""
 
 import base64
 import gzip
@@ -18,8 +18,8 @@ def svg(own: str) -> str:
     return f'<svg><defs>{LETTER}<path id="marker" d="{own}"/></defs>' + "<use href='#a'/>" * 500 + "</svg>"
 
 
-def uri(text: str) -> str:
-    return "data:image/svg+xml;charset=utf8;filename=a.svg;base64," + base64.b64encode(text.encode()).decode()
+def uri(text: str, kind: str = "image/svg+xml") -> str:
+    return f"data:{kind};charset=utf8;filename=a;base64," + base64.b64encode(text.encode()).decode()
 
 
 def report(results: dict[str, Any]) -> str:
@@ -28,25 +28,29 @@ def report(results: dict[str, Any]) -> str:
     )
 
 
-def test_figures_are_packed_and_unpack_to_themselves() -> None:
-    table = {"caption": "}; </scr", "data_uri": "data:text/csv;charset=utf8;filename=c.csv;base64,YQ=="}
+def test_figures_and_ledger_are_packed_and_unpack_to_themselves() -> None:
+    ledger = "claim,verdict\n" + 99 * "a,supported\n"
+    table = {"caption": "}; </scr", "data_uri": uri(ledger, "text/csv")}
+    picture = {"caption": "B", "data_uri": uri("not a text", "image/png")}
     figures = {"figures/a.svg": svg("M 0 0"), "figures/b.svg": svg("M 1 1")}
     job = {"rule": "plot", "params": "figure=" + 999 * "x"}
     shown = {name: {"caption": "A", "data_uri": uri(text), "job_properties": job} for name, text in figures.items()}
-    before = report({**shown, "claims.csv": table})
+    before = report({**shown, "claims.csv": table, "b.png": picture})
     after = packed(before)
     assert len(after) < len(before) / 3
     results = re.search(r"var results = (.*?);\s*</script>", after, re.DOTALL)
     content = re.search(r'<script id="packed" type="application/json">(.*?)</script>', after, re.DOTALL)
     assert results and content  # noqa: PT018
     found = json.loads(results[1])
-    assert found["claims.csv"] == table
+    assert found["claims.csv"] == {**table, "data_uri": ""}
+    assert found["b.png"] == picture
     assert {(each["caption"], each["data_uri"]) for name, each in found.items() if name in figures} == {("A", "")}
     assert all(len(found[name]["job_properties"]["params"]) < 500 for name in figures)
     parts = json.loads(content[1])
     shapes = json.loads(unpacked(parts["shapes"]))
     assert shapes == {"DejaVuSans-31": LETTER.removeprefix('<path id="DejaVuSans-31" ').removesuffix("/>")}
-    small = {name: unpacked(text) for name, text in parts["figures"].items()}
+    small = {name: unpacked(text) for name, text in parts["files"].items()}
+    assert small.pop("claims.csv") == ledger
     assert all('<path id="DejaVuSans-31"/>' in text for text in small.values())
     whole = {name: text.replace('<path id="DejaVuSans-31"/>', LETTER) for name, text in small.items()}
     assert whole == figures
@@ -64,16 +68,20 @@ def test_a_page_of_another_form_stays_as_it_is() -> None:
 
 
 @needs_chromium
-def test_a_browser_unpacks_the_figures(tmp_path: Path) -> None:
-    figures = {"figures/a.svg": svg("M 0 0"), "figures/b.svg": svg("M 1 1")}
+def test_a_browser_unpacks_them(tmp_path: Path) -> None:
+    kinds = {"figures/a.svg": "image/svg+xml", "figures/b.svg": "image/svg+xml", "claims.csv": "text/csv"}
+    texts = {"figures/a.svg": svg("M 0 0"), "figures/b.svg": svg("M 1 1"), "claims.csv": "claim,µ\n"}
+    shown = {name: {"data_uri": uri(text, kinds[name]), "mime_type": kinds[name]} for name, text in texts.items()}
     page = tmp_path / "report.html"
-    page.write_text(packed(report({name: {"data_uri": uri(text)} for name, text in figures.items()})))
+    page.write_text(packed(report(shown)), encoding="utf-8")
     browser = Browser(tmp_path / "profile")
     try:
         ready = 'typeof results === "object" && Object.values(results).every((each) => each.data_uri)'
         browser.open(page.as_uri(), ready)
-        for name, text in figures.items():
+        for name, text in texts.items():
             assert browser.run(f'fetch(results["{name}"].data_uri).then((found) => found.text())') == text
+            blob = f'fetch(results["{name}"].data_uri).then((found) => found.blob()).then((blob) => blob.type)'
+            assert browser.run(blob) == kinds[name]
         assert not browser.said
     finally:
         browser.close()
