@@ -1,5 +1,8 @@
 """What a change makes due, job by job: the table in README, and what a job does whose submitter planned otherwise."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from muster.jobs.planned import VARIABLE, name_planned, write_planned
@@ -62,3 +65,20 @@ def test_a_job_refuses_what_its_submitter_did_not_plan_from(finished, monkeypatc
     assert refused.returncode != 0
     assert "edited since this run was planned" in said
     assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_the_ledger_minds_edits_of_the_studies_that_run_not_of_others(finished: Workflow, tmp_path: Path) -> None:
+    """As its job ends a run of one study, during which its own file is edited, or another one's."""
+    flow = Workflow(shutil.copytree(finished.folder, tmp_path / "flow"))
+    log, command = flow.folder / "results/logs/judge.log", '"muster judge'
+
+    def judged_after(edit: str) -> int:
+        flow.edit("workflow/rules/judge.smk", command, f'"{edit} && muster judge')
+        found = flow.run("ledger", "--config", "studies=[tiny-train]", "--forcerun", "judge").returncode
+        flow.edit("workflow/rules/judge.smk", f"{edit} && ", "")
+        return found
+
+    assert judged_after(f"sed -i s/Uniform/Even/ {SAMPLE}") == 0, log.read_text()
+    assert "Even" in (flow.folder / "results/ledger/claims.csv").read_text()
+    assert judged_after(f"sed -i s/Flat/Level/ {TRAIN}") != 0
+    assert "edited since this run was planned" in log.read_text()

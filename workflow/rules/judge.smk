@@ -1,4 +1,7 @@
-"""Stage judge. Needs the fits of all planned studies; makes the ledger, the table of all claims with their verdicts."""
+"""Stage judge. Needs the fits of all planned studies; makes the ledger, the table of all claims with their verdicts.
+
+A study of this run that is edited while it runs is refused; another one's new words show, and the next run judges anew.
+"""
 
 
 rule judge:
@@ -18,7 +21,7 @@ rule judge:
     log:
         f"{RESULTS}/logs/judge.log",
     resources:
-        planned=digest(ledger_settings(PLAN.known)),
+        planned=digest(ledger_settings({study: PLAN.known[study] for study in PLAN.studies})),
     params:
         claims={study: in_page(text) for study, text in ledger_settings(PLAN.known).items()},
         studies=list(PLAN.studies),

@@ -340,7 +340,8 @@ def judge_studies(args: Namespace) -> None:
 
     with_defaults(args)
     known = load_studies(args.config).known
-    check_planned(args, str(args.config.parent / "studies"), digest(ledger_settings(known)))
+    own = {name: study for name, study in known.items() if name in args.studies}
+    check_planned(args, str(args.config.parent / "studies"), digest(ledger_settings(own)))
     fits: dict[str, pd.DataFrame] = {}
     for name, study in known.items():
         path = args.results / "fits" / name / "fits.parquet"
