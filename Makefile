@@ -168,11 +168,12 @@ UNLOCKED := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
   nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes --strip-extras \
   --no-annotate --no-header $(UNLOCKED) pyproject.toml
+TESTED := $(addprefix --extra ,dev mlflow optuna tensorboard)
 LOCKED = $(shell sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' requirements.lock)
 lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew, with hashes
 	$(PIP) uv
 	$(COMPILE) --upgrade --output-file requirements.lock
-	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) $(TESTED) --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) --extra cluster --constraint requirements.lock $(LOCKED) --output-file requirements-cluster.lock
 
 clean: ## remove the environment and Snakemake's state; results stay

@@ -81,8 +81,8 @@ def database(path: Path, *tables: str) -> Path:
 @pytest.mark.parametrize(
     ("tables", "package", "told"),
     [
-        (("studies", "trials"), "optuna", "pip install optuna"),
-        (("experiments", "runs"), "mlflow", "pip install mlflow"),
+        (("studies", "trials"), "optuna", r"pip install 'muster\[optuna\]'"),
+        (("experiments", "runs"), "mlflow", r"pip install 'muster\[mlflow\]'"),
     ],
 )
 def test_without_their_packages_the_remedy_is_told(

@@ -52,7 +52,7 @@ def _from_optuna(source: str, address: str) -> pd.DataFrame:
     try:
         import optuna
     except ImportError:
-        remedy = "pip install optuna, or export it: study.trials_dataframe().to_csv('trials.csv')"
+        remedy = "pip install 'muster[optuna]', or export it: study.trials_dataframe().to_csv('trials.csv')"
         raise MusterError(source, "an Optuna storage, which its package reads", remedy) from None
     try:
         names = optuna.get_all_study_names(address)
@@ -72,7 +72,7 @@ def _from_mlflow(source: str, address: str) -> pd.DataFrame:
     try:
         import mlflow
     except ImportError:
-        remedy = "Give a file; of a store of MLflow: pip install mlflow, or mlflow.search_runs().to_csv('runs.csv')"
+        remedy = "Give a file; of a store of MLflow: pip install 'muster[mlflow]', or mlflow.search_runs().to_csv('runs.csv')"
         found = "a folder, which only MLflow's package reads" if Path(source).is_dir() else "a database of MLflow"
         raise MusterError(source, found, remedy) from None
     rows: list[dict[str, Any]] = []
