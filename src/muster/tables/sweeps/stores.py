@@ -72,7 +72,7 @@ def _from_mlflow(source: str, address: str) -> pd.DataFrame:
     try:
         import mlflow
     except ImportError:
-        remedy = "Give a file; of a store of MLflow: pip install 'muster[mlflow]', or mlflow.search_runs().to_csv('runs.csv')"
+        remedy = "Give a file; of MLflow: pip install 'muster[mlflow]', or mlflow.search_runs().to_csv('runs.csv')"
         found = "a folder, which only MLflow's package reads" if Path(source).is_dir() else "a database of MLflow"
         raise MusterError(source, found, remedy) from None
     rows: list[dict[str, Any]] = []
