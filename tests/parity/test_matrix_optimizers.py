@@ -31,8 +31,8 @@ def directions(name, steps, **settings):
     """Directions of a stacked optimizer, one for each gradient."""
     optimizer = OPTIMIZERS[name]
     chosen = SimpleNamespace(**(optimizer.settings().model_dump() | settings))
-    state = optimizer.empty(steps[0])
-    return [optimizer.direction(chosen, state, g, step) for step, g in enumerate(steps, start=1)]
+    state = optimizer.stepped.empty(steps[0])
+    return [optimizer.stepped.direction(chosen, state, g, step) for step, g in enumerate(steps, start=1)]
 
 
 @pytest.mark.parametrize("rounded", [False, True], ids=["float64", "as it is, in bfloat16"])

@@ -76,7 +76,8 @@ STAGES = {
     ),
 }
 WRITTEN_BY = ("muster.tables.io:write_table",)  # what turns a cell's outcome into files
-FIELDS = {"probe": "probes", "data set": "data"}  # kinds of registries whose names stand in a field called otherwise
+# Kinds of registries whose names stand in a field called otherwise.
+FIELDS = {"probe": "probes", "data set": "data", "direction": "optimizer"}
 # They report, look up, bring bytes to the disk, or from an address whose checksum is known, and decide no number.
 WITHOUT_EFFECT = (MusterError, DamagedError, Registry, write_atomically, write_bytes, write_text, download)
 
@@ -140,8 +141,9 @@ def _text_fields(kind: type[Job]) -> tuple[str, ...]:
 
 
 def _chosen(cell: Job) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Every field that holds a text or a list of texts, with these."""
-    found: list[tuple[str, tuple[str, ...]]] = []
+    """Every field that holds a text or a list of texts, with these, and the names that the cell's code takes itself."""
+    own: Mapping[str, str] = getattr(cell, "fixed_names", {})
+    found: list[tuple[str, tuple[str, ...]]] = [(kind, (name,)) for kind, name in own.items()]
     for field in _text_fields(type(cell)):
         value = getattr(cell, field)
         if isinstance(value, str):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel
 
-from muster.parameterizations.tables import Update
+from muster.parameterizations.tables import MatrixUpdate, Update
 from muster.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,3 +72,27 @@ class Optimizer:
     def per_member(self, numbers: list[float], like: "Tensor") -> "Tensor":
         """[E, 1, ...] so that it broadcasts against a stacked tensor."""
         return like.new_tensor(numbers).view(-1, *[1] * (like.dim() - 1))
+
+
+State = dict[str, "Tensor"]
+
+
+class Direction:
+    """How an optimizer steps a whole matrix, knowing nothing of the network around it.
+
+    Both are functions of their arguments alone, and the same for Q₁GQ₂ with orthogonal Q, so that sampling experiments
+    call them on low-rank cores. update: how a step scales. keys: names of the state.
+    """
+
+    update: ClassVar[MatrixUpdate]
+    keys: ClassVar[tuple[str, ...]]
+
+    @staticmethod
+    def empty(w: "Tensor") -> State:
+        """The state before the first step, by name, of a stacked matrix [E, in, out]."""
+        raise NotImplementedError
+
+    @staticmethod
+    def direction(settings: Any, state: State, g: "Tensor", step: int) -> "Tensor":
+        """The step of number `step`, from 1, per unit of rate and scale; `state` is changed in place."""
+        raise NotImplementedError

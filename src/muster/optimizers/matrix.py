@@ -7,7 +7,7 @@ from pydantic import Field
 
 from muster.models import trained_tensors
 from muster.optimizers.adam import AdamSettings, AdamW
-from muster.optimizers.base import Hyper, Optimizer
+from muster.optimizers.base import Direction, Hyper, Optimizer
 from muster.parameterizations.depth import shape_ratios
 from muster.parameterizations.rules import unfit_rule
 from muster.parameterizations.scaling import scalings
@@ -15,8 +15,6 @@ from muster.parameterizations.tables import MATRIX_SCALES, MatrixUpdate
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-State = dict[str, "Tensor"]
 
 
 class MatrixSettings(AdamSettings):
@@ -30,23 +28,12 @@ class MatrixSettings(AdamSettings):
 class MatrixOptimizer(Optimizer):
     """Hidden matrices by w ← w − η (scale · direction + λw), with their own rates; the rest by AdamW at a fixed one.
 
-    A subclass says how: `empty`, the state of a stacked matrix [E, in, out], and `direction`, which steps that state in
-    place. Both are functions of their arguments alone, and the same for Q₁GQ₂ with orthogonal Q, so that sampling
-    experiments call them on low-rank cores. A member's learning rates are those of the hidden matrices.
+    stepped: a subclass's direction. A member's learning rates are those of the hidden matrices.
     """
 
+    stepped: ClassVar[type[Direction]]
     update: ClassVar[MatrixUpdate]
     decoupled_decay = True
-
-    @staticmethod
-    def empty(w: "Tensor") -> State:
-        """The state before the first step, by name."""
-        raise NotImplementedError
-
-    @staticmethod
-    def direction(settings: Any, state: State, g: "Tensor", step: int) -> "Tensor":
-        """The step of number `step`, from 1, per unit of rate and scale; `state` is changed in place."""
-        raise NotImplementedError
 
     def __init__(self, weights: Mapping[str, "Tensor"], hyper: dict[str, Hyper], cell: Any):
         super().__init__(weights, hyper, cell)
@@ -65,7 +52,7 @@ class MatrixOptimizer(Optimizer):
         self.rest = AdamW(others, hyper, cell)
         self.state = dict(self.rest.state)
         for name in self.matrices:
-            self.state |= {f"{key}.{name}": value for key, value in self.empty(weights[name]).items()}
+            self.state |= {f"{key}.{name}": value for key, value in self.stepped.empty(weights[name]).items()}
 
     def bind(self) -> None:
         self.rest.weights = {name: w for name, w in self.weights.items() if name not in self.matrices}
@@ -85,10 +72,8 @@ class MatrixOptimizer(Optimizer):
         self.step_count += 1
         for name in self.matrices:
             w, shrink = self.weights[name], self._keep[name]
-            state = {key: self.state[f"{key}.{name}"] for key in self.keys}
-            direction = self.direction(self.cell, state, gradients[name], self.step_count)
+            state = {key: self.state[f"{key}.{name}"] for key in self.stepped.keys}
+            direction = self.stepped.direction(self.cell, state, gradients[name], self.step_count)
             if shrink is not None:
                 w.mul_(1 - schedule * shrink)
             w.addcmul_(direction, self._lr[name], value=-schedule)
-
-    keys: ClassVar[tuple[str, ...]]

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from muster.optimizers import OPTIMIZERS
-from muster.optimizers.matrix import MatrixOptimizer, MatrixSettings, State
+from muster.optimizers import DIRECTIONS, OPTIMIZERS
+from muster.optimizers.base import Direction, State
+from muster.optimizers.matrix import MatrixOptimizer, MatrixSettings
 from muster.parameterizations.tables import MatrixUpdate
 
 if TYPE_CHECKING:
@@ -36,15 +37,14 @@ class MuonSettings(MatrixSettings):
     newton_schulz: int = Field(5, ge=1, description="Newton–Schulz iterations of Muon's polar factor")
 
 
-@OPTIMIZERS.register("muon")
-class Muon(MatrixOptimizer):
+@DIRECTIONS.register("muon")
+class MuonDirection(Direction):
     """Muon with Nesterov momentum, its steps × √(fan_out/fan_in): the spectral condition.
 
     m ← βm + (1 − β)g, direction the polar factor of βm + (1 − β)g. As `torch.optim.Muon`, which computes in bfloat16.
     """
 
     update = MatrixUpdate(gradient=0, weight=0, fan_in=0.5, fan_out=0.5, scale="spectral")
-    settings = MuonSettings
     keys = ("momentum",)
 
     @staticmethod
@@ -55,6 +55,15 @@ class Muon(MatrixOptimizer):
     def direction(settings: Any, state: State, g: "Tensor", step: int) -> "Tensor":
         m = state["momentum"].lerp_(g, 1 - settings.momentum)
         return newton_schulz(g.lerp(m, settings.momentum), settings.newton_schulz)
+
+
+@OPTIMIZERS.register("muon")
+class Muon(MatrixOptimizer):
+    """Muon with Nesterov momentum, its steps × √(fan_out/fan_in): the spectral condition."""
+
+    stepped = MuonDirection
+    update = MuonDirection.update
+    settings = MuonSettings
 
 
 @OPTIMIZERS.register("muon_jordan")

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from muster.optimizers import OPTIMIZERS
-from muster.optimizers.matrix import MatrixOptimizer, MatrixSettings, State
+from muster.optimizers import DIRECTIONS, OPTIMIZERS
+from muster.optimizers.base import Direction, State
+from muster.optimizers.matrix import MatrixOptimizer, MatrixSettings
 from muster.parameterizations.tables import MatrixUpdate
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def empty_moments(w: "Tensor") -> State:
     }
 
 
-@OPTIMIZERS.register("shampoo")
-class Shampoo(MatrixOptimizer):
+@DIRECTIONS.register("shampoo")
+class ShampooDirection(Direction):
     """Shampoo (Gupta, Koren & Singer 2018), a fourth root a side, its steps × √(fan_out/fan_in).
 
     L, R: running means of GGᵀ, GᵀG; direction (L + εI)^−¼ M (R + εI)^−¼ of the running mean M of G, all means corrected
@@ -67,7 +68,6 @@ class Shampoo(MatrixOptimizer):
     """
 
     update = MatrixUpdate(gradient=0, weight=0, fan_in=0.5, fan_out=0.5, scale="spectral")
-    settings = ShampooSettings
     keys = ("mean", "left", "right", "left_root", "right_root")
 
     @staticmethod
@@ -82,3 +82,12 @@ class Shampoo(MatrixOptimizer):
             for side, moment in (("left", left), ("right", right)):
                 state[f"{side}_root"].copy_(inverse_root(moment, 0.25, settings.ridge, settings.absolute_ridge))
         return state["left_root"] @ mean @ state["right_root"]
+
+
+@OPTIMIZERS.register("shampoo")
+class Shampoo(MatrixOptimizer):
+    """Shampoo (Gupta, Koren & Singer 2018), a fourth root a side, its steps × √(fan_out/fan_in)."""
+
+    stepped = ShampooDirection
+    update = ShampooDirection.update
+    settings = ShampooSettings

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from muster.optimizers import OPTIMIZERS
-from muster.optimizers.matrix import MatrixOptimizer, State
+from muster.optimizers import DIRECTIONS, OPTIMIZERS
+from muster.optimizers.base import Direction, State
+from muster.optimizers.matrix import MatrixOptimizer
 from muster.optimizers.shampoo import PreconditionerSettings, empty_moments, mean_moments
 from muster.parameterizations.tables import MatrixUpdate
 
@@ -20,8 +21,8 @@ class SoapSettings(PreconditionerSettings):
     rotated_epsilon: float = Field(1e-6, ge=0, description="ε of Adam there, over the largest root of a second moment")
 
 
-@OPTIMIZERS.register("soap")
-class Soap(MatrixOptimizer):
+@DIRECTIONS.register("soap")
+class SoapDirection(Direction):
     """SOAP (Vyas et al. 2024, Algorithm 3), its steps × √(fan_out/fan_in).
 
     With eigenvectors Q of the running means of GGᵀ and GᵀG: V the running mean of (Q_LᵀGQ_R)², direction
@@ -32,7 +33,6 @@ class Soap(MatrixOptimizer):
     """
 
     update = MatrixUpdate(gradient=0, weight=0, fan_in=0.5, fan_out=0.5, scale="spectral")
-    settings = SoapSettings
     keys = ("mean", "left", "right", "left_basis", "right_basis", "square")
 
     @staticmethod
@@ -56,3 +56,12 @@ class Soap(MatrixOptimizer):
         largest = root.amax((-2, -1), keepdim=True)
         under = root.add(largest, alpha=settings.rotated_epsilon).clamp(min=torch.finfo(g.dtype).tiny)
         return q_left @ ((q_left.mT @ mean @ q_right) / under) @ q_right.mT
+
+
+@OPTIMIZERS.register("soap")
+class Soap(MatrixOptimizer):
+    """SOAP (Vyas et al. 2024, Algorithm 3), its steps × √(fan_out/fan_in)."""
+
+    stepped = SoapDirection
+    update = SoapDirection.update
+    settings = SoapSettings

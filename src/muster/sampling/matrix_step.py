@@ -16,16 +16,17 @@ depth + 1: the output), and at step 1 `own_change`, of h_{l−1} ΔW_l: a layer'
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from muster.experiments import EXPERIMENTS, Cell, Context, Cost, Experiment, Outcome, probe_example
-from muster.optimizers import OPTIMIZERS
+from muster.optimizers import DIRECTIONS
 from muster.parameterizations.scaling import Tensor, scalings
 from muster.parameterizations.tables import MATRIX_SCALES, PARAMETERIZATIONS, ROLES, MatrixUpdate, Parameterization
 from muster.sampling.draws import geometric_mean
@@ -44,6 +45,13 @@ OWN = {  # rules that no optimizer of training has, or not for whole matrices
     "kfac": MatrixUpdate(gradient=-1, weight=0, fan_in=1, fan_out=1, roles=MATRICES),
     "foof": MatrixUpdate(gradient=1, weight=0, fan_in=1, fan_out=0, roles=MATRICES),
 }
+# Their defaults in training. They stand here, for no cell names them: what a cell does is then in its code.
+HYPERPARAMETERS = {
+    "muon": {"momentum": 0.95, "newton_schulz": 5},
+    "shampoo": {"momentum": 0.9, "preconditioner_decay": 0.95, "interval": 1, "ridge": 1e-6, "absolute_ridge": 0.0},
+    "soap": {"momentum": 0.9, "preconditioner_decay": 0.95, "interval": 1, "rotated_decay": 0.95,
+             "rotated_epsilon": 1e-6},
+}  # fmt: skip
 HELD_ENTRIES = 8_000_000  # weights held at a time
 SECONDS_PER_WEIGHT = 5e-8  # to draw one, and for each step
 
@@ -52,6 +60,8 @@ class MatrixStepCell(Cell):
     """One width, optimizer and damping."""
 
     free_names: ClassVar[tuple[str, ...]] = ("optimizer",)
+    # Entries that the code takes of registries whose names stand in no field: else all of them count in a fingerprint.
+    fixed_names: ClassVar[Mapping[str, str]] = {"epsilon_rule": "constant", "decay_rule": "constant"}
 
     parameterization: str = Field("mup_table3", description="Relative to width 1; one without multipliers")
     depth: int = Field(3, ge=1, description="Hidden layers")
@@ -82,7 +92,7 @@ def update_of(cell: MatrixStepCell) -> MatrixUpdate:
     """How the cell's steps scale, all matrices being stepped alike."""
     if cell.optimizer in OWN:
         return OWN[cell.optimizer]
-    return replace(cast(MatrixUpdate, OPTIMIZERS[cell.optimizer].update), scale=cell.scale, roles=MATRICES)
+    return replace(DIRECTIONS[cell.optimizer].update, scale=cell.scale, roles=MATRICES)
 
 
 def damping_exponents(table: Parameterization, role: str) -> tuple[float, float]:
@@ -120,10 +130,10 @@ def step_of(cell: MatrixStepCell, role: str, history: "list[Batch]") -> "tuple[A
         if cell.optimizer == "kfac":
             core = torch.linalg.solve(b + rho_b * torch.eye(b.shape[-1], dtype=b.dtype), core, left=False)
     elif cell.optimizer != "sgd":
-        optimizer = OPTIMIZERS[cell.optimizer]
-        settings, state = optimizer.settings(), optimizer.empty(core)  # type: ignore[attr-defined]
+        rule, settings = DIRECTIONS[cell.optimizer], SimpleNamespace(**HYPERPARAMETERS[cell.optimizer])
+        state = rule.empty(core)
         for number, past in enumerate(cores, start=1):
-            core = optimizer.direction(settings, state, past, number)  # type: ignore[attr-defined]
+            core = rule.direction(settings, state, past, number)
         core = core * MATRIX_SCALES[cell.scale](q_in.shape[1], q_out.shape[1])
     return q_in @ core, q_out.mT
 
@@ -164,7 +174,11 @@ def sample(cell: MatrixStepCell, rng: np.random.Generator, count: int) -> "Itera
         return values.square().mean((1, 2)).sqrt()
 
     tensors = layers(cell)
-    applied = scalings(cell.parameterization, update_of(cell), cell.rule, tensors, width_ratio=cell.width)
+    names, ratio = cell.fixed_names, cell.width
+    applied = scalings(
+        cell.parameterization, update_of(cell), cell.rule, tensors, width_ratio=ratio,
+        epsilon_rule=names["epsilon_rule"], decay_rule=names["decay_rule"],
+    )  # fmt: skip
     numbers = [applied[tensor.name] for tensor in tensors]
     weights = [normal(*tensor.shape).mul_(each.init_std) for tensor, each in zip(tensors, numbers, strict=True)]
     probe = normal(cell.probe_examples, cell.inputs)

@@ -1,15 +1,22 @@
 """First steps of matrix optimizers: against whole matrices and autograd, closed forms, and slopes over width."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from muster.experiments import EXPERIMENTS, Context
-from muster.optimizers import OPTIMIZERS
-from muster.sampling.matrix_step import MatrixStepCell, backward, dampings, forward, layers, run, step_of
+from muster.optimizers import DIRECTIONS, OPTIMIZERS
+from muster.sampling.matrix_step import (
+    HYPERPARAMETERS,
+    MatrixStepCell,
+    backward,
+    dampings,
+    forward,
+    layers,
+    run,
+    step_of,
+)
 
 WIDTHS = [64, 128, 256, 512]
 
@@ -37,6 +44,15 @@ def test_derivatives_are_those_of_autograd():
         torch.testing.assert_close(inputs.mT @ delta, g)
 
 
+@pytest.mark.parametrize("optimizer", HYPERPARAMETERS)
+def test_hyperparameters_are_those_of_training(optimizer):
+    """All of them that the direction reads: left out, one would be missed by a step on its own."""
+    settings = OPTIMIZERS[optimizer].settings().model_dump()
+    assert HYPERPARAMETERS[optimizer] == {name: settings[name] for name in HYPERPARAMETERS[optimizer]}
+    assert DIRECTIONS[optimizer] is OPTIMIZERS[optimizer].stepped
+    assert DIRECTIONS[optimizer].update == OPTIMIZERS[optimizer].update
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "shampoo", "soap", "kfac", "foof", "sgd"])
 def test_steps_on_cores_are_steps_of_whole_matrices(optimizer):
     """Three steps of a 24 × 24 layer whose gradients have rank 5."""
@@ -45,8 +61,8 @@ def test_steps_on_cores_are_steps_of_whole_matrices(optimizer):
     left, right = step_of(c, "hidden", history)
     gradients = [h.mT @ d / 5 for h, d in history]
     if optimizer in OPTIMIZERS and optimizer != "sgd":
-        rule = OPTIMIZERS[optimizer]
-        settings, state = SimpleNamespace(**rule.settings().model_dump()), rule.empty(gradients[0])
+        rule, settings = OPTIMIZERS[optimizer].stepped, OPTIMIZERS[optimizer].settings()
+        state = rule.empty(gradients[0])
         for step, g in enumerate(gradients, start=1):
             whole = rule.direction(settings, state, g, step)
         whole = whole * 0.2 * 24**0.5
