@@ -258,7 +258,6 @@ def _show_parameterization(args: Namespace) -> None:
         shape_ratios,
         step_in_words,
         unfit_rule,
-        usual_rule,
     )
     from muster.training.cell import TrainCell, factors, tensors
 
@@ -270,8 +269,6 @@ def _show_parameterization(args: Namespace) -> None:
     given |= {"epsilon": args.eps} if args.eps is not None else {}
     settings = {"parameterization": args.name, "seed": 0, "steps": 1, "log2_lr": [0.0], **shape.example, **given}
     settings |= _assigned(args.set)
-    if (name := str(settings.get("optimizer", TrainCell.model_fields["optimizer"].default))) in OPTIMIZERS:
-        settings.setdefault("rule", usual_rule(OPTIMIZERS[name].update))
     try:
         cell = TrainCell.model_validate(settings)
     except ValidationError as error:

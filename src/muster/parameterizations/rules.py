@@ -112,7 +112,7 @@ def spectral_norm(table: Parameterization, role: str) -> float:
 
 
 def usual_rule(update: Update) -> str:
-    """The learning-rate rule to show where none is named."""
+    """The learning-rate rule where none is named."""
     return MATRIX_RULES[0] if isinstance(update, MatrixUpdate) else "full_alignment"
 
 

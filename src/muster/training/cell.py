@@ -16,7 +16,7 @@ from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.base import Shape
 from muster.numbers import check_numbers
 from muster.optimizers import OPTIMIZERS
-from muster.parameterizations import DECAY_RULES, EPSILON_RULES, PARAMETERIZATIONS, RULES, Factor, Tensor
+from muster.parameterizations import DECAY_RULES, EPSILON_RULES, PARAMETERIZATIONS, RULES, Factor, Tensor, usual_rule
 from muster.registry import Registry
 from muster.settings import check_disjoint, check_settings, fields_of, known_names, with_defaults
 from muster.training.losses import LOSSES
@@ -84,7 +84,11 @@ class OptimizationFields(BaseModel):
     clip: float | None = Field(None, gt=0, description="Largest norm of a member's gradient; longer ones are shortened")
 
     optimizer: str = _named("adam", OPTIMIZERS, "`muster list optimizers`")
-    rule: str = _named("full_alignment", RULES, "Learning-rate rule: `muster list rules`")
+    rule: str = _named(
+        "full_alignment",
+        RULES,
+        "Learning-rate rule: `muster list rules`; spectral where matrices are stepped, if absent",
+    )
     epsilon_rule: str = _named(
         "constant", EPSILON_RULES, "`muster list epsilon_rules`; the parameterization's own if absent: `muster show`"
     )
@@ -157,6 +161,8 @@ class TrainCell(
             return values
         chosen = {name: values.get(name, default) for name, default in _usual_choices().items()}
         found = with_defaults(values, chosen, OWNERS)
+        for name in known_names(chosen["optimizer"], OPTIMIZERS):
+            found = {"rule": usual_rule(OPTIMIZERS[name].update), **found}
         for name in known_names(values.get("parameterization"), PARAMETERIZATIONS):
             table = PARAMETERIZATIONS[name]
             found = {"epsilon_rule": table.epsilon_rule, "decay_rule": table.decay_rule, **found}

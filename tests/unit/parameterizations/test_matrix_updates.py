@@ -8,6 +8,7 @@ from muster.cli import main
 from muster.optimizers import OPTIMIZERS
 from muster.parameterizations import PARAMETERIZATIONS, ROLES, RULES, MatrixUpdate
 from muster.parameterizations.rules import spectral_norm
+from muster.training.cell import TrainCell
 
 MATRICES = ("input", "hidden", "readout")
 RELATIVE = [name for name in PARAMETERIZATIONS if not PARAMETERIZATIONS[name].unit]
@@ -87,3 +88,12 @@ def test_muon_is_shown_with_adam_beside_it(capsys):
     assert any("rule spectral" in line for line in muon)
     assert main(["show", "parameterization", "mup", "--optimizer", "muon", "--rule", "full_alignment"]) == 2
     assert "steps whole matrices. Set rule to spectral" in capsys.readouterr().err
+
+
+def test_a_cell_that_names_no_rule_has_that_of_its_optimizers_steps() -> None:
+    """And `muster show parameterization`, which asks the same cell."""
+    settings = {"parameterization": "mup", "width": 8, "seed": 0, "steps": 1, "log2_lr": [0.0]}
+    assert TrainCell.model_validate(settings | {"optimizer": "muon"}).rule == "spectral"
+    assert TrainCell.model_validate(settings | {"optimizer": "adam"}).rule == "full_alignment"
+    assert TrainCell.model_validate(settings | {"optimizer": "muon", "rule": "constant"}).rule == "constant"
+    assert TrainCell.model_validate(settings).rule == "full_alignment"
