@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from muster.cli.scope import configuration, planned
 from muster.config.load import load_config, load_studies, load_study, nearest, parse_value, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
@@ -21,7 +23,8 @@ from muster.plan.study import StudyPlan
 from muster.registry import REGISTRIES, find_registry
 
 REFERENCE_RATE = 8.2e10  # FLOP/s of a 512³ product in float32 on the core that costs were fitted on
-JOB_OVERHEAD = 3.0  # seconds there that a job costs beside its work: starting Python, importing torch, writing tables
+# Seconds there that a job costs beside its work, forked from a process that is warm (.42 each in the group core).
+JOB_OVERHEAD = 0.5
 
 
 def list_entries(args: Namespace) -> None:
@@ -70,6 +73,7 @@ def show(args: Namespace) -> None:
         "claim": _show_claim,
         "parameterization": _show_parameterization,
         "dataset": _show_dataset,
+        "experiment": _show_experiment,
         "estimator": _show_estimator,
         "check": _show_check,
         "plot": _show_plot,
@@ -162,6 +166,27 @@ def _show_machine(args: Namespace) -> None:
     print_table(rows)
 
 
+def _show_experiment(args: Namespace) -> None:
+    """What an experiment does, and every setting that a study may give it."""
+    experiment = EXPERIMENTS[args.name]
+    users = [name for name, study in load_studies(args.config).known.items() if study.experiment == args.name]
+    rows = [
+        ("does", experiment.summary),
+        ("stage", experiment.stage),
+        ("studies", ", ".join(users) or "none"),
+        ("a draft", f"muster new-study NAME --experiment {args.name}"),
+    ]
+    print_table(rows)
+    _print_options("settings: one value in `settings`, several in `grid`", experiment.cell)
+
+
+def _print_options(title: str, options: type[BaseModel]) -> None:
+    """The fields of a model, with what they are if left open."""
+    print(f"\n{title}")
+    fields = options.model_fields.items()
+    print_table([("", name, _default(field), field.description or "") for name, field in fields])
+
+
 def _show_estimator(args: Namespace) -> None:
     """What an estimator returns, needs, assumes, and how it fails."""
     from muster.fitting.base import ESTIMATORS
@@ -176,8 +201,7 @@ def _show_estimator(args: Namespace) -> None:
         ("fails", estimator.fails),
     ]
     print_table(rows)
-    print("\noptions")
-    print_table([("", name, option.description or "") for name, option in estimator.options.model_fields.items()])
+    _print_options("options", estimator.options)
 
 
 def _show_check(args: Namespace) -> None:
@@ -188,9 +212,7 @@ def _show_check(args: Namespace) -> None:
     forbids = "any verdict" if check.blocks == "both" else "`refuted` alone"
     rows = [("checks", check.summary), ("source", check.source), ("fails", check.fails), ("forbids", forbids)]
     print_table(rows)
-    print("\noptions")
-    options = check.options.model_fields.items()
-    print_table([("", name, _default(option), option.description or "") for name, option in options])
+    _print_options("options", check.options)
 
 
 def _show_plot(args: Namespace) -> None:
@@ -203,9 +225,7 @@ def _show_plot(args: Namespace) -> None:
 
     plot = PLOTS[args.name]
     print(inspect.cleandoc(plot.__doc__))
-    print("\noptions")
-    options = plot.options.model_fields.items()
-    print_table([("", name, _default(option), option.description or "") for name, option in options])
+    _print_options("options", plot.options)
     users = [(study.study, name, figure) for study in load_studies(args.config).known.values()
              for name, figure in study.figures.items() if figure.plot == args.name]  # fmt: skip
     print("\nin a study")

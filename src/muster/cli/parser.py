@@ -166,9 +166,10 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         commands,
         "show",
         "inspect:show",
-        "Show a study, claim, estimator, plot, parameterization, data set, config.yaml, machine",
+        "Show a study, claim, experiment, estimator, plot, parameterization, data set, config.yaml, machine",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
+        "  muster show experiment relu_chain every setting that a study may give it\n"
         "  muster show estimator joint_law   what it assumes and how it fails\n"
         "  muster show check steady          what a regime check computes, and its options\n"
         "  muster show plot lr_sweep         what it draws, and its options\n"
@@ -183,7 +184,18 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )  # fmt: skip
     show.add_argument(
         "what",
-        choices=("study", "claim", "estimator", "check", "plot", "parameterization", "dataset", "config", "machine"),
+        choices=(
+            "study",
+            "claim",
+            "experiment",
+            "estimator",
+            "check",
+            "plot",
+            "parameterization",
+            "dataset",
+            "config",
+            "machine",
+        ),
     )
     show.add_argument("name", nargs="?", help="its name (not for config and machine)")
     _scope(show)

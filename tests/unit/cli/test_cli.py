@@ -12,6 +12,7 @@ import yaml
 from muster.cli import main
 from muster.cli.parser import divided, parser
 from muster.cli.run import split_settings
+from muster.experiments import EXPERIMENTS
 from muster.plots import PLOTS
 from muster.registry import REGISTRIES
 from tests.workflow.studies import SAMPLED, TINY, write_config
@@ -172,6 +173,19 @@ def test_a_plot_shows_its_options_and_an_example(name: str, project: Path, capsy
         assert ("default" in line.removesuffix(info.description)) == bool(info.get_default())
     (figure,) = yaml.safe_load(example)["figures"].values()
     assert figure["plot"] == name
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_an_experiment_shows_every_setting(name: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "experiment", name]) == 0
+    text, _, settings = capsys.readouterr().out.partition("\nsettings")
+    assert EXPERIMENTS[name].summary in text
+    assert f"--experiment {name}" in text
+    shown = {line.split()[0]: line for line in settings.splitlines()[1:]}
+    assert shown.keys() == EXPERIMENTS[name].cell.model_fields.keys()
+    for setting, field in EXPERIMENTS[name].cell.model_fields.items():
+        assert ("required" in shown[setting].split()[:2]) == field.is_required()
+        assert shown[setting].endswith(field.description or setting)
 
 
 def test_a_plots_example_is_one_of_a_study(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
