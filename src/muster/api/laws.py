@@ -273,7 +273,7 @@ def _extrapolations(fits: pd.DataFrame, held: Sequence[Record]) -> list[Record]:
                 "error": row["estimate"],
                 "ci_low": max(row["ci_low"], 0.0),
                 "ci_high": row["ci_high"],
-                "bias": float(np.mean([each["error"] for each in own])),
+                "bias": float(np.mean([each["error"] for each in own if math.isfinite(each["error"])] or [math.nan])),
                 "inside": sum(each["inside"] for each in known),
                 "intervals": len(known),
                 "status": row["status"],
