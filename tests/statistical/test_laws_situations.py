@@ -211,7 +211,7 @@ def test_runs_on_the_ray_of_the_fitted_ones_are_covered():
     beyond the fitted sizes lie in their intervals, .945 of 1,260 in all; also where α = 0.5, β = 0.2."""
     rng = np.random.default_rng(12)
     hits = []
-    for _ in range(30):
+    for _ in range(20):
         n = np.append(np.geomspace(1e7, 3e9, 12), [1e8, 1e10, 5e10])
         clean = JOINT.predict(natural(JOINT, BOTH), np.stack([n, 20 * n]))
         table = pd.DataFrame(
