@@ -207,8 +207,8 @@ def test_one_ratio_of_tokens_to_parameters_is_refused():
 
 
 def test_runs_on_the_ray_of_the_fitted_ones_are_covered():
-    """At one ratio, 100 tables of 8 to 80 rows with noise of 0.3 % or 1 %: .91–.98 of runs within, 3 and 17 times
-    beyond the fitted sizes lie in their intervals, .945 of 1,260 in all; also where α = 0.5, β = 0.2."""
+    """By hand, 220 tables at one ratio, 8 to 48 rows with noise of 0.3 % or 1 %, also where α = 0.5 and β = 0.2, least
+    squares and Huber's loss: .974 of 660 runs within the fitted sizes, 3 and 17 times beyond."""
     rng = np.random.default_rng(12)
     hits = []
     for _ in range(20):
