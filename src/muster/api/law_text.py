@@ -59,7 +59,7 @@ def _held_lines(row: Record, held: Sequence[Record], result: Mapping[str, Any]) 
     lines = [
         f"  held out  {row['runs']} runs, mean error {error}{between}, bias {100 * row['bias']:+.2g} %; {inside}{said}"
     ]
-    worst = sorted(held, key=lambda each: -abs(each["error"]))[:SHOWN]
+    worst = sorted(held, key=lambda each: -abs(each["error"]) if math.isfinite(each["error"]) else -math.inf)[:SHOWN]
     head = f"run (the {len(worst)} worst)" if len(held) > SHOWN else "run"
     rows = [(head, *result["variables"], str(result["response"]), "predicted", "95 % interval", "error")]
     for each in worst:

@@ -26,6 +26,7 @@ from muster.tables.sweeps.points import FoundColumns, PointColumns, Points, find
 if TYPE_CHECKING:
     from muster.plots import PlotData
 
+EACH = "each"  # in place of a condition: every cluster is held out in turn
 HELD = "held out"  # the table's own column; no formula has a name like it
 NUMBERS = ("extrapolation_error",)  # of a fit, beside its parameters
 Record = dict[str, Any]
@@ -68,7 +69,7 @@ class ScalingLaw(Result):
             "response": self.points.response,
             "variables": self.points.variables,
             "clusters": self.points.clusters,
-            "runs": {"count": len(self.runs), "held_out": int(self.runs[HELD].sum()) if HELD in self.runs else 0},
+            "runs": {"count": len(self.runs), "held_out": len(held)},
             "notes": self.notes,
             "parameters": _parameters(self.found.fits, self.form),
             "scatter": _scatter(self.found.fits),
@@ -130,7 +131,8 @@ def law(
     source: as for `fit_table`. Names in the law that are columns are its variables; n, d and `columns` (name → column)
     give those of other names; N and D are found by the usual words; all others are parameters, positive unless named
     in `signed`. clusters: the column within which runs depend on each other (checkpoints of one run, a family); False:
-    they do not. hold_out: a condition on rows that are predicted, not fitted: `flops > 1e21`, `6*N*D > 1e21`. predict:
+    they do not. hold_out: a condition on rows that are predicted, not fitted: `flops > 1e21`, `6*N*D > 1e21`; or
+    `each`: every cluster in turn, predicted by the law refitted without it. predict:
     name → value or values, all combinations of them; or several such points. options: as those of the estimator `law`
     (fixed, bounds, starts, derived, delta, interval, signed, …). Raises MusterError with all mistakes, which name
     column, file and remedy.
@@ -141,7 +143,7 @@ def law(
         names = tuple(formula.names(_placed_form(form)))
     condition = None
     with wrong:
-        condition = read_condition(hold_out, "--hold-out") if hold_out is not None else None
+        condition = read_condition(hold_out, "--hold-out") if hold_out not in (None, EACH) else None
     given = {name: column for name, column in (("N", n), ("D", d)) if column is not None} | dict(columns or {})
     asked = PointColumns(
         names,
@@ -164,6 +166,9 @@ def law(
     if condition is not None:
         points = _held(points, condition)
         options = {**options, "hold_out": {"column": HELD, "above": 0.5}}
+    elif hold_out == EACH:
+        points = _each(points)
+        options = {**options, "hold_out": {"each": points.clusters}}
     options = {**options, "clusters": False if clusters is False else points.clusters}
     labels = [columns_found.others[name] for name in by]
     name = "the table" if isinstance(source, pd.DataFrame) else str(source)
@@ -191,6 +196,15 @@ def _held(points: Points, condition: Condition) -> Points:
         shown = "; ".join(f"{name} is {values[name]['min']:g} to {values[name]['max']:g}" for name in condition.names)
         raise MusterError(f"{points.path} --hold-out", found, f"Hold out some: {shown}")
     return points._replace(table=points.table.assign(**{HELD: held.astype(float)}))
+
+
+def _each(points: Points) -> Points:
+    """The table, whose clusters are all held out in turn."""
+    if points.clusters is None:
+        found = f"found {EACH!r}, and nothing says which runs belong together"
+        raise MusterError(f"{points.path} --hold-out", found, "Name what is held out in turn: --clusters COLUMN")
+    note = f"each value of {points.clusters!r} is held out in turn, and predicted by the law refitted without it"
+    return points._replace(notes=[*points.notes, note])
 
 
 def _targets(predict: Sequence[Point], found: FoundColumns) -> pd.DataFrame:
@@ -273,7 +287,7 @@ def _extrapolations(fits: pd.DataFrame, held: Sequence[Record]) -> list[Record]:
                 "error": row["estimate"],
                 "ci_low": max(row["ci_low"], 0.0),
                 "ci_high": row["ci_high"],
-                "bias": float(np.mean([each["error"] for each in own])),
+                "bias": float(np.mean([each["error"] for each in own if math.isfinite(each["error"])] or [math.nan])),
                 "inside": sum(each["inside"] for each in known),
                 "intervals": len(known),
                 "status": row["status"],

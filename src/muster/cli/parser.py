@@ -465,7 +465,9 @@ def _own_table(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     law.add_argument("--d", metavar="COLUMN", help="column of D in the law (default: tokens, n_tokens, …)")
     law.add_argument("--column", nargs="+", default=[], metavar="NAME=COLUMN", help="columns of other names in the law")
     law.add_argument(
-        "--hold-out", metavar="CONDITION", help="runs that are predicted, not fitted: 'flops > 1e21', '6*N*D > 1e21'"
+        "--hold-out",
+        metavar="CONDITION",
+        help="runs that are predicted, not fitted: 'flops > 1e21', '6*N*D > 1e21'; each: every cluster in turn",
     )
     dependence = law.add_mutually_exclusive_group()
     dependence.add_argument(

@@ -186,6 +186,24 @@ def test_rows_that_share_a_size_are_asked_about() -> None:
     assert "--clusters" not in api.law(table, FORM, clusters=False, **QUICK).summary()
 
 
+def test_each_cluster_is_held_out_in_turn() -> None:
+    table = runs(40)
+    table["family"] = [f"f{i % 10}" for i in range(40)]
+    found = api.law(table, FORM, hold_out="each", clusters="family", **QUICK)
+    whole = api.law(table, FORM, clusters="family", **QUICK)
+    assert found.parameters["estimate"].tolist() == whole.parameters["estimate"].tolist()
+    assert len(found.held_out) == found.records["runs"]["held_out"] == 40
+    left = table[table["family"] != "f3"]
+    own = api.law(left, FORM, clusters="family", predict=[{"N": table["params"][3], "D": table["tokens"][3]}], **QUICK)
+    run = found.runs["run"][3]
+    held = found.held_out.set_index("run").loc[run]
+    assert held["predicted"] == pytest.approx(own.predictions["predicted"].iloc[0], rel=1e-6)
+    assert found.extrapolation["error"].iloc[0] == pytest.approx(found.held_out["error"].abs().mean())
+    assert "each value of 'family' is held out in turn" in found.summary()
+    with pytest.raises(MusterError, match=r"nothing says which runs belong together.*--clusters COLUMN"):
+        api.law(table, FORM, hold_out="each", **QUICK)
+
+
 def test_groups_have_laws_of_their_own() -> None:
     table = pd.concat(
         [runs(20).assign(data="a"), runs(20, seed=2).assign(data="b", val_loss=lambda t: 2 * t["val_loss"])]

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import least_squares
 
 from muster.config.models import FitConfig, StudyConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS, PREDICTION_COLUMNS
-from muster.fitting.laws.hold_out import METRICS, Held, HoldOut, metric
+from muster.fitting.laws.hold_out import METRICS, Held, HoldOut, metric, relative_error
 from muster.fitting.per_group import FAILED
 from muster.fitting.study import fit_and_predict
 
@@ -65,6 +66,22 @@ def test_a_hold_out_without_a_limit_is_refused(options: dict) -> None:
         HoldOut.model_validate(options)
 
 
+@pytest.mark.parametrize(
+    "more", [{"column": "a", "above": 1}, {"where": {"a": 1}}, {"clusters": "a"}, {"quantile": 0.5}]
+)
+def test_each_in_turn_stands_alone(more: dict) -> None:
+    with pytest.raises(ValueError, match="`each` holds every row out in turn: give it without"):
+        HoldOut.model_validate({"each": "size", **more})
+
+
+def test_each_value_is_held_out_once_and_the_fit_itself_sees_all() -> None:
+    out = HoldOut(each="curve")
+    assert [np.flatnonzero(fold).tolist() for fold in out.folds(ROWS)] == [[0, 1], [2, 3], [4, 5]]
+    assert [np.flatnonzero(fold).tolist() for fold in HoldOut(each="size").folds(ROWS)] == [[i] for i in range(5)]
+    assert not out.held(ROWS).any()
+    assert [*out.mistakes(ROWS)] == []
+
+
 def curves(noise: float = 0.002, seed: int = 0) -> pd.DataFrame:
     """Loss 2 + 40 steps^-0.5 of eight runs that differ by a factor of their own; the last three go further."""
     draw = np.random.default_rng(seed)
@@ -112,6 +129,102 @@ def test_predictions_are_rows_that_say_whether_they_were_met() -> None:
     assert (made.fits.set_index("parameter").loc[["rmse_log", "mae", "r2"], "status"] == "ok").all()
     names = ESTIMATORS["law"].numbers(study(options={"hold_out": OUT}).fits["law"])
     assert names[-4:] == ["extrapolation_error", "rmse_log", "mae", "r2"]
+
+
+def test_each_curve_is_predicted_by_a_refit_without_it() -> None:
+    """Against a loop of refits by another minimizer: predictions, intervals' truth, and all metrics over them."""
+    table = curves()
+    out = {"each": "curve", "metrics": ["rmse_log", "mae", "r2"]}
+    made = fit_and_predict(study(options={"clusters": "curve", "hold_out": out}), {"runs": table})
+    rows, fits = made.predictions, made.fits.set_index("parameter")
+    assert rows["run"].tolist() == table["run"].tolist()
+    assert rows["cluster"].tolist() == table["curve"].tolist()
+
+    def refit(part: pd.DataFrame) -> np.ndarray:
+        def residual(p: np.ndarray) -> np.ndarray:
+            return np.log(part["loss"]) - np.log(p[0] + p[1] * part["tokens"] ** -p[2])
+
+        return least_squares(residual, [2, 40, 0.5], x_scale=[1, 10, 0.1], xtol=1e-14, ftol=1e-14, gtol=1e-14).x
+
+    foretold = np.concatenate(
+        [
+            p[0] + p[1] * part["tokens"] ** -p[2]
+            for curve, part in table.groupby("curve")
+            for p in [refit(table[table["curve"] != curve])]
+        ]
+    )
+    np.testing.assert_allclose(rows["predicted"], foretold, rtol=1e-6)
+    np.testing.assert_allclose(fits.loc[["e", "a", "alpha"], "estimate"], refit(table), rtol=1e-5)
+    error = np.abs(foretold / table["loss"] - 1)
+    assert fits.loc["extrapolation_error", "estimate"] == pytest.approx(error.mean(), rel=1e-4)
+    by_curve = [
+        (p, y)
+        for _, p, y in [
+            (0, foretold[table["curve"] == c], table["loss"][table["curve"] == c]) for c in table["curve"].unique()
+        ]
+    ]
+    assert fits.loc["rmse_log", "estimate"] == pytest.approx(
+        np.mean([np.sqrt(np.mean(np.log(p / y) ** 2)) for p, y in by_curve]), rel=1e-4
+    )
+    assert fits.loc["mae", "estimate"] == pytest.approx(np.mean([np.abs(p - y).mean() for p, y in by_curve]), rel=1e-4)
+    assert fits.loc["r2", "estimate"] == pytest.approx(
+        np.mean([1 - ((p - y) ** 2).mean() / y.var(ddof=0) for p, y in by_curve])
+    )
+    assert (rows["inside"] == (rows["low"] <= rows["measured"]) & (rows["measured"] <= rows["high"])).all()
+    assert rows["inside"].mean() > 0.9
+    assert (fits["status"] == "ok").all()
+
+
+def test_folds_that_share_all_but_a_few_rows_move_together() -> None:
+    """The parameters' share of an error: standard deviations of the folds add up, as if they were one fit."""
+    draw = np.random.default_rng(2)
+    seen, labels = draw.uniform(1, 3, 12), np.repeat(np.arange(3), [2, 4, 6])
+    predicted = seen * np.exp(0.1 * draw.normal(size=12))
+    again = predicted * np.exp(0.05 * draw.normal(size=(300, 3)))[:, labels]
+    held = Held(predicted, seen, again, labels, 7, labels)
+    errors, replicates = np.abs(predicted / seen - 1), np.abs(again / seen - 1)
+    shared = sum(replicates[:, labels == k].sum(axis=1).std(ddof=1) for k in range(3)) / 12
+    own = sum((errors - errors.mean())[labels == k].sum() ** 2 for k in range(3)) * 3 / 2 / 12**2
+    found = relative_error(held, np.nan)
+    assert found.estimate == pytest.approx(errors.mean())
+    assert found.se == pytest.approx(np.sqrt(own + shared**2))
+    assert found.dof == pytest.approx((own + shared**2) ** 2 / (own**2 / 2 + shared**4 / 7))
+    each = [np.abs(predicted - seen)[labels == k].mean() for k in range(3)]
+    shared = np.mean([np.abs(again - seen)[:, labels == k].mean(axis=1).std(ddof=1) for k in range(3)])
+    assert metric("mae", held).se == pytest.approx(np.sqrt(np.var(each, ddof=1) / 3 + shared**2))
+
+
+def test_too_few_clusters_to_leave_one_out_are_told_of_a_table() -> None:
+    def told(table: pd.DataFrame, **options: object) -> list[str]:
+        fit = study(by=["data"] if "data" in table else [], options=options).fits["law"]
+        return [str(mistake) for mistake in ESTIMATORS["law"].wrong(table, fit)]
+
+    each = {"hold_out": {"each": "curve"}, "clusters": "curve"}
+    assert told(curves(), **each) == []
+    few = curves()[lambda rows: rows["curve"].isin(["r0", "r1", "r2", "r3"])]
+    found = "options.hold_out.each: without curve r0 there are 3 clusters for 3 parameters. Bring 1 more"
+    assert told(few, **each)[0].startswith(found)
+    assert told(few, hold_out={"each": "curve"}) == []
+    assert told(few, **each, fixed={"E": 2.0}) == []
+    both = pd.concat([curves().assign(data="c4"), few.assign(data="pile")])
+    assert len(told(both, **each)) == 1
+    rows = few.groupby("curve").head(1)
+    assert "there are 3 rows for 3 parameters" in told(rows, hold_out={"each": "curve"})[0]
+    assert "'curv' is no column of the table. Did you mean 'curve'" in told(few, hold_out={"each": "curv"})[0]
+    alone = told(few[few["curve"] == "r0"], hold_out={"each": "curve"})
+    assert "'curve' has 1 value in 8 rows. Name a column with several" in alone[0]
+
+
+def test_a_fold_that_cannot_be_fitted_leaves_its_rows_without_a_number() -> None:
+    few = curves()[lambda rows: rows["curve"].isin(["r0", "r5"])]
+    few = few[(few["curve"] == "r5") | (few["tokens"] < 50)]
+    made = fit_and_predict(study(options={"clusters": False, "hold_out": {"each": "curve"}}), {"runs": few})
+    gone = made.predictions["cluster"] == "r5"
+    assert made.predictions.loc[gone, "predicted"].isna().all()
+    assert (made.predictions.loc[gone, "note"] == "2 rows for 3 parameters").all()
+    assert made.predictions.loc[~gone, "predicted"].notna().all()
+    row = made.fits.set_index("parameter").loc["extrapolation_error"]
+    assert "12 of 14 rows not predicted (2 rows for 3 parameters)" in row["note"]
 
 
 def test_without_held_out_runs_there_is_an_empty_table() -> None:

@@ -14,13 +14,14 @@ from muster.fitting.base import ESTIMATORS, Estimator, Fitted, Predictions, pars
 from muster.fitting.frames import count, groups, require_columns
 from muster.fitting.laws.base import LAWS, Array, Law
 from muster.fitting.laws.clusters import alike, question, too_few_clusters, unit_dof
-from muster.fitting.laws.hold_out import Held, metric
+from muster.fitting.laws.hold_out import METRICS, Held, metric, relative_error
 from muster.fitting.laws.interval import bootstrap, ends, influence, lower_edge, pressed, profile, row_estimate, widened
 from muster.fitting.laws.linear_scale import linear_scale
 from muster.fitting.laws.options import LawOptions, check_options
-from muster.fitting.laws.predict import Prediction, extrapolation_error, held_out, predict_interval, spread
+from muster.fitting.laws.predict import converged, held_out, predict_interval, spread
 from muster.fitting.laws.printed import values as printed_values
 from muster.fitting.laws.published import Reproduction, hold_against, reproduce
+from muster.fitting.laws.ray import Ray, predict_run
 from muster.fitting.laws.solve import ZERO, LawFit, fit_law, robust_delta, robust_sd
 from muster.fitting.laws.table import design_problem, usable_rows
 from muster.fitting.per_group import per_group
@@ -30,6 +31,7 @@ VARIANTS = ("fit",)
 # Refits without each row in turn are made up to this many rows: their number and their price both grow with it.
 _INFLUENCE_ROWS = 1000
 _BEYOND = -2.33  # standard errors below zero that chance alone brings once in a hundred fits
+_NO_NUMBER = Estimate(np.nan, np.nan, np.nan)
 _FAILED = 0.05  # share of replicates whose loss would move a 95 % interval too far
 
 
@@ -80,15 +82,21 @@ def estimator_of_laws(
         found = infer(law_of(chosen, rows), rows, fit, chosen)
         yield from found.fitted
         if len(found.held.y):
-            yield Predictions(held_rows(found, fit, chosen))
+            yield Predictions(held_rows(found, fit))
 
     def wrong(table: pd.DataFrame, fit: FitConfig) -> Iterator[MusterError]:
         chosen = parse_options(options, fit)
         if chosen.clusters and chosen.clusters not in table:
             found = f"{chosen.clusters!r} is no column of the table"
             yield MusterError("options.clusters", found, nearest(chosen.clusters, table.columns))
-        if chosen.hold_out is not None:
-            yield from chosen.hold_out.mistakes(table)
+        if chosen.hold_out is None:
+            return
+        wrong = [*chosen.hold_out.mistakes(table)]
+        yield from wrong
+        for _, rows in [] if wrong else groups(table, fit.by):
+            free = [name for name in law_of(chosen, rows).parameters if name not in chosen.fixed]
+            if few := chosen.hold_out.too_few(rows, len(free), chosen.clusters or None):
+                yield few
 
     def ask(table: pd.DataFrame, fit: FitConfig) -> str:
         chosen = parse_options(options, fit)
@@ -102,14 +110,28 @@ def estimator_of_laws(
     )
 
 
+class Foretold(NamedTuple):
+    """What a fit says of M further runs: centre and ends of the 95 % interval for one run (NaN where there is none),
+    notes [M] that say why, and the centres of its bootstrap replicates [B, M]."""
+
+    centre: Array
+    low: Array
+    high: Array
+    notes: list[str]
+    again: Array
+
+
 class Inferred(NamedTuple):
-    """What the rows of one group say of a law. fitted: its numbers. solved: what predicts further runs; None where
-    nothing could be fitted. inside, held: the rows that were fitted, and those that were left to be predicted."""
+    """What the rows of one group say of a law. fitted: its numbers. solved: what predicts further runs, or why nothing
+    does. inside, held: the rows that were fitted, and those that were held out; made: what was predicted for the
+    latter; labels [M]: their clusters, None where every row is its own."""
 
     fitted: list[Fitted]
-    solved: "Solved | None"
+    solved: "Solved | Doubt"
     inside: Rows
     held: Rows
+    made: Foretold
+    labels: np.ndarray | None
 
 
 def infer(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> Inferred:
@@ -117,39 +139,49 @@ def infer(law: Law, rows: pd.DataFrame, fit: FitConfig, options: LawOptions) -> 
     check_options(law, options)
     vectors = options.vectors({column: plain(rows[column].iloc[0]) for column in fit.by})
     require_columns(rows, [options.clusters] if options.clusters else [], "options.clusters")
-    for place, column in options.hold_out.columns.items() if options.hold_out else ():
-        require_columns(rows, [column], place)
+    for place, named in options.hold_out.columns.items() if options.hold_out else ():
+        require_columns(rows, [named], place)
     columns = law.columns(options.columns, fit.along)
     signed = [column for name, column in zip(law.variables, columns, strict=True) if name in law.signed]
     usable = usable_rows(rows, columns, fit.response, signed)
-    inside, held = _split(usable.rows, fit.response, options)
-    data, rest = (_data(each, columns, fit.response, options.clusters) for each in (inside, held))
-    free = [name for name in law.parameters if name not in options.fixed]
-    counts, x = count(inside), data.x[0]
-    if problem := design_problem(data.x, columns, len(free), signed):
-        status, why = problem
-        note = ", ".join(filter(None, [why, usable.note]))
-        fitted = [
-            Fitted({}, parameter=name, status=status, note=note, counts=counts, x=x)
-            for name in (*law.parameters, *law.derived)
-        ]
-        return Inferred(fitted, None, data, rest)
-    every = _data(usable.rows, columns, fit.response, options.clusters) if options.drop_largest_losses else None
-    solved = _solve(law, data, options)
+
+    def data_of(part: pd.DataFrame) -> Rows:
+        return _data(part, columns, fit.response, options.clusters)
+
+    inside, outside = _split(usable.rows, fit.response, options)
+    data, rest = data_of(inside), data_of(outside)
+    solved = _solve(law, data, signed, options)
+    if options.hold_out is None or options.hold_out.each is None:
+        column, fits = options.clusters or None, [(solved, rest)]
+    else:
+        parts = [_split(usable.rows, fit.response, options, fold) for fold in options.hold_out.folds(usable.rows)]
+        column = options.hold_out.each
+        fits = [(_solve(law, data_of(left), signed, options), data_of(out)) for left, out in parts]
+    held = data_of(pd.concat([out.rows for _, out in fits])) if fits else rest
+    labels = held.rows[column].to_numpy() if column else None
+    made = [foretell(by, out.x) for by, out in fits]
+    if isinstance(solved, Doubt) or solved.problem:
+        status, note = solved if isinstance(solved, Doubt) else solved.problem or ("", "")
+        found = [_Row(name, _NO_NUMBER, status, note, {}, {}) for name in (*law.parameters, *law.derived)]
+    else:
+        every = data_of(usable.rows) if options.drop_largest_losses else None
+        found = _numbered(law, solved, data, rest, every, options, vectors)
+    if options.hold_out is not None and len(held.y):
+        found += _held_numbers([by for by, _ in fits], made, held, labels, options, found[0])
     fitted = [
         Fitted(
             {VARIANTS[0]: result.estimate},
             parameter=result.parameter,
             status=result.status,
             note=", ".join(filter(None, [result.note, usable.note])),
-            counts=counts,
-            x=x,
+            counts=count(inside),
+            x=data.x[0],
             diagnostics=result.diagnostics,
             certificate=result.certificate,
         )
-        for result in _numbered(law, solved, data, rest, every, options, vectors)
+        for result in found
     ]
-    return Inferred(fitted, solved, data, rest)
+    return Inferred(fitted, solved, data, held, _joined(made), labels)
 
 
 def law_rows(law: Law, table: pd.DataFrame, fit: FitConfig) -> tuple[Rows, Rows]:
@@ -163,11 +195,13 @@ def law_rows(law: Law, table: pd.DataFrame, fit: FitConfig) -> tuple[Rows, Rows]
     return inside, held
 
 
-def _split(rows: pd.DataFrame, response: str, options: LawOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows that are fitted, and rows that are predicted."""
-    held = np.zeros(len(rows), bool)
-    if options.hold_out is not None and len(rows):
-        held = options.hold_out.held(rows)
+def _split(
+    rows: pd.DataFrame, response: str, options: LawOptions, held: np.ndarray | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows that are fitted, and rows that are predicted: those of `held` [R], or of the option."""
+    if held is None:
+        out = options.hold_out
+        held = out.held(rows) if out is not None and len(rows) else np.zeros(len(rows), bool)
     inside = rows[~held]
     if 0 < options.drop_largest_losses < len(inside):
         inside = inside[inside[response] < inside[response].nlargest(options.drop_largest_losses).min()]
@@ -179,33 +213,28 @@ def _data(rows: pd.DataFrame, columns: list[str], response: str, clusters: str |
     return Rows(rows[columns].to_numpy(float).T, rows[response].to_numpy(float), labels, rows, columns)
 
 
-def held_rows(found: Inferred, fit: FitConfig, options: LawOptions) -> pd.DataFrame:
+def held_rows(found: Inferred, fit: FitConfig) -> pd.DataFrame:
     """The runs that were held out, with what was predicted for them and the 95 % interval for one run.
 
-    It has no ends, and a note that says why, where nothing is known of errors; no prediction where nothing was fitted.
+    It has no ends, and a note that says why, where nothing is known of errors; no prediction where nothing was fitted,
+    or the rows that were fitted say nothing of this one.
     """
-    rows, seen, known = found.held.rows, found.held.y, None
-    if found.solved is not None:
-        made, note = found.solved.predict(found.held.x), found.solved.unpredicted.note
-        predicted, low, high = made.centre, made.low, made.high
-        known = np.isfinite(low) & np.isfinite(high)
-    else:
-        note = found.fitted[0].note
-        predicted = low = high = np.full(len(seen), np.nan)
-    inside = pd.array((low <= seen) & (seen <= high), dtype="boolean")
-    inside[~known if known is not None else slice(None)] = pd.NA
+    rows, seen, made = found.held.rows, found.held.y, found.made
+    known = np.isfinite(made.low) & np.isfinite(made.high)
+    inside = pd.array((made.low <= seen) & (seen <= made.high), dtype="boolean")
+    inside[~known] = pd.NA
     return pd.DataFrame(
         {
             "run": rows["run"].astype(str).to_numpy() if "run" in rows else rows.index.astype(str),
-            "cluster": rows[options.clusters].astype(str).to_numpy() if options.clusters else "",
+            "cluster": "" if found.labels is None else pd.Series(found.labels).astype(str).to_numpy(),
             "x": rows[fit.along].to_numpy() if pd.api.types.is_numeric_dtype(rows[fit.along]) else np.nan,
             "measured": seen,
-            "predicted": predicted,
-            "low": low,
-            "high": high,
+            "predicted": made.centre,
+            "low": made.low,
+            "high": made.high,
             "inside": inside,
-            "error": predicted / seen - 1,
-            "note": note,
+            "error": made.centre / seen - 1,
+            "note": made.notes,
         }
     )
 
@@ -233,6 +262,7 @@ class Solved(NamedTuple):
 
     found: as it was minimized, of the rows `goal`; fit: the law's own, with residuals of ln y. theta: bootstrap
     replicates [B, P], NaN where one did not converge. dof: of every interval. doubt: why nothing is known of errors.
+    ray: where the rows lie if they tell no parameters apart, which is the `problem`; there are no replicates then.
     """
 
     found: LawFit
@@ -242,36 +272,84 @@ class Solved(NamedTuple):
     theta: Array
     dof: int
     doubt: Doubt | None
-
-    def predict(self, x_new: Array) -> Prediction:
-        """Intervals for one new run at each column of x_new [V, M]; without ends (NaN) where `unpredicted`."""
-        sds = spread(self.fit, self.goal.x)
-        made = predict_interval(self.fit, self.theta, x_new, sds.between, sds.seed, dof=self.dof)
-        return made._replace(low=made.low * np.nan, high=made.high * np.nan) if self.unpredicted.note else made
+    ray: Ray | None = None
+    problem: Doubt | None = None
 
     @property
     def unpredicted(self) -> Doubt:
         """Why a prediction has no interval; `ok` without a note where it has one. It needs the minimum, not that its
         parameters are identified."""
-        if self.fit.certificate.predicts:
+        if self.ray is not None or self.fit.certificate.predicts:
             return self.doubt or Doubt("ok", "")
         return Doubt(*_status(self.fit, self.doubt))
 
 
-def _solve(law: Law, data: Rows, options: LawOptions) -> Solved:
+def foretell(by: "Solved | Doubt", x_new: Array) -> Foretold:
+    """Intervals for one new run at each column of x_new [V, M]; without ends (NaN) where `unpredicted`, and nothing
+    where nothing was fitted."""
+    count = x_new.shape[1]
+    if isinstance(by, Doubt):
+        nothing = np.full(count, np.nan)
+        return Foretold(nothing, nothing, nothing, [by.note] * count, np.empty((0, count)))
+    if by.ray is not None:
+        return _along_ray(by, by.ray, x_new)
+    sds, note = spread(by.fit, by.goal.x), by.unpredicted.note
+    made = predict_interval(by.fit, by.theta, x_new, sds.between, sds.seed, dof=by.dof)
+    low, high = (end * np.nan if note else end for end in (made.low, made.high))
+    again = np.exp(by.fit.law.log_value(converged(by.theta), x_new)[0])
+    return Foretold(made.centre, low, high, [note] * count, again)
+
+
+def _along_ray(by: Solved, ray: Ray, x_new: Array) -> Foretold:
+    """Predictions of rows on the ray of those that were fitted, and why there are none of others."""
+    notes = ray.refusals(x_new)
+    on = np.array([not note for note in notes], bool)
+    made = np.full((3, len(notes)), np.nan)
+    if on.any():
+        values = np.array(predict_run(by.found, by.goal.x, by.goal.y, x_new[:, on]))
+        made[:, on] = values if by.found.law is not by.fit.law else np.exp(values)
+    ends = np.isfinite(made[1:]).all(axis=0) & (made[1] > 0)
+    for i in np.flatnonzero(on & (bool(by.unpredicted.note) | ~ends)):
+        notes[i] = by.unpredicted.note or "the rows leave an end of this prediction open"
+        made[1:, i] = np.nan
+    return Foretold(made[0], made[1], made[2], notes, np.empty((0, len(notes))))
+
+
+def _joined(parts: Sequence[Foretold]) -> Foretold:
+    """Predictions of several fits as one; of replicates as many as all of them have."""
+    centre, low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in Foretold._fields[:3])
+    fewest = min(len(part.again) for part in parts)
+    again = np.concatenate([part.again[:fewest] for part in parts], axis=1)
+    return Foretold(centre, low, high, [note for part in parts for note in part.notes], again)
+
+
+def _solve(law: Law, data: Rows, signed: Sequence[str], options: LawOptions) -> Solved | Doubt:
+    """The minimum of the rows, or why they have none that is theirs alone."""
+    free = len(law.parameters) - len(options.fixed)
+    problem = design_problem(data.x, data.columns, free, signed)
+    if problem and problem[0] != "collinear":
+        return Doubt(*problem)
     linear = options.residual == "linear"
     # Refits minimize what the fit minimizes; all else is told of the law itself.
     solved, goal = (linear_scale(law), data._replace(y=np.exp(data.y))) if linear else (law, data)
     delta = _delta(solved, goal, options)
-    found = fit_law(solved, goal.x, goal.y, delta=delta, fixed=options.fixed, thorough=options.thorough)
+    thorough = options.thorough and not problem
+    found = fit_law(solved, goal.x, goal.y, delta=delta, fixed=options.fixed, thorough=thorough)
     fit = replace(found, law=law, residuals=np.log(data.y) - law.log_value(found.theta[None], data.x)[0][0])
+    if problem:
+        ray, none = Ray.of(data.x, data.columns, signed), np.empty((0, len(found.theta)))
+        doubt = _dependent(options) or _doubt(fit, data, 0.0, options)
+        return Solved(found, fit, goal, delta, none, fit.dof, doubt, ray, Doubt(*problem))
     theta = bootstrap(found, goal.x, goal.y, goal.clusters, options.replicates)
-    failed = 1 - len(_usable(theta)) / len(theta)
+    failed = 1 - len(converged(theta)) / len(theta)
     return Solved(found, fit, goal, delta, theta, unit_dof(fit, data.clusters), _doubt(fit, data, failed, options))
 
 
-def _usable(theta: Array) -> Array:
-    return theta[np.isfinite(theta).all(axis=1)]
+def _dependent(options: LawOptions) -> Doubt | None:
+    if not options.clusters:
+        return None
+    found = f"rows of one {options.clusters} depend on each other, and a profile takes rows as independent"
+    return Doubt("no_se", f"{found}: average them, or say `clusters: false`")
 
 
 def _numbered(
@@ -283,9 +361,9 @@ def _numbered(
     options: LawOptions,
     vectors: Mapping[str, Mapping[str, float | str]],
 ) -> list[_Row]:
-    """All rows of one fit: natural parameters, derived ones, published vectors, extrapolation."""
-    found, fit, goal, delta, theta, dof, doubt = solved
-    usable = _usable(theta)
+    """All rows of one fit to `data`: natural parameters, derived ones, published vectors."""
+    found, fit, goal, delta, theta, dof, doubt, *_ = solved
+    usable = converged(theta)
     beyond = [name for name in fit.certificate.vanished if pressed(found, goal.x, name, goal.clusters) < _BEYOND]
     status, note = _status(fit, doubt, beyond)
     asked = question(data.x, data.columns) if options.clusters is None and not doubt else ""
@@ -324,11 +402,6 @@ def _numbered(
             _Row(f"wald_{name}", estimate, known, ", ".join(filter(None, [finding, note])), diagnostics, record)
         )
     rows += [_reproduced(name, found, each, diagnostics, record) for name, each in reproductions.items()]
-    if len(rest.y):
-        rows.append(_extrapolation(solved, data, rest, options, diagnostics, record))
-        first = rows[-1]
-        for measure in options.hold_out.metrics if options.hold_out else ():
-            rows.append(first._replace(parameter=measure, estimate=metric(measure, _held(solved, rest))))
     return rows
 
 
@@ -400,29 +473,51 @@ def _reproduced(
     return _Row(f"reproduced_{name}", estimate, status, away, diagnostics, record)
 
 
-def _extrapolation(
-    solved: Solved,
-    data: Rows,
+def _held_numbers(
+    fits: Sequence[Solved | Doubt],
+    made: Sequence[Foretold],
     rest: Rows,
+    labels: np.ndarray | None,
     options: LawOptions,
-    diagnostics: Mapping[str, Any],
-    record: Mapping[str, Any],
-) -> _Row:
-    """The mean relative error of the held-out rows."""
-    fit, known = solved.fit, solved.unpredicted
-    estimate = extrapolation_error(fit, solved.theta, data.x, rest.x, rest.y, rest.clusters, solved.dof)
-    missed = np.log(rest.y) - fit.law.log_value(fit.theta[None], rest.x)[0][0]
-    asked = fit.certificate.predicts and not solved.doubt and options.clusters is None
-    if asked and (agree := alike(missed, rest.x, rest.columns)):
+    first: _Row,
+) -> list[_Row]:
+    """The mean relative error of held-out rows and the other metrics asked for, over all fits (one, or one for each
+    value that is held out in turn). first: a row of the fit, whose diagnostics they share."""
+    out, all_made = options.hold_out, _joined(made)
+    names = ("extrapolation_error", *(out.metrics if out else ()))
+    there = np.isfinite(all_made.centre)
+    solved = [by for by in fits if isinstance(by, Solved)]
+    if not there.any():
+        status = fits[0].status if isinstance(fits[0], Doubt) else "collinear"
+        return [first._replace(parameter=n, estimate=_NO_NUMBER, status=status, note=all_made.notes[0]) for n in names]
+    folds = np.repeat(np.arange(len(made)), [len(part.centre) for part in made])
+    held = Held(
+        all_made.centre[there],
+        rest.y[there],
+        all_made.again[:, there],
+        None if labels is None else labels[there],
+        min(by.dof for by in solved),
+        folds[there],
+    )
+    known = next((by.unpredicted for by in solved if by.unpredicted.note), Doubt("ok", ""))
+    missed = np.log(held.seen) - np.log(held.predicted)
+    if not known.note and any(by.ray is not None for by in solved):
+        known = Doubt("no_se", "on a ray each prediction has an interval, their mean has none")
+    elif not known.note and labels is None and (agree := alike(missed, rest.x[:, there], rest.columns)):
         known = Doubt("no_se", f"held out, {agree}, {question(rest.x, rest.columns)}")
-    return _Row("extrapolation_error", estimate, *known, diagnostics, record)
-
-
-def _held(solved: Solved, rest: Rows) -> Held:
-    law, fit = solved.fit.law, solved.fit
-    predicted = np.exp(law.log_value(fit.theta[None], rest.x)[0][0])
-    again = np.exp(law.log_value(_usable(solved.theta), rest.x)[0])
-    return Held(predicted, rest.y, again, rest.clusters, solved.dof)
+    if not there.all():
+        reason = all_made.notes[int(np.argmin(there))]
+        lost = f"{int((~there).sum())} of {len(there)} rows not predicted ({reason})"
+        known = known._replace(note=", ".join(filter(None, [known.note, lost])))
+    sds = spread(solved[0].fit, solved[0].goal.x)
+    estimates = [
+        relative_error(held, sds.between**2 + sds.seed**2) if name not in METRICS else metric(name, held)
+        for name in names
+    ]
+    return [
+        first._replace(parameter=name, estimate=estimate, status=known.status, note=known.note)
+        for name, estimate in zip(names, estimates, strict=True)
+    ]
 
 
 def _numbers(law: Law, fit: LawFit, usable: Array) -> dict[str, tuple[float, Array]]:

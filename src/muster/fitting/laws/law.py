@@ -16,7 +16,7 @@ from muster.fitting.frames import select as selected
 from muster.fitting.laws import formula
 from muster.fitting.laws.base import ALONG, LAWS, Array, Law
 from muster.fitting.laws.declared import Declaration, declare, parameter_names
-from muster.fitting.laws.estimate import VARIANTS, Inferred, estimator_of_laws, infer, tested_numbers
+from muster.fitting.laws.estimate import VARIANTS, Foretold, estimator_of_laws, foretell, infer, tested_numbers
 from muster.fitting.laws.options import LawOptions
 from muster.fitting.per_group import rows_of_fitted
 from muster.published.mapping import NUMERIC
@@ -176,22 +176,20 @@ def fit_form(
         found = infer(law, rows, fit, chosen)
         for number in found.fitted:
             fits += rows_of_fitted(group, number, VARIANTS, VARIANTS[0], rows)
-        made = [_predicted(law, found, found.held.x, found.held.y, found.held.rows.index)] if len(found.held.y) else []
+        held = found.held
+        made = [_predicted(law, found.made, held.x, held.y, held.rows.index)] if len(held.y) else []
         if at is not None and len(at):
             x_new = at[list(law.variables)].to_numpy(float).T
-            made.append(_predicted(law, found, x_new, np.full(len(at), np.nan), None))
+            made.append(_predicted(law, foretell(found.solved, x_new), x_new, np.full(len(at), np.nan), None))
         predictions += [frame.assign(group=group_key(group)) for frame in made]
     return FormFit(pd.DataFrame(fits), pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame())
 
 
-def _predicted(law: Law, found: Inferred, x_new: Array, seen: Array, rows: pd.Index | None) -> pd.DataFrame:
-    """Predictions at x_new [V, M] of runs that were seen to come to `seen` [M], NaN for those that were not."""
+def _predicted(law: Law, made: Foretold, x_new: Array, seen: Array, rows: pd.Index | None) -> pd.DataFrame:
+    """Predictions made at x_new [V, M] of runs that were seen to come to `seen` [M], NaN for those that were not."""
     frame = pd.DataFrame(dict(zip(law.variables, x_new, strict=True)))
     frame["held"], frame["row"], frame["seen"] = rows is not None, np.nan if rows is None else rows, seen
-    if found.solved is None:
-        return frame.assign(predicted=np.nan, low=np.nan, high=np.nan, note=found.fitted[0].note)
-    made = found.solved.predict(x_new)
-    return frame.assign(predicted=made.centre, low=made.low, high=made.high, note=found.solved.unpredicted.note)
+    return frame.assign(predicted=made.centre, low=made.low, high=made.high, note=made.notes)
 
 
 ESTIMATORS.register(DECLARED)(

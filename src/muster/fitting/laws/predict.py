@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from muster.fitting.laws.base import Array
+from muster.fitting.laws.hold_out import Held, relative_error
 from muster.fitting.laws.solve import LawFit
 from muster.statistics.linear import Estimate
 
@@ -60,10 +61,8 @@ def predict_interval(
     from scipy import stats
 
     centre = fit.law.log_value(fit.theta[None], x_new)[0][0]
-    usable = replicates[np.isfinite(replicates).all(axis=1)]
-    parameter = (
-        fit.law.log_value(usable, x_new)[0].std(axis=0, ddof=1) if len(usable) > 1 else np.full(len(centre), np.inf)
-    )
+    good = converged(replicates)
+    parameter = fit.law.log_value(good, x_new)[0].std(axis=0, ddof=1) if len(good) > 1 else np.full(len(centre), np.inf)
     half = stats.t.ppf(0.5 + level / 2, max(fit.dof if dof is None else dof, 1)) * np.sqrt(
         parameter**2 + between_sd**2 + seed_sd**2
     )
@@ -102,28 +101,15 @@ def held_out(
 def extrapolation_error(
     fit: LawFit, replicates: Array, x: Array, x_new: Array, y_new: Array, clusters: np.ndarray | None, dof: int
 ) -> Estimate:
-    """Mean over held-out rows x_new [V, M], y_new [M] of |predicted − seen| / seen, and how far others would move it.
+    """Mean relative error of the held-out rows x_new [V, M], y_new [M], by one fit to x [V, R] (`relative_error`).
 
-    Two errors add up. Held-out runs differ: the cluster-robust variance of a mean, with K − 1 degrees of freedom for K
-    clusters (labels [M]; every row is its own without them), or that of one new run when there is only one cluster. All
-    of them are predicted by the same parameters: the variance of the mean over bootstrap replicates θ [B, P], with
-    `dof` degrees of freedom. Those of the sum are Satterthwaite's (1946).
+    clusters: labels [M], None where every row is its own; dof: of the bootstrap replicates θ [B, P].
     """
-    errors = np.abs(fit.law.predict(fit.law.to_natural(fit.theta[None])[0], x_new) / y_new - 1)
-    mean = float(errors.mean())
-    labels = np.arange(len(errors)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    count = int(labels.max()) + 1
-    usable = replicates[np.isfinite(replicates).all(axis=1)]
-    if len(usable) < 2 or dof < 1:
-        return Estimate(mean, np.nan, np.nan)
-    again = np.abs(np.exp(fit.law.log_value(usable, x_new)[0]) / y_new - 1).mean(axis=1)
-    shared = float(again.var(ddof=1))
-    if count > 1:
-        own = float((np.bincount(labels, errors - mean) ** 2).sum()) * count / (count - 1) / len(errors) ** 2
-        own_dof = count - 1
-    else:
-        sds = spread(fit, x)
-        own, own_dof = sds.between**2 + sds.seed**2, dof
-    total = own + shared
-    both = total**2 / (own**2 / own_dof + shared**2 / dof) if total > 0 else float(dof)
-    return Estimate(mean, float(np.sqrt(total)), both)
+    sds = spread(fit, x)
+    predicted, again = (np.exp(fit.law.log_value(each, x_new)[0]) for each in (fit.theta[None], converged(replicates)))
+    return relative_error(Held(predicted[0], y_new, again, clusters, dof), sds.between**2 + sds.seed**2)
+
+
+def converged(replicates: Array) -> Array:
+    """Those bootstrap replicates θ [B, P] that converged."""
+    return replicates[np.isfinite(replicates).all(axis=1)]

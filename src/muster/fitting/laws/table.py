@@ -12,7 +12,7 @@ from muster.fitting.frames import require_columns
 from muster.fitting.laws.base import Array
 
 # ln x of two variables that move together within 1e-3 of their spread (tokens = 20 × parameters, rounded) are one.
-_COLLINEAR = 1e3
+COLLINEAR = 1e3
 
 
 class Usable(NamedTuple):
@@ -64,6 +64,11 @@ def usable_rows(table: pd.DataFrame, columns: Sequence[str], response: str, sign
     return Usable(rows, int((~good).sum()))
 
 
+def logarithms(x: Array, variables: Sequence[str], signed: Sequence[str]) -> Array:
+    """ln x of variables [V, R]; those in `signed`, which may be negative, as they are."""
+    return np.array([row if name in signed else np.log(row) for name, row in zip(variables, x, strict=True)])
+
+
 def design_problem(
     x: Array, variables: Sequence[str], parameters: int, signed: Sequence[str] = ()
 ) -> tuple[str, str] | None:
@@ -77,12 +82,12 @@ def design_problem(
     distinct = np.unique(x, axis=1).shape[1]
     if distinct < parameters:
         return "too_few", f"{distinct} distinct values of {', '.join(variables)} for {parameters} parameters"
-    logs = np.array([row if name in signed else np.log(row) for name, row in zip(variables, x, strict=True)])
+    logs = logarithms(x, variables, signed)
     for name, values in zip(variables, logs, strict=True):
         if np.ptp(values) == 0:
             return "collinear", f"{name} does not vary"
     centred = logs - logs.mean(axis=1, keepdims=True)
     scaled = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    if np.linalg.cond(scaled) > _COLLINEAR:
+    if np.linalg.cond(scaled) > COLLINEAR:
         return "collinear", f"{' and '.join(variables)} vary in proportion (collinear logarithms)"
     return None
