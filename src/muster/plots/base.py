@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from muster.config.models import FigureConfig, Section
 from muster.errors import MusterError
 from muster.plots import layout, style, words
-from muster.plots.axes import show_what_is_cut
+from muster.plots.axes import keep_ticks_apart, show_what_is_cut
 from muster.plots.data import PlotData
 from muster.registry import Registry
 
@@ -86,14 +86,18 @@ class Plot:
                 title = options.title if options.title is not None else self._title(data, spec, options)
                 scale = f" \N{EM DASH} {data.scale} scale" if data.scale else ""
                 layout.heading(fig, title, data.study.title + scale)
+                keep_ticks_apart(fig)
         return fig
 
     def _title(self, data: PlotData, spec: FigureConfig, options: Options) -> str:
-        """What the figure shows, and of which rows where the figure or its fit selects some."""
+        """What the figure shows, and of which rows where the figure or its fit selects one value of a column.
+
+        A column of which several values are selected is told apart in the figure, by panels or by colour.
+        """
         assert self.shows is not None
         fit = data.study.fits[spec.fit].select if spec.fit else {}
         chosen = {column: value for column, value in {**fit, **spec.select}.items() if column != "probe"}
-        chosen = {column: value for column, value in chosen.items() if not isinstance(value, list) or len(value) < 3}
+        chosen = {column: value for column, value in chosen.items() if not isinstance(value, list)}
         told = words.sentence(self.shows(data, spec, options))
         return f"{told} ({words.phrase(chosen)})" if chosen else told
 
