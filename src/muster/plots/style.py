@@ -60,6 +60,7 @@ _RC: dict[Any, Any] = {
     "svg.hashsalt": "muster",
     "svg.fonttype": "path",
     "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,  # 1.0005, not 0.0005 and "+1" in a corner
     "text.parse_math": False,  # a `$` in a study's text is a `$`
 }
 
@@ -122,6 +123,14 @@ def ordered(values: Sequence[Any]) -> dict[Any, Any]:
     if len(values) == 1:
         return {values[0]: shades[70]}
     return {value: shades[round(198 - 192 * i / (len(values) - 1))] for i, value in enumerate(values)}
+
+
+def nested(index: int, count: int) -> float:
+    """Size of the marks of one of `count` groups, 1 for the last: those drawn before stand out around those above them.
+
+    Groups whose values agree would hide each other otherwise.
+    """
+    return 1 + min(0.25, 0.7 / max(count - 1, 1)) * (count - 1 - index)
 
 
 def categories(values: Sequence[Any]) -> dict[Any, tuple[str, str]]:
