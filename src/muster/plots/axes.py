@@ -318,25 +318,37 @@ def _fit(ax: Axes, labels: Sequence[str], positions: Sequence[float], low: float
 
 
 def keep_ticks_apart(fig: Figure) -> None:
-    """Thin the fixed ticks of x-axes whose labels touch now that the panels have their true widths.
+    """Thin the ticks of x-axes whose labels touch now that the panels have their true widths.
 
-    Every second tick, third and so on while three are left, so that a ladder keeps its rungs; else those with room.
+    Of fixed ticks every second, third and so on while three are left, so that a ladder keeps its rungs; else those with
+    room. Others become fewer.
     """
-    from matplotlib.ticker import FixedLocator, FuncFormatter
+    from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 
     for ax in fig.axes:
-        locator, formatter = ax.xaxis.get_major_locator(), ax.xaxis.get_major_formatter()
-        if not isinstance(locator, FixedLocator) or not isinstance(formatter, FuncFormatter):
-            continue
-        low, high = ax.get_xlim()
-        ticks = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
-        width = ax.get_position().width * fig.get_figwidth()
-        places = [width * float(ax.transAxes.inverted().transform(ax.transData.transform((t, 0.5)))[0]) for t in ticks]
-        labels = formatter.format_ticks(ticks)
-        spots = [(at, layout.text_inches(text) / 2) for at, text in zip(places, labels, strict=True)]
-        steps = [range(0, len(ticks), k) for k in range(1, max(2, (len(ticks) + 1) // 2))]
-        kept = next((step for step in steps if _apart([spots[i] for i in step])), None)
-        ax.xaxis.set_major_locator(FixedLocator([ticks[i] for i in (_clear(spots) if kept is None else kept)]))
+        locator = ax.xaxis.get_major_locator()
+        if isinstance(locator, MaxNLocator):
+            for most in (7, 6, 5, 4, 3):
+                if not _apart(_spots(ax)[1]):
+                    locator.set_params(nbins=most)
+        elif isinstance(locator, FixedLocator) and not isinstance(ax.xaxis.get_major_formatter(), FixedFormatter):
+            ticks, spots = _spots(ax)
+            steps = [range(0, len(ticks), k) for k in range(1, max(2, (len(ticks) + 1) // 2))]
+            kept = next((step for step in steps if _apart([spots[i] for i in step])), None)
+            ax.xaxis.set_major_locator(FixedLocator([ticks[i] for i in (_clear(spots) if kept is None else kept)]))
+
+
+def _spots(ax: Axes) -> tuple[list[float], list[tuple[float, float]]]:
+    """Ticks of an x-axis inside its limits; centre and half width of their labels in inches from its left end."""
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    low, high = sorted(ax.get_xlim())
+    ticks = [float(tick) for tick in ax.xaxis.get_major_locator()() if low <= tick <= high]
+    width = ax.get_position().width * fig.get_figwidth()
+    to_axes = ax.transData - ax.transAxes
+    labels = ax.xaxis.get_major_formatter().format_ticks(ticks)
+    places = [width * float(to_axes.transform((tick, 0.5))[0]) for tick in ticks]
+    return ticks, [(at, layout.text_inches(text) / 2) for at, text in zip(places, labels, strict=True)]
 
 
 def _apart(spots: Sequence[tuple[float, float]]) -> bool:

@@ -31,7 +31,8 @@ class CoefficientsOptions(Options):
 
 def _shows(data: PlotData, spec: FigureConfig, options: CoefficientsOptions) -> str:
     against = " against published ones" if _published(data, spec) else ""
-    return f"Parameters of the {words.word(data.study.fits[spec.fit].estimator) if spec.fit else 'fit'}{against}"
+    estimator = data.study.fits[spec.fit].estimator if spec.fit else "fit"
+    return f"Parameters of the {words.law(estimator) if against else words.word(estimator)}{against}"
 
 
 @plot("coefficients", CoefficientsOptions, _shows)

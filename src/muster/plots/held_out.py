@@ -32,8 +32,7 @@ class HeldOutOptions(Options):
 
 def _shows(data: PlotData, spec: FigureConfig, options: HeldOutOptions) -> str:
     response = data.study.fits[str(spec.fit)].response
-    name = words.name_of(response)
-    return f"predicted {name} of runs that were held out, against the {name} that was measured"
+    return f"predicted against measured {words.name_of(response)} of runs that were held out"
 
 
 @plot("held_out", HeldOutOptions, _shows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -140,9 +141,12 @@ def _refit(fig: Figure) -> None:
     rows: dict[int, list[Axes]] = {}
     for ax in panels:
         width, height = ax.get_position().size * fig.get_size_inches()
-        panel_title(ax, _unbroken(ax.get_title(loc="left")), _told(ax), width)
         ax.set_xlabel(_within(ax.get_xlabel(), 0.95 * width))
         ax.set_ylabel(_within(ax.get_ylabel(), height))
+    engine.execute(fig)
+    for ax in panels:
+        width = ax.get_position().width * fig.get_figwidth()
+        panel_title(ax, _unbroken(ax.get_title(loc="left")), _told(ax), width)
         rows.setdefault(ax.get_subplotspec().rowspan.start, []).append(ax)  # type: ignore[union-attr]
     for row in rows.values():
         lines = [sum(len(note.get_text().splitlines()) for note in _notes(ax)) for ax in row]
@@ -207,10 +211,10 @@ def add_note(ax: Axes, text: str) -> None:
 def _lines(text: str, inches: float, size: float, weight: str = "normal") -> list[str]:
     """A text broken at its spaces into lines of at most so many inches; a longer word has a line of its own.
 
-    A no-break space keeps a clause together.
+    A no-break space keeps a clause together, and no line begins with a number or a dot: `width 64`, `[−0.34, −0.19]`.
     """
     lines: list[str] = []
-    for part in filter(None, text.replace("\n", " ").split(" ")):
+    for part in re.split(r" +(?![·(\[]*[−-]?\d|·)", " ".join(text.splitlines()).strip(" ")):
         longer = f"{lines[-1]} {part}" if lines else part
         if lines and text_inches(longer, size, weight) <= inches:
             lines[-1] = longer

@@ -59,7 +59,7 @@ def specification_curve(data: PlotData, spec: FigureConfig, options: Specificati
         return layout.empty_figure("no choice of estimator gives a number")
     fig, (ax,) = layout.panels(1, room=LABELS + layout.LEGEND)
     fig.set_figheight(1.4 + 0.155 * len(curve))
-    _draw(ax, curve)
+    _draw(ax, curve, _axis(data, spec))
     told = _claims(ax, data, spec, options)
     ax.set_xlabel(f"{words.symbol(curve['parameter'].iloc[0])} (dimensionless)")
     low, high = curve["estimate"].min(), curve["estimate"].max()
@@ -84,7 +84,14 @@ def _curve(data: PlotData, spec: FigureConfig, options: SpecificationCurveOption
     return curve
 
 
-def _draw(ax: Axes, curve: pd.DataFrame) -> None:
+def _axis(data: PlotData, spec: FigureConfig) -> str:
+    """The name of the fit's axis: as another figure of the fit has it, else the column's own."""
+    labels = [each.options.get("x_label") for each in data.study.figures.values() if each.fit == spec.fit]
+    known = [label for label in labels if label]
+    return words.without_unit(known[0]) if known else words.name_of(data.study.fits[str(spec.fit)].along)
+
+
+def _draw(ax: Axes, curve: pd.DataFrame, axis: str) -> None:
     spread = curve["estimate"].max() - curve["estimate"].min() or abs(curve["estimate"].iloc[0]) or 1.0
     declared = curve[curve["declared"]]
     ends = declared[["ci_low", "ci_high"]].to_numpy(float).ravel()
@@ -99,7 +106,9 @@ def _draw(ax: Axes, curve: pd.DataFrame) -> None:
             [row["estimate"]], [at], "o", color=color, ms=4, zorder=4, gid="declared" if row["declared"] else "other"
         )
     variants = curve["variant"].nunique() > 1
-    labels = [_label(row) + (f", {words.word(row['variant'])}" if variants else "") for _, row in curve.iterrows()]
+    labels = [
+        _label(row, axis) + (f", {words.word(row['variant'])}" if variants else "") for _, row in curve.iterrows()
+    ]
     ax.set_yticks(range(len(curve)), labels, fontsize=6.5)
     ax.set_ylim(-0.8, len(curve) - 0.2)
     if log:
@@ -109,11 +118,11 @@ def _draw(ax: Axes, curve: pd.DataFrame) -> None:
     ax.grid(False, axis="y")
 
 
-def _label(row: pd.Series) -> str:
+def _label(row: pd.Series, axis: str) -> str:
     """A choice in words: a column by its name, a value that is left out with the name of its axis."""
     label = str(row["label"])
     if left_out := re.fullmatch(r"without (-?\d[\d.e+-]*)", label):
-        return f"without {words.name_of(row['choice'])} {words.tick_text(float(left_out[1]))}"
+        return f"without {axis} {words.tick_text(float(left_out[1]))}"
     return words.in_powers(words.name_of(label))
 
 

@@ -130,7 +130,7 @@ def nested(index: int, count: int) -> float:
 
     Groups whose values agree would hide each other otherwise.
     """
-    return 1 + min(0.25, 0.7 / max(count - 1, 1)) * (count - 1 - index)
+    return 1 + min(0.25, 0.6 / max(count - 1, 1)) * (count - 1 - index)
 
 
 def categories(values: Sequence[Any]) -> dict[Any, tuple[str, str]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SPARSE = 8  # points of one hue that have room for intervals side by side
+CROWD = 40  # points of one panel that have room for marks of the usual size
 
 
 class ProfileOptions(Options):
@@ -82,7 +83,8 @@ def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) 
             if formula:
                 axes[column].plot(*_theory(formula, each, options.x), color=color, lw=1.2, zorder=2, gid="theory")
                 _ratios(axes[count + column], each, options, index, len(hues), color)
-            _points_with_bars(axes[column], each, options.x, "value", color, style.nested(index, len(hues)))
+            size = style.nested(index, len(hues)) if len(own) <= CROWD else 0.75
+            _points_with_bars(axes[column], each, options.x, "value", color, size)
         layout.panel_title(axes[column], words.phrase(group))
     _dress(axes, count, points, options, bool(formula))
     axes[0].set_ylabel(words.stacked_label(options.label or words.label(rows["probe"].iloc[0]), 30))
@@ -175,8 +177,8 @@ def _used(rows: pd.DataFrame, fit: FitConfig | None) -> pd.Series:
 
 
 def _points_with_bars(ax: Axes, each: pd.DataFrame, x: str, y: str, color: Any, size: float = 1.0) -> None:
-    """Points with their intervals, of so many times the usual size; slighter where they stand close."""
-    ms, width, cap = (3.4 * size, size, 1.8 * size) if len(each) <= SPARSE else (2.6, 0.6, 0.0)
+    """Points with their intervals, of so many times the usual size; without caps where they are small."""
+    ms, width, cap = 3.4 * size, size, 1.8 * size if size >= 1 else 0.0
     for used, some in each.groupby("used"):
         face, gid = (color, "points") if used else ("white", "unused")
         look: dict[str, Any] = {"ms": ms, "elinewidth": width, "capsize": cap, "zorder": 3, "mfc": face, "gid": gid}

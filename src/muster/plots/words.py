@@ -120,6 +120,7 @@ _WORDS = {
     "reml_kh": "REML",
     "moe": "mixture of experts",
 }
+_BINARY = ("deduplicated",)  # columns of published tables that hold 0 and 1
 # Parameters of scaling laws: their symbols. Others keep their names.
 _SYMBOLS = {"a": "A", "b": "B", "e": "E", "alpha": "α", "beta": "β", "r_d": "R_D", "r_n": "R_N"}
 
@@ -174,12 +175,10 @@ def _setting(column: str, value: Any) -> str:
         return f"constant {_spaced(column.removesuffix('_rule'))}" if own else word(value)
     if column == "log2_lr":
         return f"learning rate {' or '.join(map(power_of_two, value if isinstance(value, list) else [value]))}"
-    if isinstance(value, bool):
+    if isinstance(value, bool) or column in _BINARY:
         name = name_of(column)
-        if value:
-            return name
         # A participle is denied (not normalized), what a noun names is absent (no bias).
-        return f"not {name}" if re.fullmatch(r"[a-z]+(ed|ric)", name) else f"no {name}"
+        return name if value else f"not {name}" if re.fullmatch(r"[a-z]+(ed|ric)", name) else f"no {name}"
     return f"{_spaced(column)} {word(value)}"
 
 
@@ -216,6 +215,11 @@ def in_powers(text: str) -> str:
     """A text with numbers as 3.3e+20 written as powers of ten, and minus signs for the hyphens of numbers."""
     found = r"(?<![\w.])(-?\d+(?:\.\d+)?)e([+-]?\d+)"
     return re.sub(found, lambda each: power_of_ten(float(each[0]), 3)[0], text)
+
+
+def law(estimator: str) -> str:
+    """The name of a fitted law: `routed law`, `joint law`."""
+    return f"{word(estimator).removesuffix(' law')} law"
 
 
 def symbol(parameter: str) -> str:

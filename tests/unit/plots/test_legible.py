@@ -65,6 +65,7 @@ def test_settings_in_words():
     assert words.phrase({"normalized": False, "bias": False, "symmetric": False, "qk_norm": False}) == (
         "not normalized · no bias · not symmetric · no QK norm"
     )
+    assert words.phrase({"deduplicated": 0, "missed": 0, "seed": 1}) == "not deduplicated · missed 0 · seed 1"
     assert words.phrase({"parameters": 25_000_000, "ridge": 1e-9}) == "parameters 2.5×10⁷ · ridge 10⁻⁹"
     assert words.in_powers("without 3.30663e+20, 1e-4 of it; name 2e-3x_1e5") == (
         "without 3.31×10²⁰, 10⁻⁴ of it; name 2×10⁻³x_1e5"
@@ -82,6 +83,30 @@ def test_a_title_names_no_column_of_which_several_values_are_shown(transfer):
     given_study = StudyConfig.model_validate(tree)
     title = " ".join(render("sweep", replace(transfer, study=given_study)).get_suptitle().split())
     assert title.endswith("(μP)")
+
+
+@pytest.mark.parametrize(
+    ("select", "told"),
+    [
+        ({"steps": [12, 64]}, "(steps 64)"),  # 12 is that of another scale
+        ({"steps": [64]}, "(steps 64)"),
+        ({"width": [32, 512]}, "by width"),  # both are lines of the figure
+        ({"rule": ["global", "spectral"], "seed": 1}, "(global rate)"),
+    ],
+)
+def test_a_title_names_of_a_list_what_occurs(select, told, transfer):
+    tree = transfer.study.model_dump(by_alias=True)
+    tree["figures"]["sweep"]["select"] = select
+    fig = render("sweep", replace(transfer, study=StudyConfig.model_validate(tree)))
+    assert " ".join(fig.get_suptitle().split()).endswith(told)
+
+
+def test_no_line_of_a_text_begins_with_a_number_or_a_dot():
+    text = "Large eigenvalues against clusters k (width 24 · layer 16 · init −1): μP −0.27 [−0.34, −0.19]"
+    for inches in np.linspace(0.5, 4, 15):
+        lines = layout._lines(text, inches, 7)
+        assert " ".join(lines) == text
+        assert not [line for line in lines if re.match(r"[·(\[]*[−-]?\d|·", line)]
 
 
 def boxes_apart(boxes) -> bool:
