@@ -172,9 +172,11 @@ def test_a_further_clause_leaves_the_lines_of_a_note_apart():
 @pytest.mark.parametrize("values", [[2**k for k in range(10)], [24, 64, 512, 2048, 8192, 32768], [3, 4, 6, 8, 512]])
 def test_ticks_keep_apart_beside_a_wide_legend(columns, values):
     with style.paper():
-        fig, axes = layout.panels(columns, columns)
+        fig, axes = layout.panels(columns, columns, sharey=False)
         for ax in axes:
             shape_axis(ax, values, most=20)
+            ax.set_ylim(1.0001e-7, 1.0009e-7)  # long labels, beside which a panel is narrower than was planned
+            ax.ticklabel_format(axis="y", useOffset=False, style="plain")
         layout.outer_labels(axes, "batch size (examples)", "optimal learning rate\n(dimensionless)")
         layout.legend(fig, [layout.line_key("optimum beyond the grid: best rate")])
         layout.heading(fig, "A title", "a study")
@@ -186,6 +188,51 @@ def test_ticks_keep_apart_beside_a_wide_legend(columns, values):
             spans = sorted((each.get_window_extent().x0, each.get_window_extent().x1) for each in found)
             assert len(spans) >= 2
             assert all(before[1] + 2 < after[0] for before, after in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 4])
+@pytest.mark.parametrize("limits", [(-1.0025, -0.9825), (-2.1, -0.4), (0, 1.2e6)])
+def test_ticks_of_a_linear_axis_keep_apart(columns, limits):
+    """Beside labels as long as these a panel is narrower than was planned."""
+    with style.paper():
+        fig, axes = layout.panels(columns, columns, sharey=False)
+        for ax in axes:
+            ax.set_xlim(*limits)
+            ax.set_ylim(1.0001e-7, 1.0009e-7)
+            ax.ticklabel_format(useOffset=False, style="plain")
+        layout.outer_labels(axes, "exponent (dimensionless)", "loss (nats)")
+        layout.legend(fig, [layout.line_key("optimum beyond the grid: best rate")])
+        layout.heading(fig, "A title", "a study")
+        keep_ticks_apart(fig)
+        fig.draw_without_rendering()
+        for ax in axes:
+            found = [each for each in ax.get_xticklabels() if limits[0] <= each.get_position()[0] <= limits[1]]
+            spans = sorted((each.get_window_extent().x0, each.get_window_extent().x1) for each in found)
+            assert len(spans) >= 2
+            assert all(before[1] + 4 < after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_labels_of_panels_above_each_other_do_not_meet():
+    with style.paper():
+        fig, axes = layout.panels(2, 1, size=(3.1, 1.9), heights=[2, 1])
+        axes[0].set_ylabel("change of 1 − mean cosine per layer of the tokens (dimensionless)")
+        axes[1].set_ylabel("measured over its closed form at the same depth\n(dimensionless)")
+        layout.heading(fig, "A title", "a study")
+        fig.draw_without_rendering()
+        above, below = (ax.yaxis.label.get_window_extent() for ax in axes)
+        assert above.y0 > below.y1
+        assert below.y0 >= -1
+
+
+@pytest.mark.parametrize("columns", [2, 4])
+def test_labels_of_panels_beside_each_other_do_not_meet(columns):
+    with style.paper():
+        fig, axes = layout.panels(columns, columns)
+        layout.outer_labels(axes, "norm of the weights at the start of training (dimensionless)", "loss (nats)")
+        layout.heading(fig, "A title", "a study")
+        fig.draw_without_rendering()
+        spans = [ax.xaxis.label.get_window_extent() for ax in axes]
+        assert all(before.x1 + 2 < after.x0 for before, after in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("end", [np.inf, 50.0])
@@ -305,3 +352,22 @@ def test_every_label_of_a_study_names_its_unit():
             labels = [options[key] for key in ("label", "x_label", "hue_label", "rate") if key in options]
             without += [f"{path.stem}/{name}: {label}" for label in labels if words.without_unit(label) == label]
     assert without == []
+
+
+def test_a_specification_curve_says_what_decides_what_is_claimed_and_what_was_left_out(laws):
+    curve = laws.specification[laws.specification["fit"] == "slope"].copy()
+    known = curve[(curve["parameter"] == "parameters") & curve["estimate"].notna()].head(1)
+    curve = pd.concat([known] * 4, ignore_index=True).assign(variant="fit", declared=[True, False, False, False])
+    curve["label"] = ["as declared", "without 3.30663e+20", "final_eval_loss", "Huber, 1e-3"]
+    claims = [claim for claim in laws.study.claims if claim.fit == "slope"]
+    fig = render("specification", replace(laws, specification=curve))
+    (ax,) = fig.axes
+    fig.draw_without_rendering()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    axis = words.name_of(laws.study.fits["slope"].along)
+    assert set(labels) == {"as declared", f"without {axis} 3.31×10²⁰", "final held-out loss", "Huber, 10⁻³"}
+    assert boxes_apart([label.get_window_extent() for label in ax.get_yticklabels()])
+    assert claims
+    for claim in claims:
+        assert f"predicted {words.claim_text(claim.predicted, claim.margin, claim.test)}" in texts(ax)
+    assert {"as declared, 95 % interval", "another choice"} <= set(legend_texts(fig))
