@@ -211,10 +211,12 @@ def add_note(ax: Axes, text: str) -> None:
 def _lines(text: str, inches: float, size: float, weight: str = "normal") -> list[str]:
     """A text broken at its spaces into lines of at most so many inches; a longer word has a line of its own.
 
-    A no-break space keeps a clause together, and no line begins with a number or a dot: `width 64`, `[−0.34, −0.19]`.
+    A no-break space keeps a clause together, and no line begins with a number or a dot where there is room: `width 64`,
+    `[−0.34, −0.19]`.
     """
     lines: list[str] = []
-    for part in re.split(r" +(?![·(\[]*[−-]?\d|·)", " ".join(text.splitlines()).strip(" ")):
+    parts = re.split(r"(?<=;) +| +(?![·(\[]*[−-]?\d|·)", " ".join(text.splitlines()).strip(" "))
+    for part in [w for p in parts for w in (p.split(" ") if text_inches(p, size, weight) > inches else [p])]:
         longer = f"{lines[-1]} {part}" if lines else part
         if lines and text_inches(longer, size, weight) <= inches:
             lines[-1] = longer

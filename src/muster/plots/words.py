@@ -277,7 +277,7 @@ def power_of_ten(value: float, digits: int) -> tuple[str, bool]:
     short = f"{float(lead):g}"
     head = "" if short == "1" else f"{with_minus(short)}×"
     head = "\N{MINUS SIGN}" if short == "-1" else head
-    return f"{head}10{_raised(str(int(exponent)))}", not math.isclose(float(f"{lead}e{exponent}"), value, rel_tol=1e-9)
+    return f"{head}10{_raised(str(int(exponent)))}", float(f"{lead}e{exponent}") != value
 
 
 def _setting_text(value: float) -> str:

@@ -101,12 +101,20 @@ def test_a_title_names_of_a_list_what_occurs(select, told, transfer):
     assert " ".join(fig.get_suptitle().split()).endswith(told)
 
 
-def test_no_line_of_a_text_begins_with_a_number_or_a_dot():
-    text = "Large eigenvalues against clusters k (width 24 · layer 16 · init −1): μP −0.27 [−0.34, −0.19]"
-    for inches in np.linspace(0.5, 4, 15):
-        lines = layout._lines(text, inches, 7)
-        assert " ".join(lines) == text
-        assert not [line for line in lines if re.match(r"[·(\[]*[−-]?\d|·", line)]
+@pytest.mark.parametrize("inches", np.linspace(1.6, 4, 12))
+def test_no_line_of_a_text_begins_with_a_number_or_a_dot(inches):
+    text = "Large eigenvalues against clusters k (width 24 · layer 16 · init −1): μP −0.27 [−0.34, −0.19]; 4 of 9 shown"
+    lines = layout._lines(text, inches, 7)
+    assert " ".join(lines) == text
+    assert all(layout.text_inches(line, 7) <= inches for line in lines)
+    assert not [line for line in lines if re.match(r"[·(\[]*[−-]?\d|·", line) and not line.startswith("4 of 9")]
+
+
+def test_a_line_without_room_is_broken_at_any_space():
+    """A note that cannot be broken would press its panel to nothing."""
+    for inches in (0.3, 0.6, 0.9):
+        lines = layout._lines("slope −0.27 [−0.34, −0.19] −0.18 −0.17 −0.16; 4 of 9", inches, 7)
+        assert all(layout.text_inches(line, 7) <= inches or " " not in line for line in lines)
 
 
 def boxes_apart(boxes) -> bool:
