@@ -122,7 +122,17 @@ _WORDS = {
 }
 _BINARY = ("deduplicated",)  # columns of published tables that hold 0 and 1
 # Parameters of scaling laws: their symbols. Others keep their names.
-_SYMBOLS = {"a": "A", "b": "B", "e": "E", "alpha": "α", "beta": "β", "r_d": "R_D", "r_n": "R_N"}
+_SYMBOLS = {
+    "a": "A",
+    "b": "B",
+    "e": "E",
+    "alpha": "α",
+    "beta": "β",
+    "r_d": "R_D",
+    "r_n": "R_N",
+    "lr_tokens": "exponent of the learning rate in D",
+    "lr_parameters": "exponent of the learning rate in N",
+}
 
 
 def label(column: str, unit: str | None = None) -> str:

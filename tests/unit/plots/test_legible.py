@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from muster.config.models import StudyConfig
 from muster.plots import layout, render, style, words
@@ -317,6 +318,24 @@ def test_a_strip_of_many_diverged_rates_leaves_the_panel_to_the_losses(transfer)
     axes = render("sweep", replace(transfer, runs=more)).axes
     crosses = [line.get_ydata()[0] for ax in axes for line in drawn(ax, "diverged")]
     assert min(crosses) > 0.69
+
+
+def test_one_coloured_line_among_many_grey_ones_keeps_its_colour(tmp_path):
+    """The choice that decides was grey in the small picture of a specification curve."""
+    rng = np.random.default_rng(0)
+    with style.paper():
+        fig, (ax,) = layout.panels(1, room=4)
+        fig.set_figheight(13)
+        for at, value in enumerate(rng.uniform(0.25, 0.35, 78)):
+            color = style.CATEGORIES[1] if at == 30 else style.MUTED
+            draw_interval(ax, at, value, (value - 0.08, value + 0.08), (0, 1), "x", color)
+            ax.plot([value], [at], "o", color=color, ms=4)
+        ax.axvspan(0.25, 0.35, color=style.CATEGORIES[0], alpha=0.08, lw=0)
+        ax.set_yticks(range(78), [f"rows within {k} of the best, wild cluster" for k in range(78)], fontsize=6.5)
+        style.save_small(fig, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")) / 255
+    assert (np.abs(pixels - to_rgb(style.CATEGORIES[1])).max(axis=2) < 0.1).sum() > 50
 
 
 def test_an_axis_of_a_parameter_over_decades_is_logarithmic_and_has_no_offset(laws):
