@@ -203,7 +203,7 @@ def _diverged(ax: Axes, means: pd.DataFrame, along: str, hues: dict[Any, Any], m
     if not marked:
         return
     ax.add_patch(
-        Rectangle((0, 1 - strip), 1, strip, transform=ax.transAxes, facecolor="#f4f5f7", edgecolor="none", zorder=5.5)
+        Rectangle((0, 1 - strip), 1, strip, transform=ax.transAxes, facecolor="#e6e8ec", edgecolor="none", zorder=5.5)
     )
     across = ax.get_xaxis_transform()
     for index, value in enumerate(reversed(marked)):
