@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from muster.plots import layout, words
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 APART = 0.07  # inches between the labels of two ticks
 INTERVAL, BAND, CAP = "interval", "band", "cap"  # names of artists that may leave the axis
+ARROW = "arrow"
 
 
 def octaves(ax: Axes, along: str, low: float, high: float, most: int = 7) -> None:
@@ -218,10 +220,10 @@ def draw_interval(
     ax.update_datalim(np.column_stack([within, [at, at]][turn]))
     for end, side in zip(ends, (0, 1), strict=True):
         if math.isfinite(end):
-            cap: dict[str, Any] = {"marker": "|" if along == "x" else "_", "ms": 6, "mew": 1.3, "gid": CAP}
+            cap: dict[str, Any] = {"marker": "|" if along == "x" else "_", "ms": 4 * width, "mew": 1.3, "gid": CAP}
             ax.add_artist(Line2D(*[[end], [at]][turn], ls="none", color=color, zorder=3, **cap))
         else:
-            _arrow(ax, at, side, along, color)
+            _arrow(ax, at, side, along, color, width)
     ax.autoscale_view()
 
 
@@ -234,7 +236,7 @@ def draw_error_bars(ax: Axes, *where: Any, **how: Any) -> None:
         bar.set_gid(INTERVAL)
 
 
-def _arrow(ax: Axes, at: float, side: int, along: str, color: Any) -> None:
+def _arrow(ax: Axes, at: float, side: int, along: str, color: Any, width: float = 1.5) -> None:
     """A triangle at the panel's edge, whose limits may still change: it is placed in fractions of the panel."""
     from matplotlib.lines import Line2D
     from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
@@ -245,11 +247,11 @@ def _arrow(ax: Axes, at: float, side: int, along: str, color: Any) -> None:
     how: dict[str, Any] = {
         "marker": mark,
         "ls": "none",
-        "ms": 6,
+        "ms": 4 * width,
         "mew": 0,
         "zorder": 3,
         "clip_on": False,
-        "gid": "arrow",
+        "gid": ARROW,
     }
     ax.add_artist(Line2D(*place, color=color, transform=across, **how))
 
@@ -258,6 +260,9 @@ def show_what_is_cut(fig: Figure) -> None:
     """Mark intervals that leave a panel by arrows at its edge, and say how many points lie beyond it."""
     for ax in fig.axes:
         _mark_cut_intervals(ax)
+    if any(part.get_gid() == ARROW for ax in fig.axes for part in ax.lines):
+        layout.add_key(fig, layout.line_key("interval goes on, or has no end", marker="^", ms=6, mew=0, lw=0))
+    for ax in fig.axes:
         if beyond := points_beyond(ax):
             layout.add_note(ax, f"{beyond} point{'s' if beyond > 1 else ''} beyond the axis")
 
@@ -279,13 +284,14 @@ def _mark_cut_intervals(ax: Axes) -> None:
     import numpy as np
     from matplotlib.collections import LineCollection
 
-    bars: list[tuple[Any, Any]] = [
-        (_data_of(line), line.get_color()) for line in ax.lines if line.get_gid() == INTERVAL
+    bars: list[tuple[Any, Any, float]] = [
+        (_data_of(line), line.get_color(), line.get_linewidth()) for line in ax.lines if line.get_gid() == INTERVAL
     ]
     for part in ax.collections:
         if isinstance(part, LineCollection) and part.get_gid() == INTERVAL:
-            bars += [(np.asarray(segment, float), part.get_color()[0]) for segment in part.get_segments()]
-    for bar, color in bars:
+            color = part.get_color()[0]
+            bars += [(np.asarray(segment, float), color, 1.5) for segment in part.get_segments()]
+    for bar, color, width in bars:
         if not np.isfinite(bar).all() or not len(bar):
             continue
         along = "x" if bar[0, 1] == bar[-1, 1] else "y"
@@ -294,29 +300,69 @@ def _mark_cut_intervals(ax: Axes) -> None:
         slack = 1e-9 * max(abs(low), abs(high))
         for side, cut in enumerate((ends.min() < low - slack, ends.max() > high + slack)):
             if cut:
-                _arrow(ax, float(at), side, along, color)
+                _arrow(ax, float(at), side, along, color, width)
 
 
 def _with_room(ax: Axes, values: Sequence[float], low: float, high: float) -> list[float]:
     """Of ascending values on a log axis the first and each later one whose label keeps clear of the one before."""
-    inches = layout.panel_inches(ax)
-    kept: list[float] = []
-    free = -math.inf
-    for value in values:
-        centre = inches * math.log(value / low) / math.log(high / low)
-        half = layout.text_inches(words.tick_text(value)) / 2
-        if centre - half >= free:
-            kept.append(value)
-            free = centre + half + APART
-    return kept
+    scale = layout.panel_inches(ax) / math.log(high / low)
+    labels = [layout.text_inches(words.tick_text(value)) / 2 for value in values]
+    return [values[i] for i in _clear([(scale * math.log(v / low), h) for v, h in zip(values, labels, strict=True)])]
 
 
 def _fit(ax: Axes, labels: Sequence[str], positions: Sequence[float], low: float, high: float) -> bool:
     """Whether labels at ascending positions of an x-axis over [low, high] keep clear of each other."""
     scale = layout.panel_inches(ax) / (high - low) if high > low else 0.0
     halves = [layout.text_inches(label) / 2 for label in labels]
-    gaps = zip(positions[:-1], positions[1:], halves[:-1], halves[1:], strict=True)
-    return all(scale * (after - before) >= left + right + APART for before, after, left, right in gaps)
+    return _apart([(scale * at, half) for at, half in zip(positions, halves, strict=True)])
+
+
+def keep_ticks_apart(fig: Figure) -> None:
+    """Thin the ticks of x-axes whose labels touch now that the panels have their true widths.
+
+    Of fixed ticks every second, third and so on while three are left, so that a ladder keeps its rungs; else those with
+    room. Others become fewer.
+    """
+    from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
+
+    for ax in fig.axes:
+        locator = ax.xaxis.get_major_locator()
+        if isinstance(locator, MaxNLocator):
+            for most in (7, 6, 5, 4, 3):
+                if not _apart(_spots(ax)[1]):
+                    locator.set_params(nbins=most)
+        elif isinstance(locator, FixedLocator) and not isinstance(ax.xaxis.get_major_formatter(), FixedFormatter):
+            ticks, spots = _spots(ax)
+            steps = [range(0, len(ticks), k) for k in range(1, max(2, (len(ticks) + 1) // 2))]
+            kept = next((step for step in steps if _apart([spots[i] for i in step])), None)
+            ax.xaxis.set_major_locator(FixedLocator([ticks[i] for i in (_clear(spots) if kept is None else kept)]))
+
+
+def _spots(ax: Axes) -> tuple[list[float], list[tuple[float, float]]]:
+    """Ticks of an x-axis inside its limits; centre and half width of their labels in inches from its left end."""
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    low, high = sorted(ax.get_xlim())
+    ticks = [float(tick) for tick in ax.xaxis.get_major_locator()() if low <= tick <= high]
+    width = ax.get_position().width * fig.get_figwidth()
+    to_axes = ax.transData - ax.transAxes
+    labels = ax.xaxis.get_major_formatter().format_ticks(ticks)
+    places = [width * float(to_axes.transform((tick, 0.5))[0]) for tick in ticks]
+    return ticks, [(at, layout.text_inches(text) / 2) for at, text in zip(places, labels, strict=True)]
+
+
+def _apart(spots: Sequence[tuple[float, float]]) -> bool:
+    """Whether labels, each by its centre and half its width in inches, keep clear of each other."""
+    return all(b[0] - a[0] >= a[1] + b[1] + APART for a, b in pairwise(spots))
+
+
+def _clear(spots: Sequence[tuple[float, float]]) -> list[int]:
+    """The first label and each later one that keeps clear of the one before."""
+    kept: list[int] = []
+    for i, spot in enumerate(spots):
+        if not kept or _apart([spots[kept[-1]], spot]):
+            kept.append(i)
+    return kept
 
 
 def _plain_numbers() -> Any:

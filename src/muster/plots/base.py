@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from muster.config.models import FigureConfig, Section
 from muster.errors import MusterError
 from muster.plots import layout, style, words
-from muster.plots.axes import show_what_is_cut
+from muster.plots.axes import keep_ticks_apart, show_what_is_cut
 from muster.plots.data import PlotData
 from muster.registry import Registry
 
@@ -86,16 +86,33 @@ class Plot:
                 title = options.title if options.title is not None else self._title(data, spec, options)
                 scale = f" \N{EM DASH} {data.scale} scale" if data.scale else ""
                 layout.heading(fig, title, data.study.title + scale)
+                keep_ticks_apart(fig)
         return fig
 
     def _title(self, data: PlotData, spec: FigureConfig, options: Options) -> str:
         """What the figure shows, and of which rows where the figure or its fit selects some."""
         assert self.shows is not None
-        fit = data.study.fits[spec.fit].select if spec.fit else {}
-        chosen = {column: value for column, value in {**fit, **spec.select}.items() if column != "probe"}
-        chosen = {column: value for column, value in chosen.items() if not isinstance(value, list) or len(value) < 3}
-        told = words.sentence(self.shows(data, spec, options))
-        return f"{told} ({words.phrase(chosen)})" if chosen else told
+        fit = data.study.fits.get(spec.fit or "")
+        chosen = {**(fit.select if fit else {}), **spec.select}
+        told = {name: _told(data, name, value, fit.by if fit else []) for name, value in chosen.items()}
+        told = {name: value for name, value in told.items() if value is not None and name not in ("probe", "seed")}
+        text = words.sentence(self.shows(data, spec, options))
+        return f"{text} ({words.phrase(told)})" if told else text
+
+
+def _told(data: PlotData, column: str, value: Any, by: Sequence[str]) -> Any:
+    """What a title says of a selection: of several values those that occur; None for what the figure tells apart.
+
+    A selection holds the sizes of all scales: of two numbers at most one belongs to this one.
+    """
+    if not isinstance(value, list):
+        return value
+    tables = [table for table in (data.runs, data.curves, data.probes) if column in table.columns]
+    found = [each for each in value if any((table[column] == each).any() for table in tables)]
+    if len(found) == 1:
+        return found[0]
+    named = len(found) == 2 and column not in by and all(isinstance(each, str) for each in found)
+    return found if named else None
 
 
 def _values(schema: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig
 from muster.plots import layout, style, words
-from muster.plots.axes import draw_interval
+from muster.plots.axes import draw_interval, log_x_axis
 from muster.plots.base import Options, plot
 from muster.plots.data import PlotData
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+DECADES = 100  # range of a parameter from which on its axis is logarithmic
 
 
 class CoefficientsOptions(Options):
@@ -28,7 +31,8 @@ class CoefficientsOptions(Options):
 
 def _shows(data: PlotData, spec: FigureConfig, options: CoefficientsOptions) -> str:
     against = " against published ones" if _published(data, spec) else ""
-    return f"Parameters of the {words.word(data.study.fits[spec.fit].estimator) if spec.fit else 'fit'}{against}"
+    estimator = data.study.fits[spec.fit].estimator if spec.fit else "fit"
+    return f"Parameters of the {words.law(estimator) if against else words.word(estimator)}{against}"
 
 
 @plot("coefficients", CoefficientsOptions, _shows)
@@ -37,6 +41,8 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
     rows = (
         data.fits[(data.fits["fit"] == spec.fit) & data.fits["primary"].astype(bool)] if len(data.fits) else data.fits
     )
+    from muster.fitting.laws.law import law_of
+
     published = _published(data, spec)
     tests = _tests(data, spec)
     known = [] if rows.empty else list(dict.fromkeys(rows.loc[~rows["parameter"].isin(tests), "parameter"]))
@@ -56,14 +62,21 @@ def coefficients(data: PlotData, spec: FigureConfig, options: CoefficientsOption
                 at = len(found) - 0.4 if group is None else found.index(group) + 0.3 if group in found else None
                 if name in values and at is not None:
                     ax.plot([values[name]], [at], marker=marker, color=color, ls="none", ms=5.5, zorder=4)
-        _window(ax)
-        layout.panel_title(ax, name.replace("_", " "))
+        _window(
+            ax, [value for c in ("estimate", "ci_low", "ci_high") for value in rows.loc[rows["parameter"] == name, c]]
+        )
+        layout.panel_title(ax, words.symbol(name))
         ax.set_ylim(-0.6, len(found) - 0.1)
         ax.set_yticks(range(len(found)), [_words(group) for group in found])
         ax.grid(False, axis="y")
+    if (
+        spec.fit is not None and law_of(data.study.fits[spec.fit]) is None
+    ):  # no parameters: numbers in the response's unit
+        layout.outer_labels(axes, data.label(data.study.fits[spec.fit].response), "")
     keys = [layout.line_key("estimate, 95 % interval", style.INK, marker="o")]
     keys += [
-        layout.line_key(f"published: {name}", color, marker=mark, ls="none") for name, (color, mark) in looks.items()
+        layout.line_key(f"published: {words.sentence(words.word(name))}", color, marker=mark, ls="none")
+        for name, (color, mark) in looks.items()
     ]
     layout.legend(fig, keys)
     return fig
@@ -114,11 +127,17 @@ def _draw(ax: Axes, rows: pd.DataFrame, found: list[str]) -> None:
             draw_interval(ax, at, value, (low, high), window, "x", style.INK)
 
 
-def _window(ax: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
+def _window(ax: Axes, known: list[float]) -> None:
+    """A logarithmic axis for what is positive and spans decades, which would all lie at the origin of a linear one."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.margins(x=0.12)
+    if math.isfinite(max(known)) and min(known) > 0 and max(known) > DECADES * min(known):
+        log_x_axis(ax, *ax.dataLim.intervalx)
+        return
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    if max(map(abs, ax.get_xlim())) >= 1e4:
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.tick_text(value)))
 
 
 def _words(group: str) -> str:

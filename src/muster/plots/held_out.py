@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MANY = 60  # runs whose intervals have room beside each other
+
+
 class HeldOutOptions(Options):
     """Options of `held_out`."""
 
@@ -29,7 +32,7 @@ class HeldOutOptions(Options):
 
 def _shows(data: PlotData, spec: FigureConfig, options: HeldOutOptions) -> str:
     response = data.study.fits[str(spec.fit)].response
-    return f"measured {words.name_of(response)} of runs that were held out, against its prediction"
+    return f"predicted against measured {words.name_of(response)} of runs that were held out"
 
 
 @plot("held_out", HeldOutOptions, _shows)
@@ -61,7 +64,7 @@ def held_out(data: PlotData, spec: FigureConfig, options: HeldOutOptions) -> Fig
 def _draw(ax: Axes, rows: pd.DataFrame) -> None:
     inside = _inside(rows)
     looks: dict[str, tuple[Any, dict[str, Any]]] = {
-        "inside": (inside.fillna(False), {"marker": "o", "ms": 4}),
+        "inside": (inside.fillna(False), {"marker": "o", "ms": 4 if len(rows) <= MANY else 1.5}),
         "outside": (~inside.fillna(True), {"marker": "o", "ms": 5, "mfc": "none"}),
         "no interval": (inside.isna(), {"marker": ".", "ms": 4}),
     }
@@ -73,7 +76,9 @@ def _draw(ax: Axes, rows: pd.DataFrame) -> None:
         x, y = part["measured"].to_numpy(float), part["predicted"].to_numpy(float)
         if name != "no interval":
             ends = [y - part["low"].to_numpy(float), part["high"].to_numpy(float) - y]
-            draw_error_bars(ax, x, y, yerr=ends, fmt="none", ecolor=color, elinewidth=0.9, zorder=2.5)
+            # Many intervals stand for a band: drawn in full they would hide the runs and the line.
+            thin = {"elinewidth": 0.9} if len(rows) <= MANY else {"elinewidth": 0.5, "alpha": 0.12}
+            draw_error_bars(ax, x, y, yerr=ends, fmt="none", ecolor=color, zorder=1.8, **thin)
         ax.plot(x, y, ls="none", color=color, zorder=3, gid=name, **how)
     low, high = float(rows["measured"].min()), float(rows["measured"].max())
     log_x_axis(ax, low, high)

@@ -47,7 +47,7 @@ def _shows(data: PlotData, spec: FigureConfig, options: LawFitOptions) -> str:
     columns = _columns(data, spec)
     fit = data.study.fits[str(spec.fit)]
     across = words.name_of(columns[_across(options, columns, fit.along)])
-    return f"{words.name_of(fit.response)} against {across} with the fitted {words.word(fit.estimator)}"
+    return f"{words.name_of(fit.response)} against {across} with the fitted {words.law(fit.estimator)}"
 
 
 @plot("law_fit", LawFitOptions, _shows)

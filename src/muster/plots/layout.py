@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,8 @@ KEY = 0.45  # inches of a legend beside its texts
 WIDEST = 9.6  # inches
 NOTE = "note"  # name of the muted text above a panel
 LINE, NOTE_LINES = 9.5, 2  # points of one of its lines, lines for which every panel has room
+TITLE_LINE, CONTEXT_LINE, KEY_LINE, KEY_PAD = 11.4, 9.0, 9.0, 3.4  # points of the lines of title, context and legend
+KEY_CHARACTERS = 36  # of a line of the legend
 
 
 def panels(
@@ -74,39 +77,114 @@ def outer_labels(axes: Sequence[Axes], x: str, y: str) -> None:
 
 
 def heading(fig: Figure, title: str, context: str = "") -> None:
-    """The figure's title at the left, and a muted line of context below it; nothing where the title is empty."""
+    """The figure's title at the left, and a muted line of context below it; nothing where the title is empty.
+
+    Afterwards every text has the room that it needs: the figure is settled here.
+    """
+    _room_for_legend(fig)
+    if title:
+        _title(fig, title, context)
+    height = fig.get_figheight()
+    fig.set_figheight(height + _lines_of_notes(fig) * LINE / 72)
+    _refit(fig)
+    fig.set_figheight(height + _lines_of_notes(fig) * LINE / 72)
+
+
+def _title(fig: Figure, title: str, context: str) -> None:
     from matplotlib.text import Annotation
 
-    _room_for_notes(fig)
-    if not title:
-        return
-    told = [text_inches(text.get_text()) for legend in fig.legends for text in legend.get_texts()]
-    room = fig.get_figwidth() - 0.2 - (KEY + max(told) if told else 0.0)
+    room = fig.get_figwidth() - 0.2 - _legend_inches(fig)
     titles = _lines(title, room, 9.5, "bold")
     below = _lines(context, room, 7.5)
     # The layout keeps room for the title alone: empty lines of its own size hold the place of the smaller context.
-    spare = "\n" * math.ceil(len(below) * 8.5 / 11.4)
+    spare = "\n" * math.ceil(len(below) * 8.5 / TITLE_LINE)
     shown = fig.suptitle("\n".join(titles) + spare, x=0.01, ha="left")
     if below:
         look: dict[str, Any] = {"color": MUTED, "fontsize": 7.5, "va": "bottom", "ha": "left", "annotation_clip": False}
         beside = Annotation("\n".join(below), (0, 0), (0, 1), xycoords=shown, textcoords="offset points", **look)
         fig.add_artist(beside)
+    further = TITLE_LINE * (len(titles) - 1) + CONTEXT_LINE * max(0, len(below) - 1)
+    fig.set_figheight(fig.get_figheight() + further / 72)
 
 
-def _room_for_notes(fig: Figure) -> None:
-    """A taller figure where a row of panels has notes of more than two lines: they take nothing from the panels."""
+def _legend_inches(fig: Figure) -> float:
+    """Width of the legend beside the panels."""
+    lines = [line for legend in fig.legends for text in legend.get_texts() for line in text.get_text().splitlines()]
+    return KEY + max(map(text_inches, lines)) if lines else 0.0
+
+
+def _room_for_legend(fig: Figure) -> None:
+    """A figure as wide and as high as its legend needs: a long entry takes nothing from the panels, no entry is cut."""
+    lines = [text.get_text().count("\n") + 1 for legend in fig.legends for text in legend.get_texts()]
+    wider = max(0.0, _legend_inches(fig) - LEGEND) if lines else 0.0
+    fig.set_figwidth(max(fig.get_figwidth(), min(fig.get_figwidth() + wider, WIDEST)))
+    fig.set_figheight(max(fig.get_figheight(), (KEY_LINE * sum(lines) + KEY_PAD * len(lines)) / 72 + 0.15))
+
+
+def _lines_of_notes(fig: Figure) -> int:
+    """Lines of notes beyond the two that a panel has room for, summed over the rows of panels."""
     rows: dict[int, int] = {}
     for ax in fig.axes:
         if (spec := ax.get_subplotspec()) is not None:
-            lines = sum(len(text.get_text().splitlines()) for text in ax.texts if text.get_gid() == NOTE)
+            lines = sum(len(text.get_text().splitlines()) for text in _notes(ax))
             rows[spec.rowspan.start] = max(rows.get(spec.rowspan.start, 0), lines - NOTE_LINES)
-    fig.set_figheight(fig.get_figheight() + sum(rows.values()) * LINE / 72)
+    return sum(rows.values())
 
 
-def panel_title(ax: Axes, title: str, note: str = "") -> None:
-    """A bold title at the left, and muted text between it and the panel, where it cannot hide data."""
-    inches = panel_inches(ax)
-    lines = [part for line in note.splitlines() for part in words.wrap(line, int(inches * 72 / 3.6))]
+def _refit(fig: Figure) -> None:
+    """Break titles, notes and labels anew to the panels' true size, and bring the titles of a row to one height."""
+    panels = [ax for ax in fig.axes if ax.get_subplotspec() is not None]
+    engine = fig.get_layout_engine()
+    if not panels or engine is None:
+        return
+    engine.execute(fig)
+    rows: dict[int, list[Axes]] = {}
+    for ax in panels:
+        width, height = ax.get_position().size * fig.get_size_inches()
+        ax.set_xlabel(_within(ax.get_xlabel(), 0.95 * width))
+        ax.set_ylabel(_within(ax.get_ylabel(), height))
+    engine.execute(fig)
+    for ax in panels:
+        width = ax.get_position().width * fig.get_figwidth()
+        panel_title(ax, _unbroken(ax.get_title(loc="left")), _told(ax), width)
+        rows.setdefault(ax.get_subplotspec().rowspan.start, []).append(ax)  # type: ignore[union-attr]
+    for row in rows.values():
+        lines = [sum(len(note.get_text().splitlines()) for note in _notes(ax)) for ax in row]
+        for ax, own in zip(row, lines, strict=True):
+            for note in _notes(ax):
+                note.xyann = (0, 3 + LINE * (max(lines) - own))
+            ax.set_title(ax.get_title(loc="left"), pad=5 + LINE * max(lines))
+
+
+def _within(label: str, inches: float) -> str:
+    """An axis label whose lines are no longer than its axis; as it is where it has room."""
+    if all(text_inches(line, 8) <= inches for line in label.splitlines()):
+        return label
+    return words.stacked_label(_unbroken(label), int(inches * 72 / 4.8))
+
+
+def _unbroken(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _notes(ax: Axes) -> list[Any]:
+    return [text for text in ax.texts if text.get_gid() == NOTE]
+
+
+def _told(ax: Axes) -> str:
+    """The note above a panel before it was broken into lines."""
+    return "\n".join(str(note.get_label()) for note in _notes(ax))
+
+
+def panel_title(ax: Axes, title: str, note: str = "", inches: float | None = None) -> None:
+    """A bold title at the left, and muted text between it and the panel, where it cannot hide data.
+
+    inches: width of the panel; about what it will be if absent.
+    """
+    inches = inches or panel_inches(ax)
+    for old in _notes(ax):
+        old.remove()
+    lines = [part for line in note.splitlines() for part in _lines(line, inches, 7)]
     if lines:
         ax.annotate(
             "\n".join(lines),
@@ -119,23 +197,26 @@ def panel_title(ax: Axes, title: str, note: str = "") -> None:
             fontsize=7,
             annotation_clip=False,
             gid=NOTE,
+            label=note,
         )
-    ax.set_title("\n".join(textwrap.wrap(title, int(inches * 72 / 5.3))), pad=5 + LINE * len(lines))
+    ax.set_title("\n".join(_lines(title, inches, 8.5, "bold")), pad=5 + LINE * len(lines))
 
 
 def add_note(ax: Axes, text: str) -> None:
     """One more clause in the muted text above a panel."""
-    found = [each for each in ax.texts if each.get_gid() == NOTE]
-    told = [" ".join(each.get_text().splitlines()) for each in found]
-    for each in found:
-        each.remove()
-    panel_title(ax, " ".join(ax.get_title(loc="left").splitlines()), "; ".join([*told, text]))
+    told = _told(ax)
+    panel_title(ax, _unbroken(ax.get_title(loc="left")), f"{told}; {text}" if told else text)
 
 
 def _lines(text: str, inches: float, size: float, weight: str = "normal") -> list[str]:
-    """A text broken at its spaces into lines of at most so many inches; a longer word has a line of its own."""
+    """A text broken at its spaces into lines of at most so many inches; a longer word has a line of its own.
+
+    A no-break space keeps a clause together, and no line begins with a number or a dot where there is room: `width 64`,
+    `[−0.34, −0.19]`.
+    """
     lines: list[str] = []
-    for part in text.split():
+    parts = re.split(r"(?<=;) +| +(?![·(\[]*[−-]?\d|·)", " ".join(text.splitlines()).strip(" "))
+    for part in [w for p in parts for w in (p.split(" ") if text_inches(p, size, weight) > inches else [p])]:
         longer = f"{lines[-1]} {part}" if lines else part
         if lines and text_inches(longer, size, weight) <= inches:
             lines[-1] = longer
@@ -193,6 +274,8 @@ def hide_ticks(ax: Axes) -> None:
 
 def legend(fig: Figure, handles: Sequence[Any]) -> None:
     """One legend for all panels, outside them at the right."""
+    for handle in handles:
+        handle.set_label("\n".join(words.wrap(str(handle.get_label()), KEY_CHARACTERS)))
     fig.legend(
         handles=handles,
         loc="outside right upper",
@@ -203,9 +286,19 @@ def legend(fig: Figure, handles: Sequence[Any]) -> None:
     )
 
 
+def add_key(fig: Figure, handle: Any) -> None:
+    """One more entry at the end of the legend."""
+    for old in list(fig.legends):
+        handles = [*old.legend_handles, handle]
+        old.remove()
+        legend(fig, handles)
+
+
 def drawn_by_name(axes: Sequence[Axes]) -> dict[str, Any]:
     """What was drawn, by the name (`gid`) that its artists carry, with one of them: what the legend must explain."""
-    return {str(each.get_gid()): each for ax in axes for each in (*ax.lines, *ax.collections) if each.get_gid()}
+    return {
+        str(each.get_gid()): each for ax in axes for each in (*ax.lines, *ax.collections, *ax.patches) if each.get_gid()
+    }
 
 
 def line_key(label: str, color: Any = MUTED, **how: Any) -> Any:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CROSS: dict[str, Any] = {"marker": "x", "mew": 1.3}
 RING: dict[str, Any] = {"marker": "o", "mfc": "none", "mew": 0.9}
 
+STRIP = 0.3  # largest share of a panel that the strip of diverged rates takes
+
 
 class LossScale(NamedTuple):
     """Ends of the range of losses that is shown, and whether its axis is logarithmic."""
@@ -80,7 +82,7 @@ def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figur
     means = _means(rows, list(found[0]), along, response)
     scale = _limits(means, rows[response], list(found[0]), along, options)
     marked = [value for value in values if means.loc[means[along] == value, "diverged"].any()]
-    strip = 0.035 * len(marked) + 0.03 if marked else 0.0
+    strip = min(0.035 * len(marked) + 0.03, STRIP) if marked else 0.0
 
     fig, axes = layout.panels(len(found), options.columns or layout.columns_for(found))
     optima: list[str] = []
@@ -201,7 +203,7 @@ def _diverged(ax: Axes, means: pd.DataFrame, along: str, hues: dict[Any, Any], m
     if not marked:
         return
     ax.add_patch(
-        Rectangle((0, 1 - strip), 1, strip, transform=ax.transAxes, facecolor="#f4f5f7", edgecolor="none", zorder=5.5)
+        Rectangle((0, 1 - strip), 1, strip, transform=ax.transAxes, facecolor="#e6e8ec", edgecolor="none", zorder=5.5)
     )
     across = ax.get_xaxis_transform()
     for index, value in enumerate(reversed(marked)):
@@ -215,7 +217,7 @@ def _diverged(ax: Axes, means: pd.DataFrame, along: str, hues: dict[Any, Any], m
 def _keys(hues: dict[Any, Any], name: str, rows: pd.DataFrame, means: pd.DataFrame, optima: list[str]) -> list[Any]:
     seeds = rows["seed"].nunique()
     keys = [layout.line_key(name, "none")]
-    keys += [layout.line_key(f"{value:g}", color, marker="o", ms=3) for value, color in hues.items()]
+    keys += [layout.line_key(words.word(value), color, marker="o", ms=3) for value, color in hues.items()]
     keys.append(layout.line_key(f"geometric mean of {seeds} seeds" if seeds > 1 else "one seed"))
     if seeds > 1:
         keys.append(layout.band_key("range of seeds"))

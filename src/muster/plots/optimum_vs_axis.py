@@ -64,12 +64,18 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
         return layout.empty_figure("no optimum was estimated")
 
     facets = without_hue(found, options.hue)
-    looks = style.categories(list(dict.fromkeys(group.get(options.hue or "") for group in found)))
+    values = list(dict.fromkeys(group.get(options.hue or "") for group in found))
+    looks = style.categories(values)
+    sizes = {value: style.nested(index, len(values)) for index, value in enumerate(values)}
     fig, axes = layout.panels(len(facets), options.columns or layout.columns_for(facets))
     notes: list[str] = []
     for ax, facet in zip(axes, facets, strict=True):
         inside = [group for group in found if facet.items() <= group.items()]
-        told = [_group(ax, data, spec, group, looks[group.get(options.hue or "")], options.hue) for group in inside]
+        told = [
+            _group(ax, data, spec, group, looks[value], sizes[value], options.hue)
+            for group in inside
+            for value in [group.get(options.hue or "")]
+        ]
         notes.append("\n".join(told))
     for ax in axes:
         shape_axis(ax, sorted(optima["x"].unique().tolist()))
@@ -87,7 +93,9 @@ def _y_label(options: OptimumOptions) -> str:
     return options.label or f"optimal {options.rate}"
 
 
-def _group(ax: Axes, data: PlotData, spec: FigureConfig, group: Group, look: tuple[str, str], hue: str | None) -> str:
+def _group(
+    ax: Axes, data: PlotData, spec: FigureConfig, group: Group, look: tuple[str, str], size: float, hue: str | None
+) -> str:
     """Draw one group and return its slope in words."""
     import numpy as np
 
@@ -102,8 +110,8 @@ def _group(ax: Axes, data: PlotData, spec: FigureConfig, group: Group, look: tup
     if len(inside):
         low, high = _window(data.runs, y)
         for at, value, ends in zip(x, y, inside[["ci_low", "ci_high"]].to_numpy(float).tolist(), strict=True):
-            draw_interval(ax, at, value, ends, (low, high), "y", color)
-        ax.plot(x, y, marker, color=color, ms=5, zorder=3.5, gid="optimum")
+            draw_interval(ax, at, value, ends, (low, high), "y", color, width=1.5 * size)
+        ax.plot(x, y, marker, color=color, ms=5 * size, zorder=3.5, gid="optimum")
     for _, row in censored.iterrows():
         at, best = row["x"], row["grid_best"]
         if np.isfinite([row["ci_low"], row["ci_high"]]).all():
@@ -114,7 +122,7 @@ def _group(ax: Axes, data: PlotData, spec: FigureConfig, group: Group, look: tup
             power_law.beyond(row["ci_low"], row["ci_high"]),
             mfc="white",
             mec=color,
-            ms=6.5,
+            ms=6.5 * size,
             mew=1.3,
             zorder=4,
             gid="censored",

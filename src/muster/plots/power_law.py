@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from muster.plots.rows import Prediction
 
 
+BOUNDS = ("less", "greater")  # tests of claims that name a bound, not a value
+LINES: dict[str, dict[str, Any]] = {
+    "prediction": {"ls": (0, (4, 2.5)), "lw": 1.1},
+    "bound": {"ls": (0, (1, 1.6)), "lw": 1.2},
+}
 LARGEST = 300.0  # natural logarithm at which a band without end is cut: axes need numbers beyond it
 
 
@@ -92,7 +97,10 @@ def draw_predictions(
     color: Any = style.INK,
     show: Callable[[np.ndarray], np.ndarray] = as_is,
 ) -> None:
-    """Dashed lines of the predicted slopes through the points' centroid: a prediction says nothing about the level."""
+    """Lines of the predicted slopes through the points' centroid: a prediction says nothing about the level.
+
+    Dashed where a claim predicts a value, dotted where it names a bound alone: a slope beyond it is no miss.
+    """
     import numpy as np
 
     if not len(x):
@@ -101,7 +109,8 @@ def draw_predictions(
     ends = np.array([log_x.min(), log_x.max()])
     for prediction in found:
         level = log_y.mean() + prediction.slope * (ends - log_x.mean())
-        ax.plot(np.exp(ends), show(np.exp(level)), color=color, ls=(0, (4, 2.5)), lw=1.1, zorder=2.2, gid="prediction")
+        gid = "bound" if prediction.test in BOUNDS else "prediction"
+        ax.plot(np.exp(ends), show(np.exp(level)), color=color, zorder=2.2, gid=gid, **LINES[gid])
 
 
 def beyond(ci_low: float, ci_high: float, along: str = "y") -> str:
@@ -169,7 +178,8 @@ def keys(
         at: layout.line_key(points, color, marker="o", lw=1.2),
         "fit": layout.line_key("fitted power law", color),
         "band": layout.band_key("its 95 % band", color),
-        "prediction": layout.line_key("predicted slope", dashes, ls=(0, (4, 2.5)), lw=1.1),
+        "prediction": layout.line_key("predicted slope", dashes, **LINES["prediction"]),
+        "bound": layout.line_key("claimed bound on the slope", dashes, **LINES["bound"]),
     }
     return [entry for name, entry in entries.items() if name in found]
 

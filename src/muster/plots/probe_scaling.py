@@ -63,14 +63,17 @@ def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -
     if rows.empty or not found:
         return layout.empty_figure(f"no measurement has {words.phrase({**fit.select, **spec.select})}")
     facets = without_hue(found, options.hue)
-    looks = style.categories(list(dict.fromkeys(group.get(options.hue or "") for group in found)))
+    values = list(dict.fromkeys(group.get(options.hue or "") for group in found))
+    looks = style.categories(values)
+    sizes = {value: style.nested(index, len(values)) for index, value in enumerate(values)}
     fig, axes = layout.panels(len(facets), options.columns or layout.columns_for(facets))
     notes = []
     for ax, facet in zip(axes, facets, strict=True):
         inside = [group for group in found if facet.items() <= group.items()]
         told = [
-            _group(ax, data, spec, group, rows_of_group(rows, group), looks[group.get(options.hue or "")], options.hue)
+            _group(ax, data, spec, group, rows_of_group(rows, group), looks[value], sizes[value], options.hue)
             for group in inside
+            for value in [group.get(options.hue or "")]
         ]
         notes.append("\n".join(told))
     fit_log_axis(axes)
@@ -132,6 +135,7 @@ def _group(
     group: Group,
     own: pd.DataFrame,
     look: tuple[str, str],
+    size: float,
     hue: str | None,
 ) -> str:
     """Draw one group and return its slope in words."""
@@ -150,10 +154,10 @@ def _group(
                 [point.x] * len(point.seeds), point.seeds, marker, color=color, ms=3, mew=0, alpha=0.35, gid="seeds"
             )
         ends = (point.low, point.high)
-        draw_interval(ax, point.x, point.y, ends, ends, "y", color)
+        draw_interval(ax, point.x, point.y, ends, ends, "y", color, width=1.5 * size)
     x, y = np.array([point.x for point in shown]), np.array([point.y for point in shown])
     if len(x):
-        ax.plot(x, y, marker, color=color, ms=5, ls="none", zorder=3.5, gid="means")
+        ax.plot(x, y, marker, color=color, ms=5 * size, ls="none", zorder=3.5, gid="means")
     power_law.draw_fit(ax, x, y, fitted, color)
     power_law.draw_predictions(ax, x, y, told, color if hue else style.INK)
     note = power_law.slope_note(fitted, told)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SPARSE = 8  # points of one hue that have room for intervals side by side
+CROWD = 40  # points of one panel that have room for marks of the usual size
 
 
 class ProfileOptions(Options):
@@ -82,11 +83,13 @@ def theory_profile(data: PlotData, spec: FigureConfig, options: ProfileOptions) 
             if formula:
                 axes[column].plot(*_theory(formula, each, options.x), color=color, lw=1.2, zorder=2, gid="theory")
                 _ratios(axes[count + column], each, options, index, len(hues), color)
-            _points_with_bars(axes[column], each, options.x, "value", color)
+            size = style.nested(index, len(hues)) if len(own) <= CROWD else 0.75
+            _points_with_bars(axes[column], each, options.x, "value", color, size)
         layout.panel_title(axes[column], words.phrase(group))
     _dress(axes, count, points, options, bool(formula))
     axes[0].set_ylabel(words.stacked_label(options.label or words.label(rows["probe"].iloc[0]), 30))
-    layout.legend(fig, _keys(hues, hue, bool(formula), layout.drawn_by_name(axes)))
+    known = bool(points["value_half"].gt(0).any())
+    layout.legend(fig, _keys(hues, hue, bool(formula), known, layout.drawn_by_name(axes)))
     return fig
 
 
@@ -173,10 +176,12 @@ def _used(rows: pd.DataFrame, fit: FitConfig | None) -> pd.Series:
     return deep & (rows["layer"] <= options.get("max_ratio", math.inf) * rows["width"])
 
 
-def _points_with_bars(ax: Axes, each: pd.DataFrame, x: str, y: str, color: Any) -> None:
+def _points_with_bars(ax: Axes, each: pd.DataFrame, x: str, y: str, color: Any, size: float = 1.0) -> None:
+    """Points with their intervals, of so many times the usual size; without caps where they are small."""
+    ms, width, cap = 3.4 * size, size, 1.8 * size if size >= 1 else 0.0
     for used, some in each.groupby("used"):
         face, gid = (color, "points") if used else ("white", "unused")
-        look: dict[str, Any] = {"ms": 3.4, "elinewidth": 1.0, "capsize": 1.8, "zorder": 3, "mfc": face, "gid": gid}
+        look: dict[str, Any] = {"ms": ms, "elinewidth": width, "capsize": cap, "zorder": 3, "mfc": face, "gid": gid}
         draw_error_bars(ax, some[x], some[y], some[f"{y}_half"], fmt="o", color=color, **look)
 
 
@@ -208,7 +213,7 @@ def side_by_side(x: np.ndarray, index: int, count: int) -> np.ndarray:
     if count == 1 or len(x) == 1:
         return x
     length = x[-1] - x[0]
-    spread = min(0.6 * np.diff(x).min(), 0.07 * length)
+    spread = min(0.6 * np.diff(x).min(), 0.07 * length, 0.02 * (count - 1) * length)
     return x[0] + (x - x[0]) * (1 - spread / length) + spread * index / (count - 1)
 
 
@@ -240,12 +245,15 @@ def _dress(axes: list[Axes], count: int, points: pd.DataFrame, options: ProfileO
         axes[count].set_ylabel("measured ∕ formula\n(dimensionless)")
 
 
-def _keys(hues: dict[Any, Any], hue: str | None, compared: bool, found: Container[str]) -> list[Any]:
-    keys = [layout.line_key(words.label(hue), "none")] if hue else []
-    keys += [layout.line_key(words.word(value), color, marker="o", ms=3.6) for value, color in hues.items() if hue]
-    keys.append(layout.line_key("measured, 95 % interval", marker="o", ms=3.6, lw=0))
+def _keys(hues: dict[Any, Any], hue: str | None, compared: bool, known: bool, found: Container[str]) -> list[Any]:
+    """Legend entries. compared: with a closed form, hence lines; known: whether any point has an interval."""
+    keys = [layout.line_key(words.hue_label(hue, hues), "none")] if hue else []
+    width = 1.2 if compared else 0
+    names = {value: words.word(value) for value in hues if hue}
+    keys += [layout.line_key(name, hues[value], marker="o", ms=3.6, lw=width) for value, name in names.items()]
+    keys.append(layout.line_key(f"measured, {'95 % interval' if known else 'no interval'}", marker="o", ms=3.6, lw=0))
     if "unused" in found:
         keys.append(layout.line_key("outside the formula's range", marker="o", ms=3.6, mfc="white", lw=0))
-    if "range" in found:
+    if "range" in found and known:
         keys.append(layout.band_key("95 % interval of the ratio"))
     return [*keys, layout.line_key("closed form", lw=1.2)] if compared else keys

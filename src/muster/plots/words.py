@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from muster.claims import tests
@@ -28,6 +28,7 @@ _LABELS = {
     "parameters": ("parameters N", "count"),
     "millions": ("parameters N", "millions"),
     "tokens": ("training tokens D", "count"),
+    "experts": ("experts", "count"),
     "unique_tokens": ("unique tokens U", "count"),
     "flops": ("training compute C", "FLOP"),
     "streams": ("parallel streams P", "count"),
@@ -74,6 +75,14 @@ _LABELS = {
     "represented": ("share of features represented", ""),
     "ks_uniform": ("KS distance to U[0, 1]", ""),
     "lyapunov": ("Lyapunov exponent λᵢ", "nats per factor"),
+    "hidden_units": ("hidden units", "count"),
+    "condition": ("condition number κ", ""),
+    "layers": ("layers", "count"),
+    "accuracy": ("accuracy", "share"),
+    "snr": ("signal-to-noise ratio", ""),
+    "bits_per_byte": ("held-out loss", "bits per byte"),
+    "qk_norm": ("QK norm", ""),
+    "per_depth": ("division by depth", ""),
 }
 _UNITS = {"cross_entropy": "nats per example", "squared_error": "mean squared error"}
 _WORDS = {
@@ -102,6 +111,27 @@ _WORDS = {
     "inverse": "attention scale 1/d",
     "inverse_sqrt": "attention scale 1/√d",
     "umup": "u-μP",
+    "gd": "GD",
+    "gauss": "Gaussian",
+    "gaussian": "Gaussian",
+    "rademacher": "Rademacher",
+    "ols_t": "OLS",
+    "hc3": "HC3",
+    "reml_kh": "REML",
+    "moe": "mixture of experts",
+}
+_BINARY = ("deduplicated",)  # columns of published tables that hold 0 and 1
+# Parameters of scaling laws: their symbols. Others keep their names.
+_SYMBOLS = {
+    "a": "A",
+    "b": "B",
+    "e": "E",
+    "alpha": "α",
+    "beta": "β",
+    "r_d": "R_D",
+    "r_n": "R_N",
+    "lr_tokens": "exponent of the learning rate in D",
+    "lr_parameters": "exponent of the learning rate in N",
 }
 
 
@@ -136,7 +166,7 @@ def word(value: Any) -> str:
     if isinstance(value, list):
         return " or ".join(map(word, value))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return with_minus(f"{value:g}" if isinstance(value, float) else str(value))
+        return _setting_text(value)
     return _WORDS.get(str(value), _spaced(str(value)))
 
 
@@ -155,10 +185,11 @@ def _setting(column: str, value: Any) -> str:
         return f"constant {_spaced(column.removesuffix('_rule'))}" if own else word(value)
     if column == "log2_lr":
         return f"learning rate {' or '.join(map(power_of_two, value if isinstance(value, list) else [value]))}"
-    name = _spaced(column)
-    if isinstance(value, bool):
-        return name_of(column) if value else f"no {name_of(column)}"
-    return f"{name} {word(value)}"
+    if isinstance(value, bool) or column in _BINARY:
+        name = name_of(column)
+        # A participle is denied (not normalized), what a noun names is absent (no bias).
+        return name if value else f"not {name}" if re.fullmatch(r"[a-z]+(ed|ric)", name) else f"no {name}"
+    return f"{_spaced(column)} {word(value)}"
 
 
 def _spaced(text: str) -> str:
@@ -190,6 +221,27 @@ def interval_text(estimate: float, low: float, high: float, least: int = 0) -> s
     return f"{number_text(estimate, digits)} [{number_text(low, digits)}, {number_text(high, digits)}]"
 
 
+def in_powers(text: str) -> str:
+    """A text with numbers as 3.3e+20 written as powers of ten, and minus signs for the hyphens of numbers."""
+    found = r"(?<![\w.])(-?\d+(?:\.\d+)?)e([+-]?\d+)"
+    return re.sub(found, lambda each: power_of_ten(float(each[0]), 3)[0], text)
+
+
+def law(estimator: str) -> str:
+    """The name of a fitted law: `routed law`, `joint law`."""
+    return f"{word(estimator).removesuffix(' law')} law"
+
+
+def symbol(parameter: str) -> str:
+    """A law's parameter as its paper writes it, where one letter names it; else its name in words."""
+    return _SYMBOLS.get(parameter, _spaced(parameter))
+
+
+def hue_label(column: str, values: Iterable[Any]) -> str:
+    """The title of a legend's list of values: with the column's unit where they are numbers."""
+    return name_of(column) if any(isinstance(value, str) for value in values) else label(column)
+
+
 def claimed_region(predicted: float, margin: float, test: str) -> tuple[float, float]:
     """The values that a claim allows, by the region of its test."""
     return tests.claimed_region(test, float(predicted), margin)
@@ -218,13 +270,33 @@ def power_of_two(exponent: float) -> str:
 
 
 def tick_text(value: float) -> str:
-    """A tick label: plain numbers between 0.001 and 10,000, powers of ten beyond: `2×10⁵`."""
+    """A tick label: plain numbers from 0.001 to 10,000 and whole ones of five or six digits, powers beyond: `2×10⁵`.
+
+    A number that was chosen is not rounded where its digits have room: 12800 and 65536, but 2×10⁵.
+    """
     if 1e-3 <= abs(value) < 1e4 or value == 0:
         return with_minus(f"{value:.4g}")
-    exponent = math.floor(math.log10(abs(value)) + 1e-9)
-    lead = value / 10.0**exponent
-    head = "" if abs(lead - 1) < 1e-6 else f"{with_minus(f'{lead:.2g}')}×"
-    return f"{head}10{_raised(str(exponent))}"
+    _, rounded = power_of_ten(value, 2)
+    whole = abs(value) < 1e6 and value == round(value)
+    return with_minus(f"{value:.0f}") if whole and rounded else power_of_ten(value, 3)[0]
+
+
+def power_of_ten(value: float, digits: int) -> tuple[str, bool]:
+    """`2.5×10⁷`, or `10⁷`, with at most so many digits, and whether that rounds the value."""
+    lead, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    short = f"{float(lead):g}"
+    head = "" if short == "1" else f"{with_minus(short)}×"
+    head = "\N{MINUS SIGN}" if short == "-1" else head
+    return f"{head}10{_raised(str(int(exponent)))}", float(f"{lead}e{exponent}") != value
+
+
+def _setting_text(value: float) -> str:
+    """A number that was chosen, with every digit that it has: powers of ten for those that would be long without."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    if "e" in text:
+        return power_of_ten(value, 6)[0]
+    power, rounded = power_of_ten(value, 3) if abs(value) >= 1e6 and math.isfinite(value) else ("", True)
+    return with_minus(text) if rounded else power
 
 
 def _raised(number: str) -> str:

@@ -438,7 +438,7 @@ def test_optimum_figure_shows_points_intervals_fit_prediction_and_slope(data):
         x, y = line.get_data()
         assert (y[-1] - y[0]) / np.log2(x[-1] / x[0]) == pytest.approx(slope)
         assert drawn(ax, "band")
-    (dashed,) = drawn(falling, "prediction")
+    (dashed,) = drawn(falling, "bound")
     x, y = dashed.get_data()
     assert (y[-1] - y[0]) / np.log2(x[-1] / x[0]) == pytest.approx(-0.5)
     assert "slope −1.00 [−1.09, −0.91]; predicted ≤ −0.5" in texts(falling)
