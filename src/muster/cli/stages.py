@@ -428,6 +428,7 @@ def draw(args: Namespace) -> "Figure":
         predictions=predictions,
         specification=specification,
         claims=ledger,
+        regime=read_frame(fits / "regime.parquet"),
     )
     missing = read_missing(args.results, study.study)
     if missing and spec is not None and data.runs.empty and data.curves.empty and data.probes.empty:

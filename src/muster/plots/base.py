@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+NAMED = 2  # conditions that are not met which a figure names; its claims' rows in the ledger have all
+
+
 class Options(Section):
     """Options of every plot."""
 
@@ -85,7 +88,7 @@ class Plot:
             if self.shows is not None:
                 title = options.title if options.title is not None else self._title(data, spec, options)
                 scale = f" \N{EM DASH} {data.scale} scale" if data.scale else ""
-                layout.heading(fig, title, data.study.title + scale)
+                layout.heading(fig, title, data.study.title + scale + _regime(data, spec))
                 keep_ticks_apart(fig)
         return fig
 
@@ -98,6 +101,23 @@ class Plot:
         told = {name: value for name, value in told.items() if value is not None and name not in ("probe", "seed")}
         text = words.sentence(self.shows(data, spec, options))
         return f"{text} ({words.phrase(told)})" if told else text
+
+
+def _regime(data: PlotData, spec: FigureConfig) -> str:
+    """Conditions of the figure's claims that are not met and forbid a verdict, in words: each with the claims that it
+    stops. Nothing at smoke, where none is judged."""
+    if data.regime.empty or data.scale == "smoke":
+        return ""
+    shown = {name for name, figure in data.study.figures.items() if figure is spec}
+    own = {claim.claim for claim in data.study.claims if claim.figure in shown}
+    rows = data.regime[data.regime["claim"].isin(own) & (data.regime["blocks"] == "both")]
+    failed: dict[str, list[str]] = {}
+    for row in rows[~rows["passed"] & rows["value"].notna()].to_dict("records"):
+        value, low, high = (words.with_minus(f"{row[name]:.3g}") for name in ("value", "low", "high"))
+        failed.setdefault(f"{row['check']} {value} not in [{low}, {high}]", []).append(row["claim"])
+    told = [f"{what} ({', '.join(claims)})" for what, claims in failed.items()]
+    more = [f"and {len(told) - NAMED} more"] if len(told) > NAMED else []
+    return f". Regime not met: {'; '.join([*told[:NAMED], *more])}" if told else ""
 
 
 def _told(data: PlotData, column: str, value: Any, by: Sequence[str]) -> Any:

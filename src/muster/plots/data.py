@@ -24,7 +24,8 @@ class PlotData:
     """One study's tables at one scale; a table that the study does not have may be left empty.
 
     runs, curves, probes: as collected. optima, fits: as fitted, all fits of the study. predictions: of runs that fits
-    held out. specification: fits under every choice of estimator. claims: the study's rows of the ledger.
+    held out. specification: fits under every choice of estimator. claims: the study's rows of the ledger. regime: the
+    conditions of its claims, as checked.
     """
 
     study: StudyConfig
@@ -37,6 +38,7 @@ class PlotData:
     predictions: pd.DataFrame = field(default_factory=_no_rows)
     specification: pd.DataFrame = field(default_factory=_no_rows)
     claims: pd.DataFrame = field(default_factory=_no_rows)
+    regime: pd.DataFrame = field(default_factory=_no_rows)
 
     def label(self, column: str) -> str:
         """The axis label of a column or probe with its unit; a loss takes its unit from the study's settings."""

@@ -97,7 +97,7 @@ def _title(fig: Figure, title: str, context: str) -> None:
     titles = _lines(title, room, 9.5, "bold")
     below = _lines(context, room, 7.5)
     # The layout keeps room for the title alone: empty lines of its own size hold the place of the smaller context.
-    spare = "\n" * math.ceil(len(below) * 8.5 / TITLE_LINE)
+    spare = "\n" * math.ceil((len(below) * CONTEXT_LINE + 1.5) / TITLE_LINE)
     shown = fig.suptitle("\n".join(titles) + spare, x=0.01, ha="left")
     if below:
         look: dict[str, Any] = {"color": MUTED, "fontsize": 7.5, "va": "bottom", "ha": "left", "annotation_clip": False}

@@ -53,11 +53,12 @@ def test_every_mistake_of_a_planned_study_is_a_line(project: Path, capsys: pytes
 
 
 def test_a_rule_without_rates_for_an_optimizer_is_a_mistake(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_config(project, tiny_train=TINY.replace("optimizer: adam,", "optimizer: [adam, muon],"))
+    write_config(project, tiny_train=TINY.replace("optimizer: adam,", "optimizer: [adam, muon], rule: full_alignment,"))
     (line,) = {line.partition(": ")[2] for line in said(capsys, 2)}
     assert "rule full_alignment knows steps of single weights" in line
-    write_config(project, tiny_train=TINY.replace("optimizer: adam,", "optimizer: [adam, muon], rule: spectral,"))
-    assert said(capsys, 0) == []
+    for chosen in ("optimizer: [adam, muon], rule: spectral,", "optimizer: [adam, muon],"):  # none: each has its own
+        write_config(project, tiny_train=TINY.replace("optimizer: adam,", chosen))
+        assert said(capsys, 0) == []
 
 
 def test_one_study_is_checked_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

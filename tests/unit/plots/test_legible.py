@@ -10,7 +10,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from muster.config.models import StudyConfig
@@ -398,3 +401,60 @@ def test_a_specification_curve_says_what_decides_what_is_claimed_and_what_was_le
     for claim in claims:
         assert f"predicted {words.claim_text(claim.predicted, claim.margin, claim.test)}" in texts(ax)
     assert {"as declared, 95 % interval", "another choice"} <= set(legend_texts(fig))
+
+
+def all_texts(fig):
+    """Everything that is written in a figure, its lines joined."""
+    return " ".join(" ".join(each.get_text() for each in fig.findobj(Text)).split())
+
+
+def shown_in(figure, data):
+    """The study's first claim, which this figure shows, and the data of such a study."""
+    first, *others = data.study.claims
+    first = first.model_copy(update={"figure": figure})
+    return first, replace(data, study=data.study.model_copy(update={"claims": [first, *others]}))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "passed", "scale", "marked"),
+    [
+        ("both", False, "laptop", True),
+        ("both", True, "laptop", False),
+        ("refuted", False, "laptop", False),  # it forbids no support
+        ("both", False, "smoke", False),  # where nothing is judged
+    ],
+)
+def test_a_figure_says_which_conditions_of_its_claims_are_not_met(transfer, blocks, passed, scale, marked):
+    claim, transfer = shown_in("optimum", transfer)
+    own = pd.DataFrame([(claim.claim, "steady(axis=width)", 0.25, -0.1, 0.1, passed, blocks)],
+                       columns=["claim", "check", "value", "low", "high", "passed", "blocks"])  # fmt: skip
+    said = all_texts(render(claim.figure, replace(transfer, scale=scale, regime=own)))
+    told = f"Regime not met: steady(axis=width) 0.25 not in [−0.1, 0.1] ({claim.claim})"
+    assert (told in said, "Regime" in said) == (marked, marked)
+    assert "Regime" not in all_texts(render("sweep", replace(transfer, scale=scale, regime=own)))
+
+
+def test_more_conditions_than_a_figure_names_are_counted(transfer):
+    claim, transfer = shown_in("optimum", transfer)
+    checks = [f"check_{i}" for i in range(5)]
+    rows = pd.DataFrame({"claim": claim.claim, "check": checks, "value": 1.0, "low": -np.inf, "high": 0.0,
+                         "passed": False, "blocks": "both"})  # fmt: skip
+    said = all_texts(render(claim.figure, replace(transfer, regime=rows)))
+    assert "check_1 1 not in [−inf, 0]" in said
+    assert "and 3 more" in said
+    assert "check_2" not in said
+
+
+@pytest.mark.parametrize("lines", range(1, 10))
+def test_the_context_lies_below_the_title_however_long_it_is(lines):
+    """Of the title's box the spare lines alone are the context's."""
+    with style.paper():
+        fig = Figure(figsize=(4, 3), layout="constrained")
+        fig.subplots()
+        layout.heading(fig, "A title", " ".join(["as much of a context as fits a line"] * lines))
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
+    (title,) = fig.findobj(lambda each: isinstance(each, Text) and each.get_text().startswith("A title"))
+    (context,) = fig.findobj(Annotation)
+    box, below = (each.get_window_extent(canvas.get_renderer()) for each in (title, context))
+    assert below.y1 <= box.y1 - layout.TITLE_LINE * fig.dpi / 72
