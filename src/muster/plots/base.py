@@ -88,7 +88,7 @@ class Plot:
             if self.shows is not None:
                 title = options.title if options.title is not None else self._title(data, spec, options)
                 scale = f" \N{EM DASH} {data.scale} scale" if data.scale else ""
-                layout.heading(fig, title, data.study.title + scale + _regime(data, spec))
+                layout.heading(fig, title, data.study.title + scale + _runs(data, spec) + _regime(data, spec))
                 keep_ticks_apart(fig)
         return fig
 
@@ -101,6 +101,17 @@ class Plot:
         told = {name: value for name, value in told.items() if value is not None and name not in ("probe", "seed")}
         text = words.sentence(self.shows(data, spec, options))
         return f"{text} ({words.phrase(told)})" if told else text
+
+
+def _runs(data: PlotData, spec: FigureConfig) -> str:
+    """How many runs each fit that the figure shows rests on; nothing where it shows none, or one without runs."""
+    if spec.fit is None or data.fits.empty or "n_runs" not in data.fits.columns:
+        return ""
+    counts = data.fits.loc[(data.fits["fit"] == spec.fit) & (data.fits["n_runs"] > 0), "n_runs"].astype(int)
+    if counts.empty:
+        return ""
+    few, many = counts.min(), counts.max()
+    return f", n = {few} runs a fit" if few == many else f", n = {few} to {many} runs a fit"
 
 
 def _regime(data: PlotData, spec: FigureConfig) -> str:

@@ -458,3 +458,15 @@ def test_the_context_lies_below_the_title_however_long_it_is(lines):
     (context,) = fig.findobj(Annotation)
     box, below = (each.get_window_extent(canvas.get_renderer()) for each in (title, context))
     assert below.y1 <= box.y1 - layout.TITLE_LINE * fig.dpi / 72
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"), [((24, 24), ", n = 24 runs a fit"), ((24, 64), ", n = 24 to 64 runs a fit"), ((0, 0), None)]
+)
+def test_a_figure_says_how_many_runs_its_fits_rest_on(transfer, counts, told):
+    fits = transfer.fits.copy()
+    own = fits["fit"] == "lr_exponent"
+    fits["n_runs"] = np.where(own, np.resize(counts, len(fits)), 7)
+    said = all_texts(render("optimum", replace(transfer, fits=fits)))
+    assert ("n = " in said) == (told is not None)
+    assert told is None or f"laptop scale{told}" in said
