@@ -24,7 +24,7 @@ _TEXT = re.compile(r"data:(?:image/svg\+xml|text/csv);.*?base64,(.*)")
 _SHAPE = re.compile(
     r'<path id="([\w.-]+)" (d="[^"]*"[^>]*)/>'
 )  # a letter or a marker, which a figure draws by its name
-LONGEST = 400  # characters of a job's parameters, which the study's YAML has too
+LONGEST = 100  # characters of a job's parameters, which the study's YAML has too
 UNPACK = """
 <script id="packed" type="application/json">@PACKED@</script>
 <script>

@@ -45,7 +45,7 @@ def test_figures_and_ledger_are_packed_and_unpack_to_themselves() -> None:
     assert found["claims.csv"] == {**table, "data_uri": ""}
     assert found["b.png"] == picture
     assert {(each["caption"], each["data_uri"]) for name, each in found.items() if name in figures} == {("A", "")}
-    assert all(len(found[name]["job_properties"]["params"]) < 500 for name in figures)
+    assert all(len(found[name]["job_properties"]["params"]) < 200 for name in figures)
     parts = json.loads(content[1])
     shapes = json.loads(unpacked(parts["shapes"]))
     assert shapes == {"DejaVuSans-31": LETTER.removeprefix('<path id="DejaVuSans-31" ').removesuffix("/>")}
