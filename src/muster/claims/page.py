@@ -188,7 +188,7 @@ def _markdown_row(row: Row, q: Mapping[str, float], shown: Mapping[str, str] | N
     statement, source, reason, regime = (as_text(row[column]) for column in ("statement", "source", "reason", "regime"))
     same = f" (same as {row['same_as']})" if row["same_as"] else ""
     cells = [f"{name}{same}", f"{statement}{_stance(row)}", f"{source} ({row['provenance']})", prediction_text(row)]
-    cells += [_estimate(row), f"{row['n_cells']} / {row['n_runs']}", row["verdict"], row["agrees"], reason, regime]
+    cells += [estimate_text(row), f"{row['n_cells']} / {row['n_runs']}", row["verdict"], row["agrees"], reason, regime]
     cells += [f"{q[row['claim']]:.2g}" if row["claim"] in q else "", _figure(row["figure"], shown)]
     return "| " + " | ".join(cells) + " |"
 
@@ -237,7 +237,8 @@ def prediction_text(row: Row) -> str:
     return f"{sign} {predicted}{f' {slack} {margin}' if row['margin'] else ''}"
 
 
-def _estimate(row: Row) -> str:
+def estimate_text(row: Row) -> str:
+    """The estimate with its interval, as far as there is either."""
     if math.isnan(row["estimate"]):
         return "–"
     if math.isnan(row["ci_low"]):

@@ -1,7 +1,7 @@
 """A study held against tables that are there already: columns, values and groups that no plan can know."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ from muster.fitting.frames import groups, select
 from muster.plan.grid import plan_study
 from muster.plan.study import StudyPlan
 from muster.published.import_table import ImportCell
-from muster.published.source import state
+from muster.published.readers import READERS
+from muster.published.source import FORBIDDEN, state
 from muster.tables.collect import KINDS
 from muster.tables.io import read_table
 
@@ -83,6 +84,27 @@ def _on_disk(cell: ImportCell, sources: list[Path], downloaded: Path) -> bool:
     if table.sha256 and (downloaded / table.sha256).is_file():
         return True
     return not state(table, sources).startswith(("absent", "unreadable", "refused"))
+
+
+def unchecked(plan: StudyPlan, sources: Sequence[Path], *, asked: bool) -> Iterator[str]:
+    """Why a study was not held against its published tables: each source that is not there as the study says.
+
+    asked: whether somebody named the folder; else a table that is nowhere is no news.
+    """
+    for planned in plan.cells:
+        cell = planned.cell
+        if not isinstance(cell, ImportCell):
+            continue
+        table = cell.table
+        found = state(table, sources)
+        kind, _, digest = found.partition(" ")
+        reasons = {
+            "absent": f"no {table.file} in {', '.join(map(str, sources))}" if asked else "",
+            "refused": f"{table.file} has checksum {digest[:12]}…, expected {str(table.sha256)[:12]}…",
+            "unreadable": f"{table.file} cannot be read",
+        }
+        if why := READERS[table.reader].forbidden() if found == FORBIDDEN else reasons.get(kind):
+            yield f"settings.sources.{cell.source}: not checked against its table: {why}"
 
 
 def mistakes(plan: StudyPlan, at_hand: AtHand) -> Iterator[FieldError]:

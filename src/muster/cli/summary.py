@@ -91,16 +91,17 @@ def lacks_own_table(plan: Plan) -> list[str]:
 
 
 def print_outcome(plan: Plan) -> None:
-    """The verdict of each claim of the plan's studies, its facts counted, and where ledger and figures are."""
+    """Verdict and number of each claim of the plan's studies, its facts counted, and where ledger and figures are."""
     from muster.claims.ledger import read_ledger, rows_of
-    from muster.claims.page import tally, told_tally
+    from muster.claims.page import estimate_text, prediction_text, tally, told_tally
 
     ledger = Path(plan.config.results, "ledger")
     rows = rows_of(read_ledger(ledger)) if ledger.exists() else []
     print()
     own = [row for row in rows if row["study"] in plan.studies]
-    told = [(row["claim"], row["verdict"], row["agrees"], row["reason"]) for row in own]
-    print_table([("claim", "verdict", "agrees", "why"), *told])
+    told = [(row["claim"], row["verdict"], row["agrees"], estimate_text(row), prediction_text(row), row["reason"])
+            for row in own]  # fmt: skip
+    print_table([("claim", "verdict", "agrees", "estimate", "claimed", "why"), *told])
     if own:
         print(f"\n{told_tally(tally(own))}")
     if rows:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand
+from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand, unchecked
 from muster.cli.check import check_study
 from muster.cli.declared import declarations, hopeless, other_runs, underpowered
 from muster.cli.scope import configuration
@@ -54,10 +54,13 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
             check_study(plan, path)
             own = [*other_runs(plan, _plans_named(study, scale, studies)), *hopeless(plan)]
             wrong += _at_their_fields(own, path)
-            found = None if config is None else _against_tables(plan, config, args, path)
+            folders = _source_folders(config, args) if config else []
+            found = None if config is None else _against_tables(plan, config, folders, path)
             if found is not None:
                 origins.append(found.origin)
                 questions += asked(plan, found)
+            else:
+                questions += unchecked(plan, folders, asked=len(folders) > 1)
             family = [known for known in studies.known.values() if known.slug == study.slug]
             wrong += _at_their_fields(underpowered(plan, family, found and found.results), path)
         except MusterError as error:
@@ -91,12 +94,16 @@ def _plans_named(study: StudyConfig, scale: Scale, studies: Studies) -> dict[str
             for each in others if scale in each.scales}  # fmt: skip
 
 
-def _against_tables(plan: StudyPlan, config: Config, args: Namespace, path: Path) -> AtHand | None:
-    """Hold a study against its tables, if there are any; raises MusterError with all that is wrong."""
-    results = Path(config.results)
+def _source_folders(config: Config, args: Namespace) -> list[Path]:
+    """Where published tables may lie: in a folder that somebody named, and in that of `muster fetch`."""
     own = args.sources or source_folder(config.sources)
+    return [*([own] if own else []), shared_folder(config.results) / "sources"]
+
+
+def _against_tables(plan: StudyPlan, config: Config, folders: list[Path], path: Path) -> AtHand | None:
+    """Hold a study against its tables, if there are any; raises MusterError with all that is wrong."""
     with in_file(path):
-        at_hand = tables_at_hand(plan, results, [*([own] if own else []), shared_folder(results) / "sources"])
+        at_hand = tables_at_hand(plan, Path(config.results), folders)
         if at_hand is not None and (wrong := list(mistakes(plan, at_hand))):
             raise as_one(wrong)
     return at_hand

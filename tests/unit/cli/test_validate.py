@@ -1,5 +1,6 @@
 """`muster validate`: all mistakes of all files at once, also those that only a table at hand can tell."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,25 @@ def test_published_tables_on_disk_are_read(project: Path, capsys: pytest.Capture
     (line,) = said(capsys, 2, "--sources", "mine")
     assert "settings.sources.runs.columns.parameters: mine/a/runs.csv" in line
     assert "'Q'" in line
+
+
+def test_a_table_that_was_not_looked_at_is_said_to_be_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where somebody names a folder that lacks it, or holds another one; nowhere else is it news."""
+    table = project / "mine/a/runs.csv"
+    table.parent.mkdir(parents=True)
+    write_config(project, tiny_import=IMPORTED)
+    assert main(["validate", "--sources", "mine"]) == 0
+    told = "settings.sources.runs: not checked against its table: "
+    assert f"{told}no a/runs.csv in mine, results/sources" in capsys.readouterr().out
+    table.write_bytes(imported_table() + b"1,2\n")
+    assert main(["validate", "--sources", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert f"{told}a/runs.csv has checksum " in out
+    assert f"…, expected {hashlib.sha256(imported_table()).hexdigest()[:12]}…" in out
+    table.write_bytes(imported_table())
+    for arguments in (["--sources", "mine"], []):
+        assert main(["validate", *arguments]) == 0
+        assert "not checked" not in capsys.readouterr().out
 
 
 def test_all_that_a_mapping_names_and_a_published_table_lacks_is_told(
