@@ -1,7 +1,7 @@
 """A study held against tables that are there already: columns, values and groups that no plan can know."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +48,12 @@ def tables_at_hand(plan: StudyPlan, results: Path, sources: Iterable[Path]) -> A
             return AtHand(tables, str(folder), results)
     except (OSError, ValueError, KeyError, TypeError, DamagedError):
         pass  # not made, or not readable: then nothing is at hand, and a run makes it anew
-    return _published(plan, list(sources), results / "sources" / "downloaded")
+    return _published(plan, list(sources), _downloads(results))
+
+
+def _downloads(results: Path) -> Path:
+    """Where jobs keep what they downloaded, by checksum."""
+    return results / "sources" / "downloaded"
 
 
 def _published(plan: StudyPlan, sources: list[Path], downloaded: Path) -> AtHand | None:
@@ -86,14 +91,14 @@ def _on_disk(cell: ImportCell, sources: list[Path], downloaded: Path) -> bool:
     return not state(table, sources).startswith(("absent", "unreadable", "refused"))
 
 
-def unchecked(plan: StudyPlan, sources: Sequence[Path], *, asked: bool) -> Iterator[str]:
+def unchecked(plan: StudyPlan, results: Path, sources: list[Path], *, asked: bool) -> Iterator[str]:
     """Why a study was not held against its published tables: each source that is not there as the study says.
 
     asked: whether somebody named the folder; else a table that is nowhere is no news.
     """
     for planned in plan.cells:
         cell = planned.cell
-        if not isinstance(cell, ImportCell):
+        if not isinstance(cell, ImportCell) or _on_disk(cell, sources, _downloads(results)):
             continue
         table = cell.table
         found = state(table, sources)

@@ -54,13 +54,15 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
             check_study(plan, path)
             own = [*other_runs(plan, _plans_named(study, scale, studies)), *hopeless(plan)]
             wrong += _at_their_fields(own, path)
-            folders = _source_folders(config, args) if config else []
-            found = None if config is None else _against_tables(plan, config, folders, path)
-            if found is not None:
-                origins.append(found.origin)
-                questions += asked(plan, found)
-            else:
-                questions += unchecked(plan, folders, asked=len(folders) > 1)
+            found = None
+            if config is not None:
+                folders = _source_folders(config, args)
+                found = _against_tables(plan, config, folders, path)
+                if found is not None:
+                    origins.append(found.origin)
+                    questions += asked(plan, found)
+                else:
+                    questions += unchecked(plan, Path(config.results), folders, asked=len(folders) > 1)
             family = [known for known in studies.known.values() if known.slug == study.slug]
             wrong += _at_their_fields(underpowered(plan, family, found and found.results), path)
         except MusterError as error:

@@ -275,6 +275,24 @@ def test_a_table_that_was_not_looked_at_is_said_to_be_so(project: Path, capsys: 
         assert "not checked" not in capsys.readouterr().out
 
 
+def test_of_two_tables_the_one_that_is_downloaded_is_not_said_to_lack(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, _, rest = IMPORTED.partition("    runs:\n")
+    body = rest[: rest.index("scales:")]
+    checksum = hashlib.sha256(imported_table()).hexdigest()
+    elsewhere = body.replace("a/runs.csv", "b/runs.csv").replace(checksum, "ab" * 32)
+    both = head + "    runs:\n" + body + "    more:\n" + elsewhere + rest[rest.index("scales:") :]
+    write_config(project, tiny_import=both.replace("source: runs", "source: [runs, more]"))
+    kept = project / "results/sources/downloaded" / checksum
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(imported_table())
+    assert main(["validate", "--sources", "mine"]) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "settings.sources.more: not checked against its table: no b/runs.csv in mine" in out
+    assert "settings.sources.runs" not in out
+
+
 def test_all_that_a_mapping_names_and_a_published_table_lacks_is_told(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

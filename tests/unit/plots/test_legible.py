@@ -180,6 +180,23 @@ def test_a_further_clause_leaves_the_lines_of_a_note_apart():
         assert texts(ax).split("\n") == ["SP: −1", "μP: 0; 2 points beyond the axis"]
 
 
+def settle_beside_a_legend(fig, axes, x, y):
+    layout.outer_labels(axes, x, y)
+    layout.legend(fig, [layout.line_key("optimum beyond the grid: best rate")])
+    layout.heading(fig, "A title", "a study")
+    keep_ticks_apart(fig)
+    fig.draw_without_rendering()
+
+
+def check_ticks_apart(ax, pixels):
+    """At least two labels of ticks are seen, and more than so many pixels lie between neighbours."""
+    low, high = ax.get_xlim()
+    seen = [each for each in ax.get_xticklabels() if each.get_text() and low <= each.get_position()[0] <= high]
+    spans = sorted((each.get_window_extent().x0, each.get_window_extent().x1) for each in seen)
+    assert len(spans) >= 2
+    assert all(before[1] + pixels < after[0] for before, after in itertools.pairwise(spans))
+
+
 @pytest.mark.parametrize("columns", [1, 2, 4])
 @pytest.mark.parametrize("values", [[2**k for k in range(10)], [24, 64, 512, 2048, 8192, 32768], [3, 4, 6, 8, 512]])
 def test_ticks_keep_apart_beside_a_wide_legend(columns, values):
@@ -189,17 +206,9 @@ def test_ticks_keep_apart_beside_a_wide_legend(columns, values):
             shape_axis(ax, values, most=20)
             ax.set_ylim(1.0001e-7, 1.0009e-7)  # long labels, beside which a panel is narrower than was planned
             ax.ticklabel_format(axis="y", useOffset=False, style="plain")
-        layout.outer_labels(axes, "batch size (examples)", "optimal learning rate\n(dimensionless)")
-        layout.legend(fig, [layout.line_key("optimum beyond the grid: best rate")])
-        layout.heading(fig, "A title", "a study")
-        keep_ticks_apart(fig)
-        fig.draw_without_rendering()
+        settle_beside_a_legend(fig, axes, "batch size (examples)", "optimal learning rate\n(dimensionless)")
         for ax in axes:
-            low, high = ax.get_xlim()
-            found = [each for each in ax.get_xticklabels() if each.get_text() and low <= each.get_position()[0] <= high]
-            spans = sorted((each.get_window_extent().x0, each.get_window_extent().x1) for each in found)
-            assert len(spans) >= 2
-            assert all(before[1] + 2 < after[0] for before, after in itertools.pairwise(spans))
+            check_ticks_apart(ax, 2)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 4])
@@ -212,16 +221,9 @@ def test_ticks_of_a_linear_axis_keep_apart(columns, limits):
             ax.set_xlim(*limits)
             ax.set_ylim(1.0001e-7, 1.0009e-7)
             ax.ticklabel_format(useOffset=False, style="plain")
-        layout.outer_labels(axes, "exponent (dimensionless)", "loss (nats)")
-        layout.legend(fig, [layout.line_key("optimum beyond the grid: best rate")])
-        layout.heading(fig, "A title", "a study")
-        keep_ticks_apart(fig)
-        fig.draw_without_rendering()
+        settle_beside_a_legend(fig, axes, "exponent (dimensionless)", "loss (nats)")
         for ax in axes:
-            found = [each for each in ax.get_xticklabels() if limits[0] <= each.get_position()[0] <= limits[1]]
-            spans = sorted((each.get_window_extent().x0, each.get_window_extent().x1) for each in found)
-            assert len(spans) >= 2
-            assert all(before[1] + 4 < after[0] for before, after in itertools.pairwise(spans))
+            check_ticks_apart(ax, 4)
 
 
 def test_labels_of_panels_above_each_other_do_not_meet():
