@@ -17,6 +17,11 @@ from shlex import quote
 
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
+from muster.system import UNSUPPORTED
+
+if UNSUPPORTED:
+    sys.exit(UNSUPPORTED)
+
 from muster.jobs import plan_rules, planned, warm
 from muster.jobs.availability import planned_source_state, planned_state
 from muster.cli.check import plan_from
