@@ -1,4 +1,4 @@
-"""What the catalog of Snakemake looks for: a test configuration that runs, from another folder as users of a module do."""
+"""What the catalog of Snakemake looks for: a test configuration that runs, from another folder as a module does."""
 
 import shutil
 from pathlib import Path
