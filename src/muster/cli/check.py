@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.claims.conditions import options_of
+from muster.claims.regime.base import REGIME_CHECKS
 from muster.config.load import CONFIG_PATH, config_of, in_file, nearest
 from muster.config.models import ClaimConfig, Config, FitConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one
@@ -168,9 +169,13 @@ def _claim(plan: StudyPlan, claim: ClaimConfig, field: FieldPath) -> Iterator[Fi
         yield FieldError((*field, "margin"), found, "Give a margin > 0")
     for i, regime in enumerate(claim.regime):
         try:
-            options_of(regime, (*field, "regime", i))
+            options = options_of(regime, (*field, "regime", i))
         except FieldError as error:
             yield error
+            continue
+        if why := REGIME_CHECKS[regime.check].unfit(plan.study, claim, options):
+            remedy = "Name a fit that has it, or a check that fits: `muster list checks`"
+            yield FieldError((*field, "regime", i), f"{regime.check} can never be computed: {why}", remedy)
     if not groups:
         yield from _produced(plan, fit, claim.where, (*field, "where"))
 

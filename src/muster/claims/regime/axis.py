@@ -1,5 +1,6 @@
 """What several checks read of a claim's measurements: its rows, its points over the axis, its optima, its group."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from muster.claims.regime.base import Checked, Measured
+from muster.config.models import ClaimConfig, FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS, group_key, parse_options
 from muster.fitting.estimators.power_law import PowerLawOptions, choose_statistic
@@ -39,12 +41,13 @@ def refit(measured: Measured, rows: pd.DataFrame) -> float:
     fits = estimator.function(rows, measured.fit).fits
     fits = fits[fits["primary"] & (fits["group"] == group_key(measured.claim.where)) & (fits["status"] == "ok")]
     names = fits["parameter"].replace("", estimator.first(measured.fit))
-    found = fits[names == parameter_of(measured)]
+    found = fits[names == parameter_of(measured.claim, measured.fit)]
     return float(found["estimate"].iloc[0]) if len(found) else float("nan")
 
 
-def parameter_of(measured: Measured) -> str:
-    return measured.claim.parameter or ESTIMATORS[measured.fit.estimator].first(measured.fit)
+def parameter_of(claim: ClaimConfig, fit: FitConfig) -> str:
+    """The number of a fit that a claim is about."""
+    return claim.parameter or ESTIMATORS[fit.estimator].first(fit)
 
 
 def optima_of(measured: Measured, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -54,6 +57,17 @@ def optima_of(measured: Measured, where: Mapping[str, Any] | None = None) -> pd.
     if optima.empty:
         return optima
     return optima[(optima["fit"] == measured.claim.fit) & (optima["group"] == group)].sort_values("x")
+
+
+def optima_within(measured: Measured) -> pd.DataFrame:
+    """The optima of the claim's group, or those of its parts where the estimator divides it itself: into the two sides
+    of a difference, or the cells of a surface."""
+    own, optima = optima_of(measured), measured.optima
+    if len(own) or optima.empty:
+        return own
+    wanted = json.loads(group_key(measured.claim.where)).items()
+    inside = np.array([wanted <= json.loads(group).items() for group in optima["group"]])
+    return optima[(optima["fit"] == measured.claim.fit) & inside].sort_values("x")
 
 
 def points_of(measured: Measured) -> tuple[Array, Array]:

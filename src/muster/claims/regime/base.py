@@ -57,7 +57,8 @@ class Least(NamedTuple):
 @dataclass(frozen=True)
 class RegimeCheck:
     """A registered check. blocks: the verdicts that its failure forbids, both or only `refuted`. least: what it cannot
-    pass without, from the claim's fit and the check's options; None where any grid may pass."""
+    pass without, from the claim's fit and the check's options; None where any grid may pass. unfit: why it can never
+    be computed for a claim of a study, whatever is run; empty if it can."""
 
     summary: str
     function: Callable[[Measured, Any], Checked]
@@ -66,6 +67,7 @@ class RegimeCheck:
     fails: str = ""
     blocks: Literal["both", "refuted"] = "both"
     least: Callable[[FitConfig, Any], Least | None] = lambda fit, options: None
+    unfit: Callable[[StudyConfig, ClaimConfig, Any], str] = lambda study, claim, options: ""
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from muster.claims.regime.axis import nothing, optima_of
+from muster.claims.regime.axis import nothing, optima_within
 from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured, RegimeCheck
 from muster.fitting.base import NoOptions
 
@@ -20,9 +20,9 @@ class InteriorOptions(NoOptions):
 def interior(measured: Measured, options: InteriorOptions) -> Checked:
     """Share of the shapes of the claim's group whose optimum is interior and has a finite interval.
 
-    Shapes that a grid loses at one end pull a slope towards 0.
+    Of a difference, the shapes of both sides. Shapes that a grid loses at one end pull a slope towards 0.
     """
-    optima = optima_of(measured)
+    optima = optima_within(measured)
     if optima.empty:
         optima = _cells(measured)
     if optima.empty:

@@ -6,9 +6,9 @@ from pydantic import Field
 
 from muster.claims.regime.axis import nothing, parameter_of, points_of, refit, rows_of
 from muster.claims.regime.base import REGIME_CHECKS, Checked, Least, Measured, RegimeCheck
-from muster.config.models import FitConfig
+from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
-from muster.fitting.base import NoOptions, group_key
+from muster.fitting.base import ESTIMATORS, NoOptions, group_key
 from muster.fitting.frames import require_columns
 from muster.statistics.linear import curvature, curvature_p, slope_ols
 
@@ -56,6 +56,15 @@ def _least(fit: FitConfig, options: SteadyOptions) -> Least | None:
     return Least(fit.along, WHOLE) if options.axis in (None, fit.along) else None
 
 
+def _unlike(study: StudyConfig, claim: ClaimConfig, options: SteadyOptions) -> str:
+    """Why the fit at the other horizon cannot be compared with the claim's; empty if it can."""
+    if options.against not in study.fits:
+        return ""
+    wanted, other = parameter_of(claim, study.fits[claim.fit]), study.fits[options.against]
+    there = ESTIMATORS[other.estimator].numbers(other)
+    return "" if wanted in there else f"fit {options.against} has no {wanted}, but {', '.join(there)}"
+
+
 def _towards(measured: Measured, before: float, after: float) -> bool:
     predicted = measured.claim.predicted
     return abs(after - predicted) < abs(before - predicted)
@@ -72,7 +81,11 @@ def _own_axis(measured: Measured, most: float) -> Checked:
     overall = float(measured.row["estimate"])
     above = refit(measured, rows[rows[measured.fit.along] >= upper[0] * (1 - 1e-9)])
     if not np.isfinite([overall, above]).all():
-        return nothing(-most, most, f"no {parameter_of(measured)} over {measured.fit.along} {upper[0]:g} and above")
+        return nothing(
+            -most,
+            most,
+            f"no {parameter_of(measured.claim, measured.fit)} over {measured.fit.along} {upper[0]:g} and above",
+        )
     note = f"exponent {overall:.3g} over all, {above:.3g} from {measured.fit.along} {upper[0]:.4g} on"
     p = curvature_p(log_x, log_y)
     if np.isfinite(p):
@@ -111,7 +124,7 @@ def _other_axis(measured: Measured, options: SteadyOptions, axis: str, most: flo
         raise MusterError("against", f"no fit {name!r}", f"Fits: {', '.join(measured.study.fits)}")
     fits = measured.fits
     rows = fits[(fits["fit"] == name) & fits["primary"] & (fits["group"] == group_key(where))]
-    rows = rows[(rows["parameter"] == parameter_of(measured)) & (rows["status"] == "ok")]
+    rows = rows[(rows["parameter"] == parameter_of(measured.claim, measured.fit)) & (rows["status"] == "ok")]
     before = float(rows["estimate"].iloc[0]) if len(rows) else np.nan
     after = float(measured.row["estimate"])
     if not np.isfinite([before, after]).all():
@@ -130,5 +143,6 @@ REGIME_CHECKS.register("steady")(
         "correction at a high one. The exponent of an upper half is noisy: where the error of the whole one is .3 of "
         "the margin, 15 % of true power laws fail. A short range hides a slow bend",
         least=_least,
+        unfit=_unlike,
     )
 )

@@ -11,10 +11,12 @@ from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured
 from muster.claims.regime.same_basin import cubic_vertex
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.errors import MusterError
+from muster.fitting.base import group_key
 from muster.fitting.study import fit_study
 from muster.statistics.linear import slope_ols
 from tests.unit.fitting.test_estimators import sweep
 
+DIFFERENCE = {"estimator": "lr_transfer_difference", "options": {"a": {"side": "a"}, "b": {"side": "b"}}}
 WIDTHS = (64, 96, 128, 192, 256, 384, 512)
 
 
@@ -30,8 +32,6 @@ def measured(tables, fit=None, more_fits=None, **claim):
     tables = {"runs": tables} if isinstance(tables, pd.DataFrame) else tables
     optima, fits = fit_study(study, tables)
     judged = ClaimConfig(**fields)
-    from muster.fitting.base import group_key
-
     own = fits[(fits["fit"] == "f") & fits["primary"] & (fits["group"] == group_key(judged.where))]
     return Measured(study, judged, FitConfig(**fit), own.iloc[0].to_dict(), tables, fits, optima)
 
@@ -333,6 +333,19 @@ class TestInterior:
         given = measured(curved(lambda n: 0.0), {"estimator": "monotone", "options": {"best_over": "log2_lr"}})
         assert math.isnan(check("interior", given).value)
 
+    def test_both_sides_of_a_difference(self):
+        table = pd.concat([curved(lambda n: 5.0 * (n > 400), noise=1e-4).assign(side="a"),
+                           curved(lambda n: 0.0, noise=1e-4).assign(side="b")])  # fmt: skip
+        found = check("interior", measured(table, DIFFERENCE), share=0.9)
+        assert (found.value, found.passed) == (pytest.approx(13 / 14), True)
+
+    def test_the_parts_into_which_an_estimator_divides_the_claimed_group_and_no_others(self):
+        given = measured(curved(lambda n: 0.0, noise=1e-4).assign(kind="x"), {"by": ["kind"]}, where={"kind": "x"})
+        parts = [given.optima.assign(group=group_key({"kind": kind, "tokens": 1e9})) for kind in ("x", "y")]
+        parts[1] = parts[1].assign(status="edge_low")
+        found = check("interior", given._replace(optima=pd.concat(parts)), share=0.9)
+        assert (found.value, found.note) == (1.0, "all 7 shapes")
+
 
 class TestBasin:
     def test_vertex_of_a_cubic(self):
@@ -367,6 +380,54 @@ class TestBasin:
         found = check("same_basin", measured(curved(lambda n: 0.13, cubic=lopsided)))
         assert not found.passed
         assert check("same_basin", measured(curved(lambda n: 0.13, cubic=lambda n: 0.0015))).passed
+
+    def test_of_a_difference_it_is_that_of_the_first_side_less_that_of_the_second(self):
+        def lopsided(width):
+            return 0.0015 * np.log2(width / 64)
+
+        one, plain = curved(lambda n: 0.13, cubic=lopsided), curved(lambda n: 0.13)
+        alone = [check("same_basin", measured(table)).value for table in (one, plain)]
+        for a, b, expected in ((one, plain, alone[0] - alone[1]), (plain, one, alone[1] - alone[0]), (one, one, 0.0)):
+            both = pd.concat([a.assign(side="a"), b.assign(side="b")])
+            assert check("same_basin", measured(both, DIFFERENCE)).value == pytest.approx(expected, abs=1e-12)
+        assert abs(alone[0]) > 100 * abs(alone[1])
+
+    def test_a_side_without_cubics_says_which(self):
+        few = curved(lambda n: 0.13, widths=WIDTHS[:2]).assign(side="b")
+        found = check("same_basin", measured(pd.concat([curved(lambda n: 0.13).assign(side="a"), few]), DIFFERENCE))
+        assert math.isnan(found.value)
+        assert found.note.startswith("b: 2 of 2 shapes")
+
+
+class TestUnfit:
+    """What no run of a study can compute is a mistake of the study, not a regime that it is out of."""
+
+    @pytest.mark.parametrize(("against", "why"), [
+        ("rates", "fit rates has no drift_left, but exponent"),
+        ("limits", ""),
+        (None, ""),
+    ])  # fmt: skip
+    def test_steady_against_a_fit_without_the_number(self, against, why):
+        fits = {
+            "rates": {"estimator": "lr_transfer", "response": "y"},
+            "limits": {"estimator": "limit_rate", "response": "y"},
+        }
+        given = measured(curved(lambda n: 0.0), {"estimator": "limit_rate"})
+        study = given.study.model_copy(
+            update={"fits": {**given.study.fits, **{n: FitConfig(**f) for n, f in fits.items()}}}
+        )
+        entry = REGIME_CHECKS["steady"]
+        assert entry.unfit(study, given.claim, entry.options(axis="steps", against=against)) == why
+
+    @pytest.mark.parametrize(("estimator", "why"), [
+        ("lr_transfer", ""),
+        ("monotone", "the estimator monotone finds no optimal rates"),
+    ])  # fmt: skip
+    def test_same_basin_of_an_estimator_without_optima(self, estimator, why):
+        options = {"best_over": "log2_lr"} if estimator == "monotone" else {}
+        given = measured(curved(lambda n: 0.0), {"estimator": estimator, "options": options})
+        entry = REGIME_CHECKS["same_basin"]
+        assert entry.unfit(given.study, given.claim, entry.options()) == why
 
 
 class TestNotConverging:
