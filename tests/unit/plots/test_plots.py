@@ -446,6 +446,19 @@ def test_optimum_figure_shows_points_intervals_fit_prediction_and_slope(data):
     assert not drawn(plain, "prediction")
 
 
+@pytest.mark.parametrize(("test", "drawn_at"), [("less", -0.4), ("greater", -0.6), ("equivalence", -0.5)])
+@pytest.mark.parametrize(("figure", "panel", "claim"), [("optimum", "SP · Adam", 1), ("change", "μP · layer 2", 2)])
+def test_a_bound_is_drawn_with_the_margin_that_decides_the_verdict(figure, panel, claim, test, drawn_at, data):
+    claims = [*data.study.claims]
+    claims[claim] = claims[claim].model_copy(update={"test": test, "predicted": -0.5, "margin": 0.1})
+    changed = replace(data, study=data.study.model_copy(update={"claims": claims}))
+    ax = panels_of(render(figure, changed))[panel]
+    (line,) = drawn(ax, "prediction" if test == "equivalence" else "bound")
+    x, y = line.get_data()
+    rise = y[-1] - y[0] if figure == "optimum" else np.log2(y[-1] / y[0])
+    assert rise / np.log2(x[-1] / x[0]) == pytest.approx(drawn_at)
+
+
 def test_censored_optimum_is_an_open_triangle_outside_the_fit(data):
     ax = panels_of(render("optimum", data))["SP · SGD"]
     (mark,) = drawn(ax, "censored")
