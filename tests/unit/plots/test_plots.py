@@ -584,6 +584,14 @@ def test_probe_scaling_draws_the_fit_and_the_prediction_of_its_group_only(data):
     assert len(drawn(panels["SP · layer 2"], "interval")) == len(WIDTHS)
 
 
+def test_probe_scaling_of_a_table_without_seeds_takes_each_row_for_a_run(data):
+    seeded, bare = (render("change", each) for each in (data, replace(data, probes=data.probes.drop(columns="seed"))))
+    (points,), (same,) = (drawn(panels_of(fig)["SP · layer 2"], "means") for fig in (seeded, bare))
+    assert points.get_ydata() == pytest.approx(same.get_ydata())
+    assert "one seed" in legend_texts(seeded)
+    assert "one run" in legend_texts(bare)
+
+
 def test_probe_scaling_counts_values_without_a_logarithm(data):
     probes = data.probes.copy()
     rows = probes.query(
