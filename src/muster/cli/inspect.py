@@ -54,14 +54,17 @@ def _studies(config: Path) -> dict[str, StudyConfig]:
 
 def print_table(rows: Iterable[Sequence[object]]) -> None:
     """Aligned columns, the last one free."""
+    print("\n".join(aligned(rows)) or "none")
+
+
+def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
+    """A line a row, its columns below those of the others, the last one free."""
     texts = [[str(part) for part in row] for row in rows]
     if not texts:
-        print("none")
-        return
+        return []
     widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
     widths[-1] = 0
-    for row in texts:
-        print("  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip())
+    return ["  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in texts]
 
 
 def show(args: Namespace) -> None:
