@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce replay figure smoke report publish track test tidy bare cluster drill mutants lint docs image bench readme lock clean sanitize
+.PHONY: help packages reproduce replay figure smoke report publish track test tidy bare cluster drill mutants lint docs image bench readme lock clean sanitize
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,10 +31,14 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/.python
+# Into the environment that PIP installs into: `snakemake --sdm conda` has one of its own.
+packages:
 	$(PIP) --require-hashes -r requirements.lock
 	$(PIP) $(TORCH)
 	$(PIP) --no-deps --editable .
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/.python
+	@$(MAKE) --no-print-directory packages
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
@@ -173,6 +177,7 @@ LOCKED = $(shell sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' requirements.
 lock: $(VENV)/.dev ## resolve the dependencies of pyproject.toml anew, with hashes
 	$(PIP) uv
 	$(COMPILE) --upgrade --output-file requirements.lock
+	sed -i "s/^# requirements.lock .*/# requirements.lock $$(sha256sum requirements.lock | cut -d' ' -f1)/" workflow/envs/muster.yaml
 	$(COMPILE) $(TESTED) --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) --extra cluster --constraint requirements.lock $(LOCKED) --output-file requirements-cluster.lock
 

@@ -7,55 +7,9 @@ from muster.cli.check import checked_plan
 from muster.config.load import load_config
 from muster.plan.plan import Plan
 
-TINY = """\
-# yaml-language-server: $schema=../schema.json
-study: tiny-train
-title: Tiny
-paper: "Nobody 2000, Nothing"
-slug: tiny-train
-experiment: train
-settings: {data: mnist1d, data_options: {train: 400, heldout: 100}, depth: 2, loss: cross_entropy, batch_size: 16,
-           base_width: 8, base_depth: 2, evaluation_examples: 64, evaluations: 2}
-scales:
-  smoke:
-    settings: {steps: 6}
-    grid:
-      - {parameterization: [mup], optimizer: adam, width: [8, 16], seeds: 1, log2_lr: {from: -9, to: -5, step: 2}}
-  laptop:
-    settings: {steps: 10}
-    grid:
-      - {parameterization: [sp, mup], optimizer: adam, width: [8, 16, 32], seeds: 2,
-         log2_lr: {from: -10, to: -4, step: 1}}
-fits:
-  lr: {estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: [parameterization, optimizer]}
-claims:
-  - {claim: tiny-flat, statement: Flat, source: Fig. 1, provenance: abstract, fit: lr, headline: false,
-     where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1, figure: sweep}
-figures:
-  sweep: {plot: lr_sweep, fit: lr}
-question: width
-"""
-
-SAMPLED = """\
-study: tiny-sample
-title: Tiny sampling
-paper: "Nobody 2001, Nothing"
-slug: tiny-sample
-experiment: matrix_product
-settings: {aspect: 1, draws: 4}
-scales:
-  smoke:
-    grid:
-      - {width: [4, 6, 8], seeds: 2}
-fits:
-  uniform: {estimator: power_law, table: probes, select: {probe: ks_uniform},
-            response: value, along: width}
-claims:
-  - {claim: tiny-uniform, statement: Uniform, source: Fig. 1, provenance: abstract, fit: uniform,
-     test: equivalence, predicted: -1, margin: 0.1, headline: false, figure: scaling}
-figures:
-  scaling: {plot: probe_scaling, fit: uniform, select: {probe: ks_uniform}}
-"""
+STUDIES = Path(__file__).parents[2] / ".test/config/studies"
+TINY = (STUDIES / "tiny-train.yaml").read_text()
+SAMPLED = (STUDIES / "tiny-sample.yaml").read_text()
 
 
 def imported_table() -> bytes:

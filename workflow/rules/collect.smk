@@ -16,6 +16,8 @@ rule collect:
     wildcard_constraints:
         study=one_of(PLAN.collected),
     localrule: True
+    conda:
+        ENVIRONMENT
     resources:
         planned=study_stamp,
     params:

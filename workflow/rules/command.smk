@@ -15,6 +15,8 @@ rule command:
         f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
     wildcard_constraints:
         experiment=one_of(PLAN.experiments("command")),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         device=PLAN.config.device,

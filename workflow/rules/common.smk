@@ -17,6 +17,11 @@ from shlex import quote
 
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
+from muster.system import UNSUPPORTED
+
+if UNSUPPORTED:
+    sys.exit(UNSUPPORTED)
+
 from muster.jobs import plan_rules, planned, warm
 from muster.jobs.availability import planned_source_state, planned_state
 from muster.cli.check import plan_from
@@ -33,8 +38,13 @@ from muster.tables.missing import describe_missing
 # A plan of many cells makes millions of objects and hardly any garbage: looking for it takes a tenth of a large dry run.
 gc.set_threshold(500_000, 100, 100)
 
-# Rules call `muster` of this very Python, whether or not its environment is activated.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+# Rules call `muster` of this very Python, whether or not its environment is activated. With `--sdm conda` they call that
+# of an environment which Snakemake makes from the locks of this checkout.
+ENVIRONMENT = "../envs/muster.yaml"
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
+    MUSTER_CHECKOUT=str(Path(workflow.snakefile).parents[2]),
+)
 
 
 def share_this_folder() -> None:
@@ -105,7 +115,7 @@ def tell_jobs() -> None:
 
 
 def run_here() -> None:
-    """Prepare for jobs on this machine: they are forked from a process that is warm.
+    """Prepare for jobs on this machine: they are forked from a process that is warm, unless another Python is to run them.
 
     Whatever ends a run ends it as SIGTERM does: no job starts any more, those at work finish, the folder is unlocked. Upon
     Ctrl-C alone Snakemake would wait for them and then forget what they have made; a second one is left to it.
@@ -117,7 +127,8 @@ def run_here() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end_gracefully)
     workflow.scheduler.job_rate_limiter = None
-    SERVERS.append(warm.start(len(workflow.dag)))
+    if not workflow.deployment_settings.deployment_method:
+        SERVERS.append(warm.start(len(workflow.dag)))
 
 
 def end_gracefully(number, frame) -> None:

@@ -15,6 +15,8 @@ rule data:
     wildcard_constraints:
         dataset=one_of(PLAN.datasets),
     localrule: True
+    conda:
+        ENVIRONMENT
     resources:
         sources=str(source_folders(PLAN)[0]),
     params:

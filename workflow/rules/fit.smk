@@ -23,6 +23,8 @@ rule fit:
         f"{RESULTS}/benchmarks/fit/{{study}}.tsv"
     wildcard_constraints:
         study=one_of(FITTED),
+    conda:
+        ENVIRONMENT
     resources:
         planned=study_stamp,
     params:
@@ -45,6 +47,8 @@ rule specification:
         f"{RESULTS}/logs/specification/{{study}}.log",
     wildcard_constraints:
         study=one_of(FITTED),
+    conda:
+        ENVIRONMENT
     resources:
         planned=study_stamp,
     params:

@@ -13,6 +13,8 @@ rule import:
     wildcard_constraints:
         experiment=one_of(PLAN.experiments("import")),
     localrule: True
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         sources=str(source_folders(PLAN)[0]),

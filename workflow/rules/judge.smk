@@ -20,6 +20,8 @@ rule judge:
         sums=f"{RESULTS}/ledger/SHA256SUMS",
     log:
         f"{RESULTS}/logs/judge.log",
+    conda:
+        ENVIRONMENT
     resources:
         planned=digest(ledger_settings({study: PLAN.known[study] for study in PLAN.studies})),
     params:

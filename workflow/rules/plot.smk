@@ -22,6 +22,8 @@ rule plot:
         png=f"{RESULTS}/figures/{{study}}/{{figure}}.png",
     log:
         f"{RESULTS}/logs/plot/{{study}}/{{figure}}.log",
+    conda:
+        ENVIRONMENT
     resources:
         planned=study_stamp,
     params:
@@ -45,6 +47,8 @@ rule overview:
         png=f"{RESULTS}/figures/overview/forest.png",
     log:
         f"{RESULTS}/logs/plot/overview.log",
+    conda:
+        ENVIRONMENT
     params:
         code=stage_code("plot"),
         options=OPTIONS,

@@ -8,6 +8,8 @@ rule page:
         f"{RESULTS}/ledger/index.html",
     log:
         f"{RESULTS}/logs/page.log",
+    conda:
+        ENVIRONMENT
     params:
         studies=study_texts,
         template=page_template,
@@ -26,6 +28,8 @@ rule report:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/logs/report.log",
+    conda:
+        ENVIRONMENT
     params:
         settings=canonical(config),
     shell:

@@ -11,6 +11,8 @@ rule sample:
         f"{RESULTS}/logs/{{experiment}}/{{cell}}.log",
     wildcard_constraints:
         experiment=one_of(PLAN.experiments("sample")),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         device=PLAN.config.device,

@@ -27,6 +27,8 @@ for tier_name in TIERS:
         wildcard_constraints:
             experiment=one_of(PLAN.experiments("train")),
             cell=plan_rules.width_pattern(TIERS[tier_name]),
+        conda:
+            ENVIRONMENT
         threads: 1
         resources:
             device=PLAN.config.device,

@@ -14,6 +14,11 @@ what was found, and a remedy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from muster.system import UNSUPPORTED
+
+if UNSUPPORTED:
+    raise ImportError(UNSUPPORTED)
+
 if TYPE_CHECKING:
     from muster.api.coordinates import CoordinateCheck, coordinate_check
     from muster.api.laws import ScalingLaw, law

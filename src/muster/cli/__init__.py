@@ -7,6 +7,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from muster.system import UNSUPPORTED
+
+if UNSUPPORTED:
+    sys.exit(UNSUPPORTED)
+
 from muster.jobs.warm import forward
 
 

@@ -19,6 +19,7 @@ from muster import __version__
 from muster.digests import sealed
 from muster.files import write_text
 
+PEAKS_IN_A_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes
 MAKERS = ("muster", "numpy", "torch", "device")  # what a table should not mix silently
 PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow", "scipy", "seaborn", "statsmodels", "torch")
 
@@ -28,7 +29,7 @@ def made_by(code: str, seconds: float, device: str = "cpu") -> dict[str, Any]:
     return {
         "code": code,
         "device": device,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / PEAKS_IN_A_MB),
         "platform": platform.platform(),
         "seconds": round(seconds, 3),
         "threads": _threads(),

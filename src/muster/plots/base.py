@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -111,21 +112,23 @@ def _runs(data: PlotData, spec: FigureConfig) -> str:
     if counts.empty:
         return ""
     few, many = counts.min(), counts.max()
-    return f", n = {few} runs a fit" if few == many else f", n = {few} to {many} runs a fit"
+    told = f"n = {few} runs a fit" if few == many else f"n = {few} to {many} runs a fit"
+    return ", " + told.replace(" ", "\N{NO-BREAK SPACE}")  # no line ends with `n`
 
 
 def _regime(data: PlotData, spec: FigureConfig) -> str:
     """Conditions of the figure's claims that are not met and forbid a verdict, in words: each with the claims that it
-    stops. Nothing at smoke, where none is judged."""
+    stops. One that could not be computed is not met. Nothing at smoke, where none is judged."""
     if data.regime.empty or data.scale == "smoke":
         return ""
     shown = {name for name, figure in data.study.figures.items() if figure is spec}
     own = {claim.claim for claim in data.study.claims if claim.figure in shown}
     rows = data.regime[data.regime["claim"].isin(own) & (data.regime["blocks"] == "both")]
     failed: dict[str, list[str]] = {}
-    for row in rows[~rows["passed"] & rows["value"].notna()].to_dict("records"):
+    for row in rows[~rows["passed"]].to_dict("records"):
         value, low, high = (words.with_minus(f"{row[name]:.3g}") for name in ("value", "low", "high"))
-        failed.setdefault(f"{row['check']} {value} not in [{low}, {high}]", []).append(row["claim"])
+        found = "could not be computed" if math.isnan(row["value"]) else f"{value} not in [{low}, {high}]"
+        failed.setdefault(f"{row['check']} {found}", []).append(row["claim"])
     told = [f"{what} ({', '.join(claims)})" for what, claims in failed.items()]
     more = [f"and {len(told) - NAMED} more"] if len(told) > NAMED else []
     return f". Regime not met: {'; '.join([*told[:NAMED], *more])}" if told else ""

@@ -436,6 +436,16 @@ def test_a_figure_says_which_conditions_of_its_claims_are_not_met(transfer, bloc
     assert "Regime" not in all_texts(render("sweep", replace(transfer, scale=scale, regime=own)))
 
 
+def test_a_condition_that_could_not_be_computed_is_told_as_not_met(transfer):
+    """It forbids a verdict like one whose number lies outside."""
+    claim, transfer = shown_in("optimum", transfer)
+    row = pd.DataFrame([{"claim": claim.claim, "check": "interior(share=0.5)", "value": np.nan, "low": 0.5, "high": 1.0,
+                         "passed": False, "blocks": "both"}])  # fmt: skip
+    said = all_texts(render(claim.figure, replace(transfer, regime=row)))
+    assert f"Regime not met: interior(share=0.5) could not be computed ({claim.claim})" in said
+    assert "nan" not in said
+
+
 def test_more_conditions_than_a_figure_names_are_counted(transfer):
     claim, transfer = shown_in("optimum", transfer)
     checks = [f"check_{i}" for i in range(5)]
@@ -472,3 +482,13 @@ def test_a_figure_says_how_many_runs_its_fits_rest_on(transfer, counts, told):
     said = all_texts(render("optimum", replace(transfer, fits=fits)))
     assert ("n = " in said) == (told is not None)
     assert told is None or f"laptop scale{told}" in said
+
+
+@pytest.mark.parametrize("longer", range(36, 52, 4))
+def test_the_number_of_runs_stands_on_one_line_wherever_the_context_breaks(transfer, longer):
+    fits = transfer.fits.assign(n_runs=24)
+    study = transfer.study.model_copy(update={"title": "a title of some length " + "x" * longer})
+    (context,) = render("optimum", replace(transfer, study=study, fits=fits)).findobj(
+        lambda each: isinstance(each, Annotation) and each.get_text().startswith("a title")
+    )
+    assert any("n = 24 runs a fit" in " ".join(line.split()) for line in context.get_text().splitlines())
