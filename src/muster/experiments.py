@@ -159,7 +159,7 @@ class Example:
     settings, grid, fit and figure are what a study file holds under these names: the grid of scale laptop, the one fit
     (table probes unless it names another) and the plot that shows it. smoke: settings of scale smoke alone. smoke_grid:
     its grid, if it is not the other with one seed. where: a group of the fit, for a claim. predicted: what that claim
-    expects.
+    expects. hints: lines below the settings, as they stand in the file: what else they may hold, commented out.
     """
 
     settings: dict[str, Any]
@@ -170,6 +170,7 @@ class Example:
     where: dict[str, Any] = field(default_factory=dict)
     figure: dict[str, Any] = field(default_factory=lambda: {"plot": "probe_scaling"})
     predicted: float = 0.0
+    hints: str = ""
 
 
 def probe_example(

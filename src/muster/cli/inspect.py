@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from muster.cli.parser import SHOWN
 from muster.cli.scope import configuration, planned
 from muster.config.load import load_config, load_studies, load_study, nearest, parse_value, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
@@ -53,33 +54,25 @@ def _studies(config: Path) -> dict[str, StudyConfig]:
 
 def print_table(rows: Iterable[Sequence[object]]) -> None:
     """Aligned columns, the last one free."""
+    print("\n".join(aligned(rows)) or "none")
+
+
+def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
+    """A line a row, its columns below those of the others, the last one free."""
     texts = [[str(part) for part in row] for row in rows]
     if not texts:
-        print("none")
-        return
+        return []
     widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
     widths[-1] = 0
-    for row in texts:
-        print("  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip())
+    return ["  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in texts]
 
 
 def show(args: Namespace) -> None:
     """Dispatch on what is shown."""
     args.config = shipped(args.config)
-    if args.what not in ("config", "machine") and args.name is None:
+    if SHOWN[args.what] and args.name is None:
         raise MusterError(args.what, "no name given", "List names with: muster list " + _plural(args.what))
-    {
-        "study": _show_study,
-        "claim": _show_claim,
-        "parameterization": _show_parameterization,
-        "dataset": _show_dataset,
-        "experiment": _show_experiment,
-        "estimator": _show_estimator,
-        "check": _show_check,
-        "plot": _show_plot,
-        "config": _show_config,
-        "machine": _show_machine,
-    }[args.what](args)
+    globals()[f"_show_{args.what}"](args)
 
 
 def _plural(what: str) -> str:
@@ -188,7 +181,8 @@ def _print_options(title: str, options: type[BaseModel]) -> None:
 
 
 def _show_estimator(args: Namespace) -> None:
-    """What an estimator returns, needs, assumes, and how it fails."""
+    """What an estimator returns, needs, assumes, how it fails, and how a study names it."""
+    from muster.cli.example_fit import example_fit
     from muster.fitting.base import ESTIMATORS
 
     estimator = ESTIMATORS[args.name]
@@ -202,6 +196,7 @@ def _show_estimator(args: Namespace) -> None:
     ]
     print_table(rows)
     _print_options("options", estimator.options)
+    _print_example({"fits": {"my_fit": example_fit(args.name, estimator)}})
 
 
 def _show_check(args: Namespace) -> None:
@@ -219,8 +214,6 @@ def _show_plot(args: Namespace) -> None:
     """What a plot draws, its options, and how a study names it."""
     import inspect
 
-    import yaml
-
     from muster.plots import PLOTS
 
     plot = PLOTS[args.name]
@@ -228,14 +221,21 @@ def _show_plot(args: Namespace) -> None:
     _print_options("options", plot.options)
     users = [(study.study, name, figure) for study in load_studies(args.config).known.values()
              for name, figure in study.figures.items() if figure.plot == args.name]  # fmt: skip
-    print("\nin a study")
     if users:
         study, name, figure = max(users, key=lambda user: len(user[2].options))
-        example = {name: figure.model_dump(exclude_defaults=True)}
-        print(f"  # as in {study}")
+        _print_example({"figures": {name: figure.model_dump(exclude_defaults=True)}}, f"as in {study}")
     else:
-        example = {"NAME": {"plot": args.name, "fit": "FIT"}}
-    text = yaml.safe_dump({"figures": example}, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+        _print_example({"figures": {"NAME": {"plot": args.name, "fit": "FIT"}}})
+
+
+def _print_example(example: dict[str, Any], comment: str = "") -> None:
+    """A part of a study as YAML, ready to be copied."""
+    import yaml
+
+    print("\nin a study")
+    if comment:
+        print(f"  # {comment}")
+    text = yaml.safe_dump(example, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
     print("  " + text.rstrip().replace("\n", "\n  "))
 
 
@@ -247,7 +247,7 @@ def _default(option: Any) -> str:
     return "" if value is None else f"default {json.dumps(value)}"
 
 
-def _show_own_shapes(args: Namespace) -> None:
+def _own_shapes(args: Namespace) -> None:
     """The same for the tensors of somebody's own network."""
     from muster.api.parameters import load_build, show_parameterization
 
@@ -262,7 +262,7 @@ def _show_own_shapes(args: Namespace) -> None:
 def _show_parameterization(args: Namespace) -> None:
     """What is applied to each tensor of a network of the given size, as users of mup ask."""
     if args.shapes:
-        _show_own_shapes(args)
+        _own_shapes(args)
         return
     from pydantic import ValidationError
 

@@ -107,7 +107,7 @@ def study_text(name: str, experiment: str) -> str:
         name=name,
         experiment=experiment,
         summary=entry.summary,
-        settings="\n".join(settings),
+        settings="\n".join([*settings, *example.hints.splitlines()]),
         smoke_settings=_flow(example.smoke),
         smoke_grid=_blocks(_smoke_grid(example)),
         grid=_blocks(example.grid),

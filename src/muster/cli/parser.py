@@ -13,6 +13,18 @@ from muster.registry import REGISTRIES
 
 SCALES = ("smoke", "laptop", "paper")
 KINDS = ("studies", "claims", *REGISTRIES)
+SHOWN = {  # by `muster show` (`_show_…` in `inspect`) → whether it has a name
+    "study": True,
+    "claim": True,
+    "experiment": True,
+    "estimator": True,
+    "check": True,
+    "plot": True,
+    "parameterization": True,
+    "dataset": True,
+    "config": False,
+    "machine": False,
+}
 
 ABOUT = """\
 muster runs families of small networks, fits how their best hyperparameters and features scale with width and depth,
@@ -170,7 +182,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-flat\n"
         "  muster show experiment relu_chain every setting that a study may give it\n"
-        "  muster show estimator joint_law   what it assumes and how it fails\n"
+        "  muster show estimator joint_law   what it assumes, how it fails, a fit to copy\n"
         "  muster show check steady          what a regime check computes, and its options\n"
         "  muster show plot lr_sweep         what it draws, and its options\n"
         "  muster show config --scale smoke\n"
@@ -182,22 +194,9 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show parameterization completep --family resmlp --depth 24 --norm layer\n"
         "  muster show parameterization umup --family transformer --set heads=8 attention_scale=inverse",
     )  # fmt: skip
-    show.add_argument(
-        "what",
-        choices=(
-            "study",
-            "claim",
-            "experiment",
-            "estimator",
-            "check",
-            "plot",
-            "parameterization",
-            "dataset",
-            "config",
-            "machine",
-        ),
-    )
-    show.add_argument("name", nargs="?", help="its name (not for config and machine)")
+    show.add_argument("what", choices=tuple(SHOWN))
+    nameless = " and ".join(what for what, named in SHOWN.items() if not named)
+    show.add_argument("name", nargs="?", help=f"its name (not for {nameless})")
     _scope(show)
     table = show.add_argument_group("parameterization")
     table.add_argument(

@@ -1,17 +1,19 @@
 """What a run ended with: verdicts, ledger and figures, or what failed and where its log is."""
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from muster.cli.inspect import print_table
+from muster.cli.inspect import aligned
 from muster.jobs.progress import SNAKEMAKE, last_line, to_repeat
 from muster.plan.plan import Plan
 from muster.plan.study import specified
 
 SHOWN = 5  # failed jobs that are shown with their logs
-FEW = 3  # studies whose figures are named one by one
+FEW = 3  # studies whose figures are named one by one, and their fits' notes
+LONGEST = 110  # characters of a note
 
 
 class Artifact(NamedTuple):
@@ -90,8 +92,28 @@ def lacks_own_table(plan: Plan) -> list[str]:
     return lacking
 
 
+def fit_notes(plan: Plan) -> dict[str, str]:
+    """Claim → what its fit notes beside a number: a bent line, lopsided basins, shapes that were left out. Of a fit
+    without a number the verdict says why."""
+    from muster.claims.conditions import primary_row
+    from muster.tables.io import read_frame
+
+    found = {}
+    for name, study in plan.studies.items():
+        path = Path(plan.config.results, "fits", name, "fits.parquet")
+        if not path.exists():
+            continue
+        fits = read_frame(path)
+        for claim in study.study.claims:
+            row = primary_row(claim, fits)
+            if row is not None and row["status"] == "ok" and row["note"]:
+                found[claim.claim] = str(row["note"])
+    return found
+
+
 def print_outcome(plan: Plan) -> None:
-    """Verdict and number of each claim of the plan's studies, its facts counted, and where ledger and figures are."""
+    """Verdict and number of each claim of the plan's studies, what their fits note, the facts counted, and where ledger
+    and figures are."""
     from muster.claims.ledger import read_ledger, rows_of
     from muster.claims.page import estimate_text, prediction_text, tally, told_tally
 
@@ -101,7 +123,13 @@ def print_outcome(plan: Plan) -> None:
     own = [row for row in rows if row["study"] in plan.studies]
     told = [(row["claim"], row["verdict"], row["agrees"], estimate_text(row), prediction_text(row), row["reason"])
             for row in own]  # fmt: skip
-    print_table([("claim", "verdict", "agrees", "estimate", "claimed", "why"), *told])
+    head, *lines = aligned([("claim", "verdict", "agrees", "estimate", "claimed", "why"), *told])
+    notes = fit_notes(plan) if len(plan.studies) <= FEW else {}
+    print(head)
+    for row, line in zip(own, lines, strict=True):
+        print(line)
+        if note := notes.get(row["claim"]):
+            print(f"  its fit: {textwrap.shorten(note, LONGEST, placeholder=' …')}")
     if own:
         print(f"\n{told_tally(tally(own))}")
     if rows:

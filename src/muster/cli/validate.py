@@ -8,6 +8,7 @@ from pathlib import Path
 from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand, unchecked
 from muster.cli.check import check_study
 from muster.cli.declared import declarations, hopeless, other_runs, underpowered
+from muster.cli.papers import other_families
 from muster.cli.scope import configuration
 from muster.config.load import Studies, chosen_studies, in_file, load_studies, shadowed, study_paths
 from muster.config.models import Config, Scale, StudyConfig, shared_folder
@@ -46,7 +47,7 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
     study, path = studies.known[name], studies.paths[name]
     wrong = _at_their_fields(declarations(study, studies.known), path)
     origins: list[str] = []
-    questions: list[str] = []
+    questions = list(other_families(study, studies.known.values()))
     scales = [scale for scale in study.scales if args.scale in (None, scale)]
     for scale in scales:
         try:

@@ -6,16 +6,17 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from muster.config.models import Config, StudyConfig
+from muster.config.models import Config, ScaleConfig, StudyConfig
 from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted, redacted
 from muster.files import read_regular
 from muster.numbers import ODD, branches
 from muster.plugins import study_folders
+from muster.registry import find_registry
 
 CONFIG_PATH = Path("config/config.yaml")
 TYPED = {"studies": "STUDY"}  # what a command calls a field that it takes otherwise than as an option of its name
@@ -25,6 +26,26 @@ Model = TypeVar("Model", bound=BaseModel)
 # A misspelt field is also a missing one: the misspelling tells more. Likewise a check of our own, against a type's.
 _TELLING = {"extra_forbidden": 0, "value_error": 0, ODD: 0, "missing": 2}
 
+
+class _Taker(NamedTuple):
+    """What takes the names that belong one level deeper than a section's own fields.
+
+    kind: its registry. options: what of an entry has the names as fields. word: what a name is to it. under: where
+    the names are written.
+    """
+
+    kind: str
+    options: str
+    word: str
+    under: str
+
+
+_TAKERS = {  # by the field of a section that names one
+    "estimator": _Taker("estimators", "options", "an option", "`options:` of this fit"),
+    "plot": _Taker("plots", "options", "an option", "`options:` of this figure"),
+    "reader": _Taker("readers", "options", "an option", "`reader_options:` of this table"),
+    "experiment": _Taker("experiments", "cell", "a setting", "`settings:`, or as an axis of `grid:`"),
+}
 
 QUOTE = "since YAML takes yes, no, on, off, true and false for truth values"
 
@@ -476,7 +497,7 @@ def field_errors(error: ValidationError, model: type[BaseModel], tree: Any, base
         by_field.setdefault(_written_path(tree, entry), typing.cast(dict[str, Any], entry))
     outer = {field[:i] for field in by_field for i in range(len(field))}
     deepest = [field for field in by_field if field not in outer]
-    return [_explain(by_field[field], field, model, base) for field in deepest[:MOST_MISTAKES]]
+    return [_explain(by_field[field], field, model, base, tree) for field in deepest[:MOST_MISTAKES]]
 
 
 def _written_path(tree: Any, entry: Any) -> FieldPath:
@@ -493,10 +514,12 @@ def _written_path(tree: Any, entry: Any) -> FieldPath:
     return tuple(field)
 
 
-def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], base: FieldPath) -> FieldError:
+def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], base: FieldPath, tree: Any) -> FieldError:
     where, kind, value = base + field, entry["type"], entry["input"]
     name = field[-1] if field else ""
     if kind == "extra_forbidden":
+        if deeper := _deeper(tree, field, model):
+            return FieldError(where, *deeper)
         return FieldError(where, f"unknown field {name!r}", nearest(name, _fields_at(model, field[:-1])))
     if kind == "missing":
         return FieldError(where, "missing", f"It must be given: {_description(model, field)}")
@@ -520,6 +543,32 @@ def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], ba
     return FieldError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
 
 
+def _deeper(tree: Any, field: FieldPath, model: type[BaseModel]) -> tuple[str, str] | None:
+    """What is found, and the remedy, for a name that its section passes on to what it names; None for another."""
+    name, sections = str(field[-1]), _sections_at(model, field[:-1])
+    for asked, taker in _TAKERS.items():
+        owners = [section for section in sections if asked in section.model_fields]
+        if not owners and not (asked == "experiment" and ScaleConfig in sections):
+            continue
+        given = _innermost(tree, field, asked) or (owners[0].model_fields[asked].default if owners else None)
+        registry = find_registry(taker.kind)
+        if isinstance(given, str) and given in registry:
+            options = getattr(registry[given], taker.options).model_fields
+            if name in options or (name == "seeds" and "seed" in options):
+                return f"{name!r} is {taker.word} of {asked} {given}", f"Write it under {taker.under}"
+    return None
+
+
+def _innermost(tree: Any, field: FieldPath, name: str) -> Any:
+    """What a name is in the innermost mapping around a field that has it; None without any."""
+    found = None
+    for part in field:
+        if isinstance(tree, dict):
+            found = tree.get(name, found)
+        tree = tree[part]
+    return found
+
+
 def _types_at(model: Any, field: FieldPath) -> list[Any]:
     """The types that may stand at a field of a model tree."""
     current = [model]
@@ -539,17 +588,19 @@ def _types_at(model: Any, field: FieldPath) -> list[Any]:
     return current
 
 
+def _sections_at(model: Any, field: FieldPath) -> list[type[BaseModel]]:
+    return [kind for kind in _types_at(model, field) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
 def _fields_at(model: Any, field: FieldPath) -> list[str]:
-    kinds = [k for k in _types_at(model, field) if isinstance(k, type) and issubclass(k, BaseModel)]
-    return [info.alias or name for kind in kinds for name, info in kind.model_fields.items()]
+    return [info.alias or name for kind in _sections_at(model, field) for name, info in kind.model_fields.items()]
 
 
 def _description(model: Any, field: FieldPath) -> str:
-    for kind in _types_at(model, field[:-1]):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            for name, info in kind.model_fields.items():
-                if field[-1] in (name, info.alias):
-                    return info.description or name
+    for kind in _sections_at(model, field[:-1]):
+        for name, info in kind.model_fields.items():
+            if field[-1] in (name, info.alias):
+                return info.description or name
     return str(field[-1])
 
 

@@ -48,10 +48,20 @@ class Section(BaseModel):
         return check_numbers(cls, values)
 
 
-def _as_number(value: Any) -> Any:
-    """Accept `1/2` for 0.5, so that a grid step reads the way it is spoken."""
-    fraction = re.fullmatch(r" *(\d{1,9}) */ *(\d{1,9}) *", value) if isinstance(value, str) else None
-    return int(fraction[1]) / int(fraction[2]) if fraction and int(fraction[2]) else value
+def as_number(value: Any) -> Any:
+    """`-1/2` as −0.5, so that a grid reads the way it is spoken; anything else as it is.
+
+    Raises ValueError for a denominator of 0.
+    """
+    fraction = re.fullmatch(r" *([+-]?\d{1,9}) */ *(\d{1,9}) *", value) if isinstance(value, str) else None
+    if fraction is None:
+        return value
+    if not int(fraction[2]):
+        raise ValueError(f"The denominator of {value.strip()} may not be 0")
+    return int(fraction[1]) / int(fraction[2])
+
+
+Number = Annotated[float, BeforeValidator(as_number)]
 
 
 def _as_word(value: Any) -> Any:
@@ -65,9 +75,9 @@ MOST_VALUES = 10_000  # of a range: more is a slip of the pen, and would fill th
 class Range(Section):
     """An inclusive arithmetic range of log2 values: `{from: -10, to: -4, step: 1/2}`."""
 
-    start: float = Field(alias="from", description="First value")
-    stop: float = Field(alias="to", description="Last value, included")
-    step: Annotated[float, BeforeValidator(_as_number)] = Field(gt=0, description="Spacing, such as 1/2 (half octaves)")
+    start: Number = Field(alias="from", description="First value, such as -17/4")
+    stop: Number = Field(alias="to", description="Last value, included")
+    step: Number = Field(gt=0, description="Spacing, such as 1/2 (half octaves)")
 
     @model_validator(mode="after")
     def _on_grid(self) -> "Range":
@@ -87,7 +97,10 @@ class Range(Section):
 AxisValues = Scalar | list[Scalar] | Range
 Block = Annotated[
     dict[Name, AxisValues],
-    Field(description="Axis name → value, list or range; the block is their product. `seeds: 3` means seed 0, 1, 2"),
+    Field(
+        description="Axis name → value, list or range, numbers also as fractions; the block is their product. "
+        "`seeds: 3` means seed 0, 1, 2"
+    ),
 ]
 
 

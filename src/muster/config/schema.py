@@ -16,11 +16,10 @@ def schema() -> dict[str, Any]:
     study, config = StudyConfig.model_json_schema(), Config.model_json_schema()
     definitions = {**study.pop("$defs"), **config.pop("$defs", {})}
     study["allOf"] = [_cells(name) for name in sorted(EXPERIMENTS)]
-    step = definitions["Range"]["properties"]["step"]
-    definitions["Range"]["properties"]["step"] = {
-        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\d+ ?/ ?\d+$"}],
-        "description": step["description"],
-    }
+    for end in definitions["Range"]["properties"].values():
+        number = {key: end.pop(key) for key in ("type", "exclusiveMinimum") if key in end}
+        end["anyOf"] = [number, _fraction("" if "exclusiveMinimum" in number else "[+-]?")]
+    definitions["Fractions"] = _fractions()
     for name in sorted(EXPERIMENTS):
         definitions[f"{name} settings"], definitions[f"{name} block"] = _settings(name), _block(name)
         definitions |= EXPERIMENTS[name].cell.model_json_schema().get("$defs", {})
@@ -37,6 +36,16 @@ def schema() -> dict[str, Any]:
 def render() -> str:
     """The schema as the text of config/schema.json."""
     return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _fraction(sign: str = "[+-]?") -> dict[str, Any]:
+    return {"type": "string", "pattern": rf"^ *{sign}\d+ */ *0*[1-9]\d* *$"}
+
+
+def _fractions() -> dict[str, Any]:
+    """A fraction, or a list of numbers with one among them."""
+    listed = {"type": "array", "items": {"anyOf": [{"type": "number"}, _fraction()]}, "contains": _fraction()}
+    return {"anyOf": [_fraction(), listed], "description": "Numbers as they are spoken: -17/4"}
 
 
 def _cells(experiment: str) -> dict[str, Any]:
@@ -68,9 +77,14 @@ def _block(experiment: str) -> dict[str, Any]:
 
 
 def _axis(field: dict[str, Any]) -> dict[str, Any]:
-    """A value, a list of values or a range, with the field's description; the value's type as the cell has it."""
+    """A value, a list of values or a range, numbers also as fractions, with the field's description.
+
+    The value's type is as the cell has it.
+    """
     value = {key: part for key, part in field.items() if key not in ("description", "title", "default")}
     if value.get("type") == "array":
         value = value["items"]
     choices = [value, {"type": "array", "items": value, "minItems": 1}, {"$ref": "#/$defs/Range"}]
+    if any(choice.get("type") == "number" for choice in [value, *value.get("anyOf", ())]):
+        choices.append({"$ref": "#/$defs/Fractions"})
     return {"anyOf": choices, "description": field.get("description", "")}

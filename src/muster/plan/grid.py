@@ -1,6 +1,7 @@
 """From a study's grid to its cells: the product of each block, with every mistake at its field."""
 
 import itertools
+import typing
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from muster.config.load import (
     in_file,
     nearest,
 )
-from muster.config.models import Range, StudyConfig
+from muster.config.models import Range, StudyConfig, as_number
 from muster.digests import canonical
 from muster.errors import FieldError, FieldPath, MusterError, as_one
 from muster.experiments import EXPERIMENTS, Experiment, Job
+from muster.numbers import branches
 from muster.plan.cells import PlannedCell, name_cell
 from muster.plan.study import StudyPlan
 
@@ -49,7 +51,7 @@ def plan_study(
         raise FieldError(("experiment",), error.found, error.remedy) from None
     preset = study.scales[scale]
     blocks = [dict(block) for block in preset.grid]
-    if wrong := [*_name_mistakes(experiment, study, scale), *_block_mistakes(experiment, blocks, seeds, scale)]:
+    if wrong := [*_setting_mistakes(experiment, study, scale), *_block_mistakes(experiment, blocks, seeds, scale)]:
         raise as_one(wrong)
     base = _settings(experiment, study.settings) | _settings(experiment, preset.settings)
     merged: dict[str, dict[str, Any]] = {}
@@ -71,16 +73,23 @@ def plan_study(
     )
 
 
-def _name_mistakes(experiment: Experiment, study: StudyConfig, scale: str) -> Iterator[FieldError]:
-    """Settings that the experiment's cells do not have."""
+def _setting_mistakes(experiment: Experiment, study: StudyConfig, scale: str) -> Iterator[FieldError]:
+    """Settings that the experiment's cells do not have, and numbers that are none."""
     fields = [name for name in experiment.cell.model_fields if name != "seed"]
     for where, settings in (
         (("settings",), study.settings),
         (("scales", scale, "settings"), study.scales[scale].settings),  # type: ignore[index]
     ):
-        for name in settings:
+        for name, value in settings.items():
             if name not in fields:
                 yield FieldError((*where, name), f"unknown setting {name!r}", nearest(name, fields))
+                continue
+            try:
+                _settings(experiment, {name: value})
+            except ValidationError as error:
+                yield from field_errors(error, Range, value, (*where, name))
+            except ValueError as error:
+                yield FieldError((*where, name), f"found {str(value)[:60]}", str(error))
 
 
 def _block_mistakes(
@@ -104,12 +113,18 @@ def _block_mistakes(
                     yield FieldError((*where, "seeds"), f"found {str(axis)[:60]}", remedy)
                 else:
                     cells *= seeds or axis
-            elif not (values := _values(axis)):
-                yield FieldError((*where, name), "an empty list: the grid has no cell", "Give at least one value")
-            elif name in experiment.cell.member_axes:
-                members *= len(values)
             else:
-                cells *= len(dict.fromkeys(values))
+                try:
+                    values = _values(experiment, name, axis)
+                except ValueError as error:
+                    yield FieldError((*where, name), f"found {str(axis)[:60]}", str(error))
+                    continue
+                if not values:
+                    yield FieldError((*where, name), "an empty list: the grid has no cell", "Give at least one value")
+                elif name in experiment.cell.member_axes:
+                    members *= len(values)
+                else:
+                    cells *= len(dict.fromkeys(values))
         all_cells, all_runs = all_cells + cells, all_runs + cells * members
         if all_cells > MOST_CELLS or all_runs > MOST_RUNS:
             so_far = f"{all_cells} cells and {all_runs} runs{' with the blocks before it' if i else ''}"
@@ -119,18 +134,40 @@ def _block_mistakes(
 
 def _settings(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with member axes in the form of lists."""
+    members = experiment.cell.member_axes
     return {
-        name: _values(Range.model_validate(value) if isinstance(value, dict) else value)
-        if name in experiment.cell.member_axes
+        name: _values(experiment, name, Range.model_validate(value) if isinstance(value, dict) else value)
+        if name in members
         else value
         for name, value in settings.items()
     }
 
 
-def _values(axis: Any) -> list[Any]:
+def _values(experiment: Experiment, name: str, axis: Any) -> list[Any]:
+    """The values of an axis."""
     if isinstance(axis, Range):
         return axis.values()
-    return list(axis) if isinstance(axis, list) else [axis]
+    read = _read(experiment, name, axis)
+    return list(read) if isinstance(read, list) else [read]
+
+
+def _read(experiment: Experiment, name: str, value: Any) -> Any:
+    """A value, or a list of values, with fractions as numbers where the cell's field takes any and no text.
+
+    Raises ValueError for a denominator of 0.
+    """
+    field = experiment.cell.model_fields.get(name)
+    if field is None or not _takes_numbers(field.annotation):
+        return value
+    return [as_number(each) for each in value] if isinstance(value, list) else as_number(value)
+
+
+def _takes_numbers(annotation: Any) -> bool:
+    kinds = [*branches(annotation)]
+    kinds += [
+        inner for kind in kinds if typing.get_origin(kind) is list for inner in branches(typing.get_args(kind)[0])
+    ]
+    return float in kinds and str not in kinds
 
 
 def _ordered(values: list[Any]) -> list[Any]:
@@ -147,8 +184,12 @@ def _block_cells(
     if "seeds" in block:
         count = block.pop("seeds")
         block["seed"] = list(range(seeds or count))
-    members = {name: _ordered(_values(block.pop(name))) for name in experiment.cell.member_axes if name in block}
-    axes = {name: list(dict.fromkeys(_values(value))) for name, value in block.items()}
+    members = {
+        name: _ordered(_values(experiment, name, block.pop(name)))
+        for name in experiment.cell.member_axes
+        if name in block
+    }
+    axes = {name: list(dict.fromkeys(_values(experiment, name, value))) for name, value in block.items()}
     for combination in itertools.product(*axes.values()):
         yield base | dict(zip(axes, combination, strict=True)) | {name: list(v) for name, v in members.items()}
 
@@ -207,9 +248,9 @@ def _cell_mistakes(
 
 def written_at(name: str, value: Any, study: StudyConfig, scale: str) -> FieldPath:
     """The field where a cell's value was written: a block of the grid, the scale's settings or the study's."""
-    preset = study.scales[scale]  # type: ignore[index]
+    preset, experiment = study.scales[scale], EXPERIMENTS[study.experiment]  # type: ignore[index]
     for i, block in enumerate(preset.grid):
-        if name in block and (value in _values(block[name]) or isinstance(value, list)):
+        if name in block and (value in _values(experiment, name, block[name]) or isinstance(value, list)):
             return ("scales", scale, "grid", i, name)
     if name in preset.settings:
         return ("scales", scale, "settings", name)

@@ -99,7 +99,8 @@ def draw_predictions(
 ) -> None:
     """Lines of the predicted slopes through the points' centroid: a prediction says nothing about the level.
 
-    Dashed where a claim predicts a value, dotted where it names a bound alone: a slope beyond it is no miss.
+    Dashed where a claim predicts a value, dotted where it names a bound alone: the end of the region that it asserts,
+    margin included; a slope beyond it is no miss.
     """
     import numpy as np
 
@@ -108,8 +109,11 @@ def draw_predictions(
     log_x, log_y = np.log(np.asarray(x, float)), np.log(np.asarray(y, float))
     ends = np.array([log_x.min(), log_x.max()])
     for prediction in found:
-        level = log_y.mean() + prediction.slope * (ends - log_x.mean())
-        gid = "bound" if prediction.test in BOUNDS else "prediction"
+        slope, gid = prediction.slope, "prediction"
+        if prediction.test in BOUNDS:
+            gid = "bound"
+            slope = next(filter(math.isfinite, words.claimed_region(slope, prediction.margin, prediction.test)))
+        level = log_y.mean() + slope * (ends - log_x.mean())
         ax.plot(np.exp(ends), show(np.exp(level)), color=color, zorder=2.2, gid=gid, **LINES[gid])
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SEED = "seed"
+
 
 class ScalingOptions(Options):
     """Options of `probe_scaling`."""
@@ -83,7 +85,7 @@ def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -
             layout.explain_empty(ax, "no value above 0")
         layout.panel_title(ax, words.phrase(facet), note)
     layout.outer_labels(axes, options.x_label or words.label(fit.along), options.label or _label(data, fit, rows))
-    layout.legend(fig, _keys(axes, options.hue, looks))
+    layout.legend(fig, _keys(axes, options.hue, looks, "one seed" if SEED in rows.columns else "one run"))
     return fig
 
 
@@ -106,7 +108,10 @@ class Point(NamedTuple):
 
 
 def points(own: pd.DataFrame, fit: FitConfig) -> list[Point]:
-    """One point per value of the axis, by the power-law estimator's own statistic and jackknife error over seeds."""
+    """One point per value of the axis, by the power-law estimator's own statistic and jackknife error over seeds.
+
+    Of a table that names no seeds every row is a run of its own.
+    """
     import numpy as np
     from scipy.special import stdtrit
 
@@ -118,7 +123,8 @@ def points(own: pd.DataFrame, fit: FitConfig) -> list[Point]:
     statistic, spread = choose_statistic(options), options.aggregate == "std_over_seeds"
     found = []
     for x, rows in levels(own, fit.along):
-        values, _ = complete_seeds(rows, fit.response, options.pool)
+        seeded = rows if SEED in rows.columns else rows.assign(**{SEED: range(len(rows))})
+        values, _ = complete_seeds(seeded, fit.response, options.pool)
         if not len(values) or not (spread or (values > 0).all()) or not np.isfinite(log_y := statistic(values)):
             continue
         half = stdtrit(len(values) - 1, 0.975) * jackknife_se(values, statistic) if len(values) > 1 else np.nan
@@ -166,11 +172,11 @@ def _group(
     return f"{words.phrase({hue: group[hue]})}: {note.removeprefix('slope ')}" if hue else note
 
 
-def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]]) -> list[Any]:
+def _keys(axes: list[Axes], hue: str | None, looks: dict[Any, tuple[str, str]], one: str) -> list[Any]:
     found = layout.drawn_by_name(axes)
     color = style.MUTED if hue else style.CATEGORIES[0]
     points = "estimate, 95 % interval" if "interval" in found else "estimate, no interval"
     keys = power_law.hue_keys(hue, looks)
     if "seeds" in found:
-        keys.append(layout.line_key("one seed", color, marker="o", ms=3, lw=0, alpha=0.45))
+        keys.append(layout.line_key(one, color, marker="o", ms=3, lw=0, alpha=0.45))
     return keys + power_law.keys(found, points, "means", color, style.MUTED if hue else style.INK)

@@ -140,6 +140,20 @@ def _outcome(runs: "pd.DataFrame", notes: dict[str, Any]) -> Outcome:
     return Outcome(runs, curves, probes, notes)
 
 
+HINTS = """\
+      # The file lies below a folder of sources: `sources` in config.yaml, or muster validate NAME --sources FOLDER.
+      # A table that others published has some of these lines, too; docs/published-tables.md has a whole one.
+      # address: https://example.org/runs.csv  # pinned to a version; none for a table of your own
+      # sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  # as sha256sum prints it
+      # reader: csv  # tsv, json_lines, parquet, run_files, ...: muster list readers
+      # reader_options: {delimiter: ","}  # an unknown one is answered with those that the reader has
+      # rows: [{keep: {loss: {above: 0}}}]  # transforms of their rows, before `filters`: muster list transforms
+      # filters: {loss: {known: true, below: 10}}  # their column → value, values or a condition
+      # repeated_rows: drop  # or keep, where rows that are equal in every column are no mistake
+      # Under `columns` stand ours → theirs: parameters, tokens, flops, log2_lr, seed, final_eval_loss, or any name for
+      # `by`, from a column, a number or a transform: {product: [6, N, D]}, {log2: lr}, {constant: c4}.
+"""
+
 EXPERIMENTS.register("import")(
     Experiment(
         summary="Run tables published by others, or your own: found or downloaded, verified, mapped",
@@ -178,6 +192,7 @@ EXPERIMENTS.register("import")(
                 "primary": "ols_t",
             },
             figure={"plot": "probe_scaling"},
+            hints=HINTS,
         ),
     )
 )

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from muster.cli import main
-from muster.cli.parser import divided, parser
+from muster.cli import inspect, main
+from muster.cli.parser import SHOWN, divided, parser
 from muster.cli.run import split_settings
+from muster.columns import COLUMNS
+from muster.config.models import StudyConfig
 from muster.experiments import EXPERIMENTS
+from muster.fitting.base import ESTIMATORS
+from muster.fitting.study import check_fit
 from muster.plots import PLOTS
 from muster.registry import REGISTRIES
 from tests.workflow.studies import SAMPLED, TINY, write_config
@@ -173,6 +177,30 @@ def test_a_plot_shows_its_options_and_an_example(name: str, project: Path, capsy
         assert ("default" in line.removesuffix(info.description)) == bool(info.get_default())
     (figure,) = yaml.safe_load(example)["figures"].values()
     assert figure["plot"] == name
+
+
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_an_estimators_snippet_is_a_fit_of_a_study(
+    name: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "estimator", name]) == 0
+    snippet = yaml.safe_load(capsys.readouterr().out.partition("\nin a study\n")[2])
+    study = StudyConfig.model_validate({**yaml.safe_load(TINY), **snippet, "claims": [], "figures": {}})
+    ((fit, written),) = study.fits.items()
+    assert written.estimator == name
+    assert written.options.keys() == {*ESTIMATORS[name].required_options}
+    check_fit(study, fit)
+    for column in ESTIMATORS[name].needs:
+        tables = [table for table, columns in COLUMNS.items() if column in columns]
+        assert written.table in (tables or COLUMNS), f"{column} stands in {tables}"
+
+
+def test_whatever_can_be_shown_is_listed_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {name.removeprefix("_show_") for name in vars(inspect) if name.startswith("_show_")} == {*SHOWN}
+    for what, named in SHOWN.items():
+        assert main(["show", what]) == (2 if named else 0)
+        told = capsys.readouterr()
+        assert ("no name given" in told.err) == named
 
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))

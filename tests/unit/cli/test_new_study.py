@@ -1,6 +1,8 @@
 """Every experiment's template: valid as written and with its claim, and run at smoke from cell to figure."""
 
 import dataclasses
+import hashlib
+import re
 import shutil
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from muster.experiments import EXPERIMENTS
 from muster.plan.cells import dataset_of
 from muster.plan.grid import plan_study
 from muster.plan.study import StudyPlan
+from muster.published.import_table import Table
 from tests.unit.test_examples import ROOT
 from tests.workflow.studies import write_config
 
@@ -67,6 +70,29 @@ def test_a_template_runs_at_smoke_from_cell_to_figure(experiment: str, project: 
     fits = pd.read_parquet(f"results/fits/{plan.study.study}/fits.parquet")
     assert set(fits["status"]) <= ({"no_rows"} if experiment == "import" else {"ok", "no_se", "too_few", "few_optima"})
     assert Path(f"results/figures/{plan.study.study}/first.svg").exists()
+
+
+def test_the_template_of_an_import_brings_a_published_table_once_its_hints_are_filled_in(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a newcomer fills them in: all of them, with an address and a checksum of theirs."""
+    monkeypatch.setenv("MUSTER_SOURCES", "theirs")
+    table = "N,loss\n" + "".join(f"{4**i},{2.0**-i!r}\n" for i in range(1, 7)) + "4,0.5\n5,-1\n6,\n7,11\n"
+    Path("theirs/my-study").mkdir(parents=True)
+    Path("theirs/my-study/runs.csv").write_text(table)
+    path = written("import")
+    text, options = re.subn(r"^ {6}# (\w+: .*)$", r"      \1", path.read_text(), flags=re.MULTILINE)
+    assert options == 7
+    text = re.sub("e3b0c4[0-9a-f]*", hashlib.sha256(table.encode()).hexdigest(), text)
+    path.write_text(text.replace("https://example.org", "http://127.0.0.1:9"))
+    assert yaml.safe_load(text)["settings"]["sources"]["runs"].keys() == Table.model_fields.keys() - {"alternatives"}
+    plan = plan_study(load_study(path), "laptop", path=path)
+    check_study(plan, path)
+    run_stages(plan)
+    runs = pd.read_parquet(f"results/tables/{plan.study.study}/runs.parquet")
+    assert sorted(runs["parameters"]) == [4**i for i in range(1, 7)]
+    (fit,) = pd.read_parquet(f"results/fits/{plan.study.study}/fits.parquet").query("primary").to_dict("records")
+    assert fit["estimate"] == pytest.approx(-0.5)
 
 
 def run_stages(plan: StudyPlan) -> None:

@@ -85,6 +85,40 @@ def test_names_that_a_group_or_two_studies_share(project: Path, capsys: pytest.C
     assert "'tiny-sample' is a study and a group" in lines[1]
 
 
+PAPER = "Hanin, Jiang 2025, Global Universality of Singular Values"
+CITED = {
+    "arXiv": ("arXiv:2503.07872", "Hanin 2025, https://arxiv.org/abs/2503.07872v2", "arXiv:2503.07872"),
+    "arXiv's DOI": ("arXiv 2503.07872", "doi.org/10.48550/arXiv.2503.07872.", "arXiv:2503.07872"),
+    "before 2007": ("arXiv:math.PR/0211159", "arxiv.org/abs/math.PR/0211159", "arXiv:math.pr/0211159"),
+    "DOI": (f"{PAPER}, doi:10.1000/AB.12", "Somebody 2020, https://doi.org/10.1000/ab.12", "doi:10.1000/ab.12"),
+    "title": (PAPER, "Global universality of singular values (2025)", '"Global Universality of Singular Values"'),
+    "title of two": (f"{PAPER}; A 2020, B", f"C 2021, D; {PAPER}.", '"Global Universality of Singular Values"'),
+    "another title": (PAPER, "Hanin, Jiang 2025, Local Universality of Singular Values", ""),
+    "another identifier": ("A 2025, arXiv:2503.07872", "B 2025, arXiv:2503.07873", ""),
+    "a short title": ("A 2025, On Singular Values", "B 2025, More on Singular Values", ""),
+    "no paper": ("Our own", "Our own", ""),
+}
+
+
+@pytest.mark.parametrize("cited", CITED)
+def test_two_families_of_one_paper_are_told_and_no_mistake(
+    cited: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other, shared = CITED[cited]
+    papers = {"tiny_train": TINY.replace("Nobody 2000, Nothing", one),
+              "tiny_sample": SAMPLED.replace('"Nobody 2001, Nothing"', f"'{other}'")}  # fmt: skip
+    write_config(project, **papers)
+    assert main(["validate", "tiny-sample"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == ([f"  {shared} is cited by study tiny-train, too, whose slug is tiny-train: claims of one slug "
+                          "are decided as one family (docs/verdicts.md), those of tiny-sample apart from them"]
+                         if shared else [])  # fmt: skip
+    papers["tiny_sample"] = papers["tiny_sample"].replace("slug: tiny-sample", "slug: tiny-train")
+    write_config(project, **papers)
+    assert main(["validate", "tiny-sample"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 JUDGED = SAMPLED.replace("  smoke:\n", "  laptop:\n")
 AT_HAND = {
     "select": ("select: {probe: ks_uniform},\n", "select: {probe: ks_unifrom},\n", "fits.uniform.select.probe",

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 
 from muster.cli.check import checked_plan, plan_from
 from muster.config.load import MANY, load_config, load_study, nearest, place, read_yaml
-from muster.config.models import Range
+from muster.config.models import FigureConfig, FitConfig, Range
 from muster.errors import MusterError
-from tests.workflow.studies import SAMPLED, TINY, planned, write_config
+from muster.fitting.base import ESTIMATORS
+from muster.plots import PLOTS
+from tests.workflow.studies import IMPORTED, SAMPLED, TINY, planned, write_config
 
 STUDY = "config/studies/tiny-train.yaml"
 
@@ -21,6 +24,11 @@ MISTAKES = {
     "brackets": ("grid:\n      - {para", "grid:\n      - [para", 13, ["malformed YAML"]),
     "twice": ("title: Tiny\n", "title: Tiny\ntitle: Other\n", 4, ["'title' stands twice"]),
     "field": ("title: Tiny\n", "titel: Tiny\n", 3, ["unknown field 'titel'", "Did you mean 'title'"]),
+    "setting beside its section": ("title: Tiny\n", "title: Tiny\ndepth: 2\n", 4,
+        ["'depth' is a setting of experiment train", "under `settings:`, or as an axis of `grid:`"]),
+    "setting beside a scale's": ("settings: {steps: 10}", "steps: 10", 15,
+        ["scales.laptop.steps: 'steps' is a setting", "under `settings:`"]),
+    "seeds beside the grid": ("settings: {steps: 10}", "seeds: 10", 15, ["scales.laptop.seeds: 'seeds' is a setting"]),
     "experiment": ("experiment: train", "experiment: trian", 6, ["unknown name 'trian'", "Did you mean 'train'"]),
     "setting": ("depth: 2,", "depht: 2,", 7, ["settings.depht", "Did you mean 'depth'"]),
     "type": ("depth: 2,", "depth: two,", 7, ["settings.depth", "'two'", "integer"]),
@@ -38,6 +46,10 @@ MISTAKES = {
     "missing setting": ("settings: {steps: 10}", "settings: {}", 16, ["steps is missing", "settings or in the grid"]),
     "estimator": ("estimator: lr_transfer,", "estimator: lr_transfr,", 20,
         ["fits.lr.estimator", "Did you mean 'lr_transfer'"]),
+    "option beside its section": ("estimator: lr_transfer,", "estimator: lr_transfer, window: 7,", 20,
+        ["fits.lr.window: 'window' is an option of estimator lr_transfer. Write it under `options:` of this fit"]),
+    "option of another": ("estimator: lr_transfer,", "estimator: lr_transfer, formula: f,", 20,
+        ["fits.lr.formula: unknown field 'formula'"]),
     "response": ("response: final_train_loss", "response: final_loss", 20,
         ["fits.lr.response", "no column of the runs table"]),
     "by": ("by: [parameterization, optimizer]", "by: [parametrization, optimizer]", 20,
@@ -60,6 +72,32 @@ MISTAKES = {
 }  # fmt: skip
 
 
+def caught_mistakes(path: Path) -> tuple[MusterError, ...]:
+    with pytest.raises(MusterError) as caught:
+        load_study(path)
+    return caught.value.mistakes
+
+
+TAKERS = [("fits", "estimator", name) for name in ESTIMATORS] + [("figures", "plot", name) for name in PLOTS]
+
+
+@pytest.mark.parametrize(("section", "field", "name"), TAKERS)
+def test_an_option_a_level_too_high_is_told_where_it_belongs(
+    section: str, field: str, name: str, tmp_path: Path
+) -> None:
+    owner: Any = {"fits": ESTIMATORS, "figures": PLOTS}[section][name]
+    known: Any = {"fits": FitConfig, "figures": FigureConfig}[section]
+    options = sorted(owner.options.model_fields.keys() - known.model_fields)
+    tree = yaml.safe_load(TINY)
+    tree[section] = {"it": {field: name, "response": "value"} | dict.fromkeys(options, 1)}
+    path = tmp_path / "tiny-train.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    mistakes = {str(each).partition(": ")[2].partition(" (and")[0] for each in caught_mistakes(path)}
+    remedy = f"Write it under `options:` of this {section[:-1]}"
+    for option in options:
+        assert f"{option!r} is an option of {field} {name}. {remedy}" in mistakes
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_a_study_names_line_field_and_remedy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -76,6 +114,20 @@ def test_a_mistake_in_a_study_names_line_field_and_remedy(
     assert found_line == line, message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("delimiter: ';'", "'delimiter' is an option of reader csv"),
+     ("reader: run_files\n      files: a", "'files' is an option of reader run_files")],
+)  # fmt: skip
+def test_an_option_of_a_reader_beside_its_table_is_told_where_it_belongs(
+    written: str, told: str, tmp_path: Path
+) -> None:
+    text = IMPORTED.replace("licence: none stated", f"licence: none stated\n      {written}")
+    with pytest.raises(MusterError) as caught:
+        planned(write_config(tmp_path, tiny_import=text))
+    assert f"{told}. Write it under `reader_options:` of this table" in str(caught.value)
 
 
 def test_the_study_without_a_mistake_plans(tmp_path: Path) -> None:

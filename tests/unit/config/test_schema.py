@@ -53,7 +53,26 @@ def _set(tree: dict[str, Any], path: list[Any], value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        (["scales", "laptop", "grid", 0, "log2_lr"], {"from": "-17/4", "to": "-16/4", "step": "1/8"}),
+        (["scales", "laptop", "grid", 0, "log2_lr"], ["-17/4", -4]),
+        (["scales", "laptop", "grid", 0, "log2_lr"], "-17/4"),
+        (["scales", "laptop", "grid", 0, "momentum"], "1/2"),
+        (["settings", "log2_lr"], ["-17/4"]),
+    ],
+)
+def test_the_schema_takes_fractions_for_numbers(
+    path: list[Any], value: Any, validator: jsonschema.Draft202012Validator
+) -> None:
+    assert not list(validator.iter_errors(_set(yaml.safe_load(TINY), path, value)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
         (["titel"], "x"),
+        (["scales", "laptop", "grid", 0, "log2_lr", "step"], "-1/2"),
+        (["scales", "laptop", "grid", 0, "log2_lr"], ["1/0"]),
+        (["scales", "laptop", "grid", 0, "width"], "1/2"),
         (["settings", "depht"], 2),
         (["settings", "depth"], "two"),
         (["scales", "laptop", "grid", 0, "widht"], [8]),

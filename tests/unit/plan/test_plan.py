@@ -57,6 +57,44 @@ def test_the_same_cell_in_two_blocks_becomes_one_with_all_members() -> None:
     assert plan.cells[0].cell.log2_lr == [-6, -5, -4.5, -4]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [{"from": "-17/4", "to": -4, "step": "1/8"}, {"from": -4.25, "to": "-16/4", "step": 0.125},
+     ["-17/4", "-33/8", -4], "-17/4"],
+)  # fmt: skip
+@pytest.mark.parametrize("in_settings", [False, True])
+def test_fractions_are_read_wherever_a_grid_has_numbers(written: Any, in_settings: bool) -> None:
+    shape = {"width": 8, "seeds": 1, "weight_decay": ["1/8", 0.25], "warmup_fraction": "1/2"}
+    config = study(shape, log2_lr=written) if in_settings else study({**shape, "log2_lr": written})
+    cells = [planned.cell for planned in plan_study(config, "laptop").cells]
+    assert {(cell.weight_decay, cell.warmup_fraction) for cell in cells} == {(0.125, 0.5), (0.25, 0.5)}
+    assert {tuple(cell.log2_lr) for cell in cells} == {(-4.25, -4.125, -4) if written != "-17/4" else (-4.25,)}
+
+
+def test_a_fraction_over_nothing_is_one_clear_line(tmp_path: Path) -> None:
+    grid, settings_ = "log2_lr: {from: -10, to: -4, step: 1}", "settings: {steps: 10}"
+    for old, new, field in (
+        (grid, "log2_lr: {from: -10, to: -4, step: 1/0}", "grid[0].log2_lr.step"),
+        (grid, "log2_lr: {from: -1/0, to: -4, step: 1}", "grid[0].log2_lr.from"),
+        (grid, "log2_lr: [-10, 1/0]", "grid[0].log2_lr"),
+        (grid, "log2_lr: 1/0", "grid[0].log2_lr"),
+        (settings_, "settings: {steps: 10, log2_lr: {from: -10, to: -1/0, step: 1}}", "settings.log2_lr.to"),
+        (settings_, "settings: {steps: 10, log2_lr: [1/0]}", "settings.log2_lr"),
+    ):
+        assert old in TINY
+        path = write_config(tmp_path, tiny_train=TINY.replace(old, new))
+        with pytest.raises(MusterError) as caught:
+            load_plan(path)
+        (mistake,) = caught.value.mistakes
+        assert f" scales.laptop.{field}: found " in str(mistake)
+        assert "1/0 may not be 0" in str(mistake)
+
+
+def test_a_fraction_is_no_text() -> None:
+    config = study({"width": 8, "seeds": 1, "log2_lr": -4, "activation": "1/2"})
+    assert plan_study(config, "laptop").cells[0].cell.activation == "1/2"
+
+
 def test_key_columns_are_the_fixed_four_then_what_varies_then_members() -> None:
     plan = plan_study(study({"width": [8, 16], "batch_size": [4, 8], "seeds": 1, "log2_lr": -4}), "laptop")
     assert plan.keys == (

@@ -446,6 +446,19 @@ def test_optimum_figure_shows_points_intervals_fit_prediction_and_slope(data):
     assert not drawn(plain, "prediction")
 
 
+@pytest.mark.parametrize(("test", "drawn_at"), [("less", -0.4), ("greater", -0.6), ("equivalence", -0.5)])
+@pytest.mark.parametrize(("figure", "panel", "claim"), [("optimum", "SP · Adam", 1), ("change", "μP · layer 2", 2)])
+def test_a_bound_is_drawn_with_the_margin_that_decides_the_verdict(figure, panel, claim, test, drawn_at, data):
+    claims = [*data.study.claims]
+    claims[claim] = claims[claim].model_copy(update={"test": test, "predicted": -0.5, "margin": 0.1})
+    changed = replace(data, study=data.study.model_copy(update={"claims": claims}))
+    ax = panels_of(render(figure, changed))[panel]
+    (line,) = drawn(ax, "prediction" if test == "equivalence" else "bound")
+    x, y = line.get_data()
+    rise = y[-1] - y[0] if figure == "optimum" else np.log2(y[-1] / y[0])
+    assert rise / np.log2(x[-1] / x[0]) == pytest.approx(drawn_at)
+
+
 def test_censored_optimum_is_an_open_triangle_outside_the_fit(data):
     ax = panels_of(render("optimum", data))["SP · SGD"]
     (mark,) = drawn(ax, "censored")
@@ -569,6 +582,14 @@ def test_probe_scaling_draws_the_fit_and_the_prediction_of_its_group_only(data):
     assert np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) == pytest.approx(0.5)
     assert {title for title, ax in panels.items() if drawn(ax, "prediction")} == {"μP · layer 2"}
     assert len(drawn(panels["SP · layer 2"], "interval")) == len(WIDTHS)
+
+
+def test_probe_scaling_of_a_table_without_seeds_takes_each_row_for_a_run(data):
+    seeded, bare = (render("change", each) for each in (data, replace(data, probes=data.probes.drop(columns="seed"))))
+    (points,), (same,) = (drawn(panels_of(fig)["SP · layer 2"], "means") for fig in (seeded, bare))
+    assert points.get_ydata() == pytest.approx(same.get_ydata())
+    assert "one seed" in legend_texts(seeded)
+    assert "one run" in legend_texts(bare)
 
 
 def test_probe_scaling_counts_values_without_a_logarithm(data):

@@ -20,7 +20,9 @@ VARIANTS = ("reml_kh", "cluster_t")
 class ClosedFormOptions(NoOptions):
     """Options of `closed_form`."""
 
-    formula: str = Field(description="A registered closed form: see `muster list closed_forms`")
+    formula: str = Field(
+        description="A registered closed form: see `muster list closed_forms`", examples=["relu_log_norm_var"]
+    )
     min_layer: int = Field(1, ge=1, description="First layer that enters: formulas that hold for deep layers")
     max_ratio: float = Field(np.inf, gt=0, description="Largest layer/width that enters: formulas of first order in it")
 

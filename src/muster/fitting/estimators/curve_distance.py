@@ -26,8 +26,13 @@ EQUAL = 1e-6  # difference of logarithms below which two products are one
 class CurveDistanceOptions(NoOptions):
     """Options of `curve_distance`."""
 
-    product: list[str] = Field(min_length=2, max_length=2, description="Columns whose product should fix the curve")
-    rival: str = Field(description="The one of them that might fix the curve alone")
+    product: list[str] = Field(
+        min_length=2,
+        max_length=2,
+        description="Columns whose product should fix the curve",
+        examples=[["log2_lr", "weight_decay"]],
+    )
+    rival: str = Field(description="The one of them that might fix the curve alone", examples=["log2_lr"])
     first: int = Field(0, ge=0, description="The step with which the window begins")
     last: int | None = Field(
         None, ge=1, description="The step with which it ends; that of the last evaluation if absent"

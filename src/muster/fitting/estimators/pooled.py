@@ -20,7 +20,9 @@ VARIANTS = ("reml_kh", "mean_t")
 class PooledOptions(NoOptions):
     """Options of `pooled`."""
 
-    estimator: Name = Field(description="The estimator whose number is averaged, such as lr_transfer or power_law")
+    estimator: Name = Field(
+        description="The estimator whose number is averaged, such as lr_transfer or power_law", examples=["power_law"]
+    )
     across: list[str] = Field(min_length=1, description="Columns whose combinations are the groups, such as dataset")
     parameter: Name | None = Field(None, description="Which of its numbers; its first if absent")
     variant: Name | None = Field(None, description="Which of its variants; its first if absent")

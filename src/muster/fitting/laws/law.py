@@ -37,6 +37,7 @@ class DeclaredOptions(LawOptions):
         min_length=1,
         description="The law, such as E + A / parameters^alpha: columns of the table and parameters, which are "
         f"reported in lower case; functions: {', '.join(formula.KNOWN)}",
+        examples=["E + A / parameters^alpha"],
     )
     variables: list[str] = Field(
         default_factory=list,
