@@ -226,7 +226,9 @@ class TestLearningRates:
         assert optima["x"].tolist() == [1, 4, 16, 64]
         # Rates in steps of ¼: the last stable one lies below the planted −3.1 by 0.15, the first diverged one above.
         np.testing.assert_allclose(optima["log2_lr_opt"], np.log2(optima["x"]) - 3.125)
-        np.testing.assert_allclose(optima["ci_high"] - optima["ci_low"], 0.25)
+        np.testing.assert_allclose(optima["ci_low"], np.log2(optima["x"]) - 3.25)
+        np.testing.assert_allclose(optima["ci_high"], np.log2(optima["x"]) - 3.0)
+        np.testing.assert_allclose(optima["se"], 0.25 / np.sqrt(12))  # of a uniform variable
         assert (optima["status"] == "interior").all()
         assert (optima[["n_points", "n_runs"]] == 48).all(axis=None)
 
