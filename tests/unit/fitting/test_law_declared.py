@@ -174,6 +174,25 @@ def test_starts_are_found_for_laws_of_any_form(form, columns, truth, options):
     assert fit.natural == pytest.approx(truth, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("form", "told", "signed", "truth"),
+    [
+        ("E + A / N^p", {"p": [0.5]}, [], {"e": 2.0, "a": 3.0, "p": 0.5}),
+        ("E + (A / N)^p", {"p": [0.5]}, [], {"e": 2.0, "a": 3.0, "p": 0.5}),
+        ("(E + A / N)^p", {"p": [2.0]}, [], {"e": 2.0, "a": 3.0, "p": 2.0}),
+        ("3 * (E + A / N)^p", {"p": [2.0]}, [], {"e": 2.0, "a": 3.0, "p": 2.0}),
+        ("10^(p + q*log10(N))", {}, ["p", "q"], {"p": 1.1, "q": -0.3}),
+        ("exp(a + b / N)", {}, [], {"a": 0.3, "b": 2.0}),
+    ],
+)
+def test_a_start_is_the_solution_where_all_that_is_not_linear_is_told(form, told, signed, truth):
+    """Without noise: powers and exponentials around the sum are taken off, and least squares is exact."""
+    law = law_of_options(DeclaredOptions(form=form, variables=["N"], starts=told, signed=signed))
+    x, theta = np.geomspace(1, 20, 9)[None], law.from_natural(np.array([[truth[name] for name in law.parameters]]))
+    starts = law.starts(x, np.exp(law.log_value(theta, x)[0][0]))
+    assert np.abs(starts - theta).max(axis=1).min() < 1e-9
+
+
 def test_a_table_of_ones_own_needs_a_formula_only():
     """Names that are columns are variables; groups and selections as in a study."""
     table = joint_table().rename(columns={"parameters": "N", "tokens": "D"})

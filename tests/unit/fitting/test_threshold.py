@@ -189,6 +189,12 @@ class TestExponent:
         assert set(rows["status"]) == {"too_few"}
         assert "2 of 2 levels have a threshold, 3 are needed" in rows["note"].iloc[0]
 
+    def test_a_note_begins_with_what_decides(self):
+        table = self.table(widths=(32, 64, 128))
+        table.loc[table["width"] == 128, "solved"] = 1.0
+        notes = run(table, "threshold_exponent", "width", over="tokens")["note"]
+        assert set(notes) == {"2 of 3 levels have a threshold, 3 are needed, one_sided at width 128"}
+
     def test_a_linear_threshold_below_zero_has_no_exponent(self):
         table = self.table().assign(tokens=lambda t: -t["tokens"])
         with pytest.raises(MusterError, match="An exponent needs a positive axis"):
