@@ -442,6 +442,14 @@ class TestRegret:
         assert components[0]["se"] == pytest.approx(expected, rel=0.15)
         assert row["se"] > 0
 
+    @pytest.mark.parametrize("name", ["regret", "telescope"])
+    def test_what_can_be_attained_holds_a_rate_that_costs_nothing(self, name):
+        """A claim whose region holds all that is attainable is refused: it asserts nothing."""
+        row = primary(run(sweep({"sp": 0.0}, start=-6.0), config(name)))
+        least, most = ESTIMATORS[name].attainable["regret"]
+        assert row["estimate"] == pytest.approx(0, abs=1e-9)
+        assert least <= row["estimate"] + 1e-9 < most
+
     def test_one_seed_has_an_error(self):
         row = primary(run(sweep({"sp": -0.25}, seeds=1, noise=0.002), config("regret")))
         assert row["status"] == "ok"

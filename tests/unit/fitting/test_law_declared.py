@@ -11,7 +11,7 @@ from muster.fitting.base import ESTIMATORS, parse_options
 from muster.fitting.laws import formula
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.declared import Declaration, declare
-from muster.fitting.laws.law import DeclaredOptions, fit_form, law_of_options
+from muster.fitting.laws.law import DeclaredOptions, fit_form, law_of, law_of_options
 from muster.fitting.laws.solve import fit_law
 
 JOINT = Declaration("E + A / parameters^alpha + B / tokens^beta", ("parameters", "tokens"))
@@ -191,6 +191,15 @@ def test_a_start_is_the_solution_where_all_that_is_not_linear_is_told(form, told
     x, theta = np.geomspace(1, 20, 9)[None], law.from_natural(np.array([[truth[name] for name in law.parameters]]))
     starts = law.starts(x, np.exp(law.log_value(theta, x)[0][0]))
     assert np.abs(starts - theta).max(axis=1).min() < 1e-9
+
+
+def test_the_law_of_a_fit_is_the_registered_or_the_declared_one_or_none():
+    def of(estimator, **options):
+        return law_of(FitConfig(estimator=estimator, response="loss", options=options))
+
+    assert of("joint_law") is LAWS["joint_law"]
+    assert of("law", form="A / parameters^p").parameters == ("a", "p")
+    assert of("lr_transfer") is None
 
 
 def test_a_table_of_ones_own_needs_a_formula_only():

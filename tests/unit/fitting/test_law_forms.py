@@ -244,6 +244,7 @@ def test_tangent_beyond_the_end_of_the_logarithm_joins_without_a_kink():
     assert slope[1] == pytest.approx(slope[0], rel=1e-5)
     assert log_one_minus(np.array([0.5]))[0][0] == pytest.approx(np.log(0.5))
     assert log_one_minus(np.array([-2.0]))[0][0] == pytest.approx(np.log(3.0))
+    assert log_one_minus(np.array([1.5]))[0][0] == pytest.approx(np.log(1e-3) - (1.5 - 0.999) / 1e-3)
 
 
 def test_annealing_areas_are_the_double_sum_of_the_paper():
