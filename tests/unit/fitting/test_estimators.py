@@ -538,6 +538,13 @@ def test_the_fewest_points_are_those_that_suffice(name):
     assert not np.isfinite(lacking.loc[lacking["primary"], "se"]).any()
 
 
+@pytest.mark.parametrize("name", OF_SWEEPS_AND_PROBES)
+def test_rows_tell_the_range_of_their_axis(name):
+    rows = fitted(name).fits
+    assert (rows["x_min"].min(), rows["x_max"].max()) == (WIDTHS[0], WIDTHS[-1])
+    assert rows[["x_min", "x_max"]].notna().all(axis=None)
+
+
 def exponents_table(count, power=1, **columns):
     table = exponents.losses(lambda d: -power / d, dimensions=(4,), noise=0.01, seeds=1).assign(**columns)
     return table[table["examples"].isin(exponents.SIZES[:count])]
@@ -568,6 +575,7 @@ def test_the_fewest_points_of_other_tables_suffice(name):
     least = ESTIMATORS[name].min_points
     enough, lacking = (FEWEST[name](count) for count in (least, least - 1))
     assert np.isfinite(enough["se"]).any()
+    assert enough.loc[np.isfinite(enough["se"]), ["x_min", "x_max"]].notna().all(axis=None)
     assert not np.isfinite(lacking["se"]).any()
 
 
