@@ -137,7 +137,11 @@ class Map:
             return self.tests(file, [line])
         found = set(filter(FIELDS.search, self.seconds)) if declares else set()
         stored = (node for node in ast.walk(inner) if isinstance(getattr(node, "ctx", None), ast.Store))
-        names = [inner.name] if hasattr(inner, "name") else [node.id for node in stored if isinstance(node, ast.Name)]
+        filled = (
+            node.value for node in ast.walk(inner) if isinstance(inner, ast.For) and isinstance(node, ast.Attribute)
+        )
+        known = (node.id for node in (*stored, *filled) if isinstance(node, ast.Name))  # a loop fills registries
+        names = [inner.name] if hasattr(inner, "name") else list(known)
         word = re.compile("|".join(rf"\b{name}\b" for name in names))
         for path in (path for room in ROOMS for path in (SOURCE / room).rglob("*.py") if names):
             uses = [at for at, text in enumerate(path.read_text().splitlines(), 1) if word.search(text)]
