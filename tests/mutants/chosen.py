@@ -25,6 +25,10 @@ LIMIT = 30  # of the processor, and eight times that by the clock, which runs on
 IMPORTED = ("torch", "pandas", "scipy.stats", "scipy.optimize", "statsmodels.api", "pydantic", "seaborn")
 
 
+def names_in(tree: ast.AST) -> list[ast.Name]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+
+
 class Watch:
     """Plugin of pytest: the tests that are wanted, in order, beside those whose names are new, since a name may hold
     the number that was changed; their seconds, and None for those that did not pass."""
@@ -136,12 +140,12 @@ class Map:
         if not declares and any(body.lineno <= line <= (body.end_lineno or 0) for body in bodies):
             return self.tests(file, [line])
         found = set(filter(FIELDS.search, self.seconds)) if declares else set()
-        stored = (node for node in ast.walk(inner) if isinstance(getattr(node, "ctx", None), ast.Store))
-        filled = (
-            node.value for node in ast.walk(inner) if isinstance(inner, ast.For) and isinstance(node, ast.Attribute)
-        )
-        known = (node.id for node in (*stored, *filled) if isinstance(node, ast.Name))  # a loop fills registries
-        names = [inner.name] if hasattr(inner, "name") else list(known)
+        stored = {node.id for node in names_in(inner) if isinstance(node.ctx, ast.Store)}
+        # A loop at import fills registries: with what it holds, or with what stands in a table above it.
+        loops = [n for n in tree.body if isinstance(n, ast.For)]
+        loops = [n for n in loops if n is inner or stored & {node.id for node in names_in(n)}]
+        filled = {node.id for loop in loops for node in names_in(loop) if isinstance(node.ctx, ast.Load)}
+        names = [inner.name] if hasattr(inner, "name") else sorted(stored | {each for each in filled if each.isupper()})
         word = re.compile("|".join(rf"\b{name}\b" for name in names))
         for path in (path for room in ROOMS for path in (SOURCE / room).rglob("*.py") if names):
             uses = [at for at, text in enumerate(path.read_text().splitlines(), 1) if word.search(text)]
