@@ -25,6 +25,10 @@ LIMIT = 30  # of the processor, and eight times that by the clock, which runs on
 IMPORTED = ("torch", "pandas", "scipy.stats", "scipy.optimize", "statsmodels.api", "pydantic", "seaborn")
 
 
+def names_in(tree: ast.AST) -> list[ast.Name]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+
+
 class Watch:
     """Plugin of pytest: the tests that are wanted, in order, beside those whose names are new, since a name may hold
     the number that was changed; their seconds, and None for those that did not pass."""
@@ -96,12 +100,17 @@ class Map:
 
     def judged(self, file: str, line: int) -> tuple[str, list[str]]:
         """What the tests of a line say of the copy as it is: caught, survived or, beyond LIMIT, unfinished; and which
-        failed. Its module's own first, then the fastest, then others of their files: what tests share one has made."""
+        failed. Those that hold fields first, then its module's own, then the fastest, then others of their files: what
+        tests share one has made."""
         direct, stem = self.executing(file, line), Path(file).stem
         files = {test.split("::")[0] for test in direct}
         beside = (test for test in self.seconds if test.split("::")[0] in files)
         chosen, left = [], float(SECONDS)
-        for test in sorted(beside, key=lambda test: (test not in direct, stem not in test, self.seconds[test])):
+
+        def rank(test: str) -> tuple[bool, bool, bool, float]:
+            return test not in direct, not FIELDS.search(test), stem not in test, self.seconds[test]
+
+        for test in sorted(beside, key=rank):
             if not chosen or self.seconds[test] < left:
                 chosen.append(test)
                 left -= self.seconds[test]
@@ -117,7 +126,8 @@ class Map:
         return "survived" if status in (0, 5) else ended, failed or [f"{len(ran)} tests"]
 
     def executing(self, file: str, line: int) -> set[str]:
-        """Tests that execute a line; where that happens at import, those of the lines that use what it defines."""
+        """Tests that execute a line, a lambda's too; where that happens at import, those of the lines that use what it
+        defines."""
         tree = ast.parse((SOURCE / file).read_text())
         around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno <= line <= (n.end_lineno or 0)]
         inner = around[-1]
@@ -126,9 +136,16 @@ class Map:
             tried = (self.tests(file, [at]) for at in range(line, inner.lineno - 1, -1))
             return next(filter(None, tried), set())
         declares = re.search(r"\b(Field\(|bounds=)", ast.unparse(inner))
+        bodies = [node.body for node in ast.walk(inner) if isinstance(node, ast.Lambda)]
+        if not declares and any(body.lineno <= line <= (body.end_lineno or 0) for body in bodies):
+            return self.tests(file, [line])
         found = set(filter(FIELDS.search, self.seconds)) if declares else set()
-        stored = (node for node in ast.walk(inner) if isinstance(getattr(node, "ctx", None), ast.Store))
-        names = [inner.name] if hasattr(inner, "name") else [node.id for node in stored if isinstance(node, ast.Name)]
+        stored = {node.id for node in names_in(inner) if isinstance(node.ctx, ast.Store)}
+        # A loop at import fills registries: with what it holds, or with what stands in a table above it.
+        loops = [n for n in tree.body if isinstance(n, ast.For)]
+        loops = [n for n in loops if n is inner or stored & {node.id for node in names_in(n)}]
+        filled = {node.id for loop in loops for node in names_in(loop) if isinstance(node.ctx, ast.Load)}
+        names = [inner.name] if hasattr(inner, "name") else sorted(stored | {each for each in filled if each.isupper()})
         word = re.compile("|".join(rf"\b{name}\b" for name in names))
         for path in (path for room in ROOMS for path in (SOURCE / room).rglob("*.py") if names):
             uses = [at for at, text in enumerate(path.read_text().splitlines(), 1) if word.search(text)]

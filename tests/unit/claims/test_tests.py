@@ -88,7 +88,7 @@ def hodges_lehmann(estimate, se, dof, half):
 
 
 @pytest.mark.parametrize("dof", [1, 3, 8, 60])
-@pytest.mark.parametrize("se", [0.005, 0.05, 0.5])
+@pytest.mark.parametrize("se", [0.005, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize("estimate", [-0.4, 0.11, 0.2])
 def test_p_of_an_interval_hypothesis_is_its_largest_probability_over_the_interval(estimate, se, dof):
     found = row(estimate=estimate, se=se, dof=dof)["p_refute"]

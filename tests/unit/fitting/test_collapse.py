@@ -147,6 +147,14 @@ class TestWhatCannotBe:
         assert set(rows["status"]) == {"not_identified"}
         assert rows["se"].isna().all()
 
+    def test_places_that_no_exponent_brings_together_are_not_identified(self):
+        """The curve in the middle lies 20 octaves beyond both others: each pair has a shift, all have no exponent."""
+        frame = table(0.0, widths=(64, 128, 256), noise=0.001)
+        frame.loc[frame["width"] == 128, "log2_lr"] += 20
+        found = run(frame)
+        assert set(found["status"]) == {"not_identified"}
+        assert found["se"].isna().all()
+
     def test_points_that_a_seed_lost_are_left_out(self):
         frame = table()
         far = frame["log2_lr"] > -4

@@ -10,7 +10,14 @@ from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS, FIT_COLUMNS, OPTIMUM_COLUMNS, group_key
 from muster.fitting.closed_forms.base import CLOSED_FORMS
+from muster.fitting.estimators.lr_transfer import shapes_note
 from muster.fitting.estimators.power_law import log_relative_std
+from muster.fitting.optimum.quadratic import Optimum
+from tests.unit.fitting import test_exponents as exponents
+from tests.unit.fitting import test_interval_exponents as intervals
+from tests.unit.fitting import test_isoflop as isoflop
+from tests.unit.fitting import test_lr_batch_surface as surfaces
+from tests.unit.fitting import test_threshold as thresholds
 
 WIDTHS = (64, 128, 256, 512)
 RATES = np.arange(-10.0, -2.9, 0.5)
@@ -114,6 +121,11 @@ class TestLrTransfer:
         assert row["estimate"] == pytest.approx(-1.0, abs=1e-10)
         assert (row["status"], row["n_cells"], row["x_max"]) == ("ok", 8, 512)
         assert "edge at width 1024" in row["note"]
+
+    def test_a_note_names_what_is_wrong_and_nothing_else(self):
+        shapes = [Optimum(64, "interior", asymmetric=True), Optimum(128, "edge"), Optimum(256, "interior")]
+        assert shapes_note(shapes, "width") == "edge at width 128, asymmetric basin at width 64"
+        assert shapes_note(shapes[2:], "width") == ""
 
     def test_fewer_than_three_interior_shapes_give_no_number(self):
         row = primary(run(sweep({"sp": -3.0}), config("lr_transfer")))
@@ -430,6 +442,14 @@ class TestRegret:
         assert components[0]["se"] == pytest.approx(expected, rel=0.15)
         assert row["se"] > 0
 
+    @pytest.mark.parametrize("name", ["regret", "telescope"])
+    def test_what_can_be_attained_holds_a_rate_that_costs_nothing(self, name):
+        """A claim whose region holds all that is attainable is refused: it asserts nothing."""
+        row = primary(run(sweep({"sp": 0.0}, start=-6.0), config(name)))
+        least, most = ESTIMATORS[name].attainable["regret"]
+        assert row["estimate"] == pytest.approx(0, abs=1e-9)
+        assert least <= row["estimate"] + 1e-9 < most
+
     def test_one_seed_has_an_error(self):
         row = primary(run(sweep({"sp": -0.25}, seeds=1, noise=0.002), config("regret")))
         assert row["status"] == "ok"
@@ -516,6 +536,47 @@ def test_the_fewest_points_are_those_that_suffice(name):
     first = enough["primary"] & (enough["parameter"] == enough["parameter"].iloc[0])
     assert np.isfinite(enough.loc[first, ["estimate", "se"]]).all(axis=None)
     assert not np.isfinite(lacking.loc[lacking["primary"], "se"]).any()
+
+
+@pytest.mark.parametrize("name", OF_SWEEPS_AND_PROBES)
+def test_rows_tell_the_range_of_their_axis(name):
+    rows = fitted(name).fits
+    assert (rows["x_min"].min(), rows["x_max"].max()) == (WIDTHS[0], WIDTHS[-1])
+    assert rows[["x_min", "x_max"]].notna().all(axis=None)
+
+
+def exponents_table(count, power=1, **columns):
+    table = exponents.losses(lambda d: -power / d, dimensions=(4,), noise=0.01, seeds=1).assign(**columns)
+    return table[table["examples"].isin(exponents.SIZES[:count])]
+
+
+# Estimator → its fits of so many values of the axis, one seed each where seeds alone would do.
+FEWEST = {
+    "interval_exponents": lambda count: intervals.fit(
+        intervals.table(seeds=1).query(f"width == 32 and depth in {intervals.DEPTHS[:count]}")
+    ).fits,
+    "isoflop": lambda count: isoflop.run(isoflop.table(budgets=isoflop.BUDGETS[:count], noise=3e-4)),
+    "lr_batch_surface": lambda count: surfaces.run(
+        surfaces.runs(sizes=surfaces.SIZES[:count], tokens=(4e9,), noise=1e-4), cells=["parameters"]
+    ).fits.query("variant == 'surface_t'"),
+    "regression": lambda count: exponents.fit(exponents_table(count), "regression"),
+    "slope_equality": lambda count: exponents.fit(
+        pd.concat([exponents_table(count, arm="a"), exponents_table(count, power=2, arm="b")]),
+        "slope_equality", a={"arm": "a"}, b={"arm": "b"},
+    ),
+    "threshold_exponent": lambda count: thresholds.run(
+        thresholds.TestExponent().table(widths=(32, 64, 128)[:count]), "threshold_exponent", "width", over="tokens"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FEWEST)
+def test_the_fewest_points_of_other_tables_suffice(name):
+    least = ESTIMATORS[name].min_points
+    enough, lacking = (FEWEST[name](count) for count in (least, least - 1))
+    assert np.isfinite(enough["se"]).any()
+    assert enough.loc[np.isfinite(enough["se"]), ["x_min", "x_max"]].notna().all(axis=None)
+    assert not np.isfinite(lacking["se"]).any()
 
 
 def test_group_key_is_canonical():

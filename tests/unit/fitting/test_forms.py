@@ -10,7 +10,7 @@ import statsmodels.api as sm
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
-from muster.fitting.estimators.forms import FORMS, criteria, extrapolation_error, information_criteria
+from muster.fitting.estimators.forms import BREAKS, FORMS, criteria, extrapolation_error, information_criteria
 from muster.fitting.laws.power_offset import POWER_OFFSET
 from muster.fitting.laws.solve import fit_law
 
@@ -36,6 +36,19 @@ def table(truth, x=X, seeds=4, noise=0.01):
 def run(frame, **options):
     fit = FitConfig(estimator="forms", response="final_eval_loss", along="steps", options=options)
     return ESTIMATORS["forms"].function(frame, fit).fits.set_index("parameter")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_break_is_the_one_of_least_squares(seed):
+    rng = np.random.default_rng(seed)
+    log_x = np.sort(rng.uniform(0, 4, 15))
+    log_y = 1 - 0.2 * log_x - 0.8 * np.maximum(0, log_x - rng.uniform(1, 3)) + 0.1 * rng.standard_normal(15)
+    squares = [
+        np.linalg.lstsq(np.column_stack([np.ones(15), log_x, np.maximum(0, log_x - at)]), log_y)[1][0]
+        for at in np.linspace(log_x[1], log_x[-2], BREAKS)
+    ]
+    found = FORMS["broken_power"].fit(log_x, log_y)(log_x)
+    assert np.square(log_y - found).sum() == pytest.approx(min(squares), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", list(FORMS))

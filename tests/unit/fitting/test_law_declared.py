@@ -11,7 +11,7 @@ from muster.fitting.base import ESTIMATORS, parse_options
 from muster.fitting.laws import formula
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.declared import Declaration, declare
-from muster.fitting.laws.law import DeclaredOptions, fit_form, law_of_options
+from muster.fitting.laws.law import DeclaredOptions, fit_form, law_of, law_of_options
 from muster.fitting.laws.solve import fit_law
 
 JOINT = Declaration("E + A / parameters^alpha + B / tokens^beta", ("parameters", "tokens"))
@@ -172,6 +172,34 @@ def test_starts_are_found_for_laws_of_any_form(form, columns, truth, options):
     assert len(law.starts(x, y)) >= 9
     assert fit.certificate.converged
     assert fit.natural == pytest.approx(truth, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("form", "told", "signed", "truth"),
+    [
+        ("E + A / N^p", {"p": [0.5]}, [], {"e": 2.0, "a": 3.0, "p": 0.5}),
+        ("E + (A / N)^p", {"p": [0.5]}, [], {"e": 2.0, "a": 3.0, "p": 0.5}),
+        ("(E + A / N)^p", {"p": [2.0]}, [], {"e": 2.0, "a": 3.0, "p": 2.0}),
+        ("3 * (E + A / N)^p", {"p": [2.0]}, [], {"e": 2.0, "a": 3.0, "p": 2.0}),
+        ("10^(p + q*log10(N))", {}, ["p", "q"], {"p": 1.1, "q": -0.3}),
+        ("exp(a + b / N)", {}, [], {"a": 0.3, "b": 2.0}),
+    ],
+)
+def test_a_start_is_the_solution_where_all_that_is_not_linear_is_told(form, told, signed, truth):
+    """Without noise: powers and exponentials around the sum are taken off, and least squares is exact."""
+    law = law_of_options(DeclaredOptions(form=form, variables=["N"], starts=told, signed=signed))
+    x, theta = np.geomspace(1, 20, 9)[None], law.from_natural(np.array([[truth[name] for name in law.parameters]]))
+    starts = law.starts(x, np.exp(law.log_value(theta, x)[0][0]))
+    assert np.abs(starts - theta).max(axis=1).min() < 1e-9
+
+
+def test_the_law_of_a_fit_is_the_registered_or_the_declared_one_or_none():
+    def of(estimator, **options):
+        return law_of(FitConfig(estimator=estimator, response="loss", options=options))
+
+    assert of("joint_law") is LAWS["joint_law"]
+    assert of("law", form="A / parameters^p").parameters == ("a", "p")
+    assert of("lr_transfer") is None
 
 
 def test_a_table_of_ones_own_needs_a_formula_only():

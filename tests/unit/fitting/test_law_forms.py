@@ -244,6 +244,7 @@ def test_tangent_beyond_the_end_of_the_logarithm_joins_without_a_kink():
     assert slope[1] == pytest.approx(slope[0], rel=1e-5)
     assert log_one_minus(np.array([0.5]))[0][0] == pytest.approx(np.log(0.5))
     assert log_one_minus(np.array([-2.0]))[0][0] == pytest.approx(np.log(3.0))
+    assert log_one_minus(np.array([1.5]))[0][0] == pytest.approx(np.log(1e-3) - (1.5 - 0.999) / 1e-3)
 
 
 def test_annealing_areas_are_the_double_sum_of_the_paper():
@@ -314,3 +315,30 @@ def test_a_fit_on_the_linear_scale_is_that_of_scipy():
     expected, _ = optimize.curve_fit(lambda l, g, k, e: e - k * np.exp(-g * l), loss, errors, p0=(0.7, 2.0, 0.85))
     np.testing.assert_allclose([fit.natural[p] for p in ("gamma", "k", "epsilon")], expected, rtol=1e-5)
     assert fit.objective == pytest.approx(((law.predict(expected, loss[None]) - errors) ** 2).sum() / 2, rel=1e-9)
+
+
+SIZES = 10 ** np.random.default_rng(0).uniform([[7], [8.5]], [[9], [10.5]], (2, 25))
+ON_THE_GRID = {
+    "joint_law": (SIZES, {"alpha": 0.3, "beta": 0.3, "e": 1.0, "a": 300.0, "b": 600.0}),
+    "power_offset": (SIZES[:1] / 1e7, {"alpha": np.geomspace(0.03, 3, 12)[6], "e": 1.0, "a": 2.0}),
+    "overtraining": (SIZES, {"eta": np.geomspace(0.02, 0.6, 12)[7], "e": 1.0, "a": 300.0, "b": 600.0}),
+    "error_law": (np.linspace(1.5, 5, 25)[None], {"gamma": np.geomspace(0.1, 10, 12)[5] / 3.5, "k": 0.8, "epsilon": 1}),
+    "routed": (
+        np.stack([SIZES[0], np.tile([1.0, 8.0, 64.0, 256.0, 512.0], 5)]),
+        {"c": 0.009, "a": -0.082, "b": -0.108, "d": 1.104, "e_start": 2.0, "e_max": 300.0},
+    ),
+    "annealing": (
+        np.stack([np.linspace(0.3, 9, 25), np.tile([0.0, 0.3, 0.6, 0.9, 1.2], 5)]),
+        {"alpha": np.geomspace(0.1, 2, 12)[6], "l0": 2.0, "a": 1.0, "c": 0.8},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ON_THE_GRID)
+def test_a_start_is_the_solution_where_the_grid_holds_what_is_searched(name):
+    """Without noise: what a law is linear in is solved for."""
+    x, natural = ON_THE_GRID[name]
+    law = LAWS[name]
+    theta = law.from_natural(np.array([[natural[p] for p in law.parameters]], float))
+    starts = law.starts(x, np.exp(law.log_value(theta, x)[0][0]))
+    assert np.abs(starts - theta).max(axis=1).min() < 1e-6

@@ -178,6 +178,14 @@ class TestStatuses:
         table = pd.concat([joint_runs(rows=4)] * 5, ignore_index=True).assign(run=np.arange(20))
         assert (estimate(table)["status"] == "too_few").all()
 
+    def test_replicates_without_as_many_designs_as_parameters_leave_no_error(self):
+        """Four rows, three parameters: of 4⁴ draws 88 hold one or two rows."""
+        rows = estimate(offset_runs(rows=4, noise=1e-4), "power_offset", "width", replicates=1000, delta="squares")
+        assert set(rows["status"]) == {"no_se"}
+        assert rows["se"].isna().all()
+        share = rows["note"].str.extract(r"^(\d+)% of the bootstrap replicates did not converge$")[0].astype(float)
+        assert share.to_numpy() == pytest.approx(100 * 88 / 256, abs=5)
+
     def test_constant_tokens_per_parameter_are_collinear(self):
         table = joint_runs()
         table["tokens"] = np.round(20 * table["parameters"], -3)

@@ -175,6 +175,16 @@ def test_spread_is_the_analysis_of_variance(line):
     assert single == pytest.approx((np.sqrt(ols.mse_resid), 0.0))
 
 
+def test_spread_by_hand_with_one_design_more_than_parameters():
+    """Residuals 0.3, −0.6, 0.3 of three designs, four runs each that are off by ±0.1: the designs' square, 4 · 0.54,
+    has one degree of freedom, the runs' 0.12 nine, and n₀ is 4."""
+    x = np.repeat([[1.0, np.e, np.e**2]], 4, axis=1)
+    noise = np.repeat([0.3, -0.6, 0.3], 4) + 0.1 * np.tile([1, 1, -1, -1], 3)
+    found = spread(fit_law(LINE, x, np.exp(1 - 0.2 * np.log(x[0]) + noise)), x)
+    assert found.seed == pytest.approx(np.sqrt(0.12 / 9), rel=1e-6)
+    assert found.between == pytest.approx(np.sqrt((4 * 0.54 / 1 - 0.12 / 9) / 4), rel=1e-6)
+
+
 def test_prediction_interval_is_that_of_least_squares(line):
     x, y, _, ols = line
     fit = fit_law(LINE, x, y)

@@ -40,6 +40,21 @@ def test_power_offset_is_its_formula():
     assert found == pytest.approx(1.5 + 20 / np.sqrt(x[0]), rel=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("law", "table", "truth"),
+    [(JOINT, joint_table, TRUTH), (POWER_OFFSET, offset_table, {"alpha": 0.5, "e": 1.5, "a": 20.0})],
+    ids=["joint_law", "power_offset"],
+)
+def test_a_loss_has_no_unit(law, table, truth):
+    """A hundredth of it, without noise: exponents stay, E, A and B are a hundredth."""
+    x, y = table(noise=0.0)
+    fit = fit_law(law, x, y / 100)
+    assert fit.certificate.converged
+    assert fit.natural == pytest.approx(
+        {name: value / (100 if name in "eab" else 1) for name, value in truth.items()}, rel=1e-5
+    )
+
+
 @pytest.mark.parametrize("name", ["joint_law", "power_offset"])
 def test_gradients_are_those_of_the_values(name):
     law = LAWS[name]

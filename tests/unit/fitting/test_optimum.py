@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from muster.fitting.optimum.find import find_optima
-from muster.fitting.optimum.quadratic import Quadratic, Sweep, cubic_p, has_minimum, noise_slope
+from muster.fitting.optimum.quadratic import Quadratic, Sweep, cubic_p, has_minimum, noise_slope, seed_noise
 from muster.fitting.optimum.quadratic import Window as WindowPoints
 from muster.statistics.fieller import fieller, vertex_se
 
@@ -177,6 +177,21 @@ def test_seed_noise_that_grows_with_the_loss_is_learnt_and_constant_noise_is_not
     assert 10 < noise_slope(windows(30.0)) < 40
     assert abs(noise_slope(windows(0.0))) < 10
     assert noise_slope([WindowPoints(0.0, offset, mean[None])]) == 0
+
+
+def test_seed_noise_is_the_residual_variance_of_rates_and_seeds_together():
+    """Windows of other sizes, pooled: each of S seeds and K rates leaves (S − 1)(K − 1) degrees of freedom to a two-way
+    layout, by regression on columns for seeds and rates, and the mean has a share 1/S of it."""
+    rng = np.random.default_rng(4)
+    windows, square, dof = [], 0.0, 0
+    for seeds, points in ((3, 5), (2, 7), (1, 5)):
+        y = rng.standard_normal((seeds, points))
+        windows.append(WindowPoints(0.0, np.arange(points) - 2.0, y))
+        layout = np.hstack([np.repeat(np.eye(seeds), points, axis=0), np.tile(np.eye(points), (seeds, 1))])
+        square += np.square(y.ravel() - layout @ np.linalg.lstsq(layout, y.ravel())[0]).sum() / seeds
+        dof += seeds * points - np.linalg.matrix_rank(layout)
+    assert seed_noise(windows) == pytest.approx(square / dof)
+    assert np.isnan(seed_noise(windows[2:]))
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 7])

@@ -9,6 +9,8 @@ from muster.errors import MusterError
 from muster.fitting import specification
 from muster.fitting.specification import ALTERNATIVES, SPECIFICATION_COLUMNS, specification_curve, specification_curves
 from muster.fitting.study import fit_study
+from tests.unit.fitting import test_isoflop as isoflop
+from tests.unit.fitting import test_lr_batch_surface as surfaces
 from tests.unit.fitting.test_estimators import sweep
 from tests.unit.fitting.test_regression import table
 
@@ -90,6 +92,35 @@ def test_regression_leaves_out_one_variable_at_a_time():
     assert declared[["parameter", "variant"]].to_numpy().tolist() == [
         ["parameters", "cluster_t"], ["tokens", "cluster_t"]
     ]  # fmt: skip
+
+
+OF_BUDGETS = {
+    "4 sizes", "7 sizes", "2 octaves of size", "8 octaves of size", "whole curve", "linear loss",
+    "1 size(s) beside the best", "3 size(s) beside the best", "without 1e+18", "without 1e+21",
+}  # fmt: skip
+OF_SURFACES = {
+    "3 × 3 points", "7 × 7 points", "9 × 9 points", "rows within 0.10% of the best", "rows within 0.50% of the best",
+    "rows within 1.00% of the best", "2 value(s) beside the best",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "fit", "labels"),
+    [
+        (isoflop.table(noise=3e-4), {"estimator": "isoflop", "along": "flops"}, OF_BUDGETS),
+        (
+            surfaces.runs(tokens=(4e9,), noise=1e-4),
+            {"estimator": "lr_batch_surface", "along": "parameters", "options": {"cells": ["parameters"]}},
+            OF_SURFACES,
+        ),
+    ],
+    ids=["isoflop", "lr_batch_surface"],
+)
+def test_every_alternative_of_a_valley_gives_another_number(rows, fit, labels):
+    found = curve(rows, response="final_eval_loss", **fit)
+    assert set(found["label"]) == {"as declared", *labels}
+    assert found["estimate"].notna().all()
+    assert found.groupby("label")["estimate"].agg(tuple).nunique() > len(labels) / 2
 
 
 def test_power_laws_compare_means():

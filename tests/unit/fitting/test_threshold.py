@@ -189,6 +189,12 @@ class TestExponent:
         assert set(rows["status"]) == {"too_few"}
         assert "2 of 2 levels have a threshold, 3 are needed" in rows["note"].iloc[0]
 
+    def test_a_note_begins_with_what_decides(self):
+        table = self.table(widths=(32, 64, 128))
+        table.loc[table["width"] == 128, "solved"] = 1.0
+        notes = run(table, "threshold_exponent", "width", over="tokens")["note"]
+        assert set(notes) == {"2 of 3 levels have a threshold, 3 are needed, one_sided at width 128"}
+
     def test_a_linear_threshold_below_zero_has_no_exponent(self):
         table = self.table().assign(tokens=lambda t: -t["tokens"])
         with pytest.raises(MusterError, match="An exponent needs a positive axis"):
@@ -226,7 +232,9 @@ class TestLearningRates:
         assert optima["x"].tolist() == [1, 4, 16, 64]
         # Rates in steps of ¼: the last stable one lies below the planted −3.1 by 0.15, the first diverged one above.
         np.testing.assert_allclose(optima["log2_lr_opt"], np.log2(optima["x"]) - 3.125)
-        np.testing.assert_allclose(optima["ci_high"] - optima["ci_low"], 0.25)
+        np.testing.assert_allclose(optima["ci_low"], np.log2(optima["x"]) - 3.25)
+        np.testing.assert_allclose(optima["ci_high"], np.log2(optima["x"]) - 3.0)
+        np.testing.assert_allclose(optima["se"], 0.25 / np.sqrt(12))  # of a uniform variable
         assert (optima["status"] == "interior").all()
         assert (optima[["n_points", "n_runs"]] == 48).all(axis=None)
 

@@ -18,8 +18,8 @@ def table(log_ratios, se, draws=None):
     )
 
 
-def fitted(rows, side="both", draws=25):
-    options = {"formula": "one", "side": side, "least_draws": draws}
+def fitted(rows, side="both", draws=25, **more):
+    options = {"formula": "one", "side": side, "least_draws": draws, **more}
     fit = FitConfig(estimator="worst_case", table="probes", response="value", along="width", options=options)
     found = ESTIMATORS["worst_case"].function(rows, fit).fits
     return found[found["variant"] == "simultaneous"].iloc[0]
@@ -38,6 +38,12 @@ def test_a_bound_looks_upwards_only():
     rows = table([-0.3, -0.1, 0.0], [0.001, 0.001, 0.001])
     assert fitted(rows, "both")["estimate"] == pytest.approx(-0.3)
     assert fitted(rows, "above")["estimate"] == pytest.approx(0.0)
+
+
+def test_layers_beyond_the_range_of_the_formula_are_no_cases():
+    rows = table([0.3, 0.01, 0.02, 0.4], [0.001] * 4).assign(layer=[1, 2, 5, 6])  # of widths 8 to 11
+    row = fitted(rows, min_layer=2, max_ratio=0.5)
+    assert (row["estimate"], row["note"]) == (pytest.approx(0.02), "worst of 2: width 10, layer 5")
 
 
 def judged(rows, margin, test="closed_form"):

@@ -164,3 +164,10 @@ def test_accuracy_counts_right_classes_of_both_splits(monkeypatch):
         h = torch.relu(x @ stack.weights["w1"][1] * stack.multiplier["w1"])
         right = (h @ stack.weights["w2"][1]).argmax(1) == y
         assert found[1, f"{name}_accuracy"] == pytest.approx(right.double().mean().item())
+
+
+@pytest.mark.parametrize(("activation", "by_hand"), [("relu", True), ("tanh", True), ("gelu", False)])
+def test_gradients_are_made_by_hand_where_the_output_tells_the_derivative(activation, by_hand):
+    stack = stack_of(cell(activation=activation), steps=2)
+    assert (stack.workspace is not None) is by_hand
+    assert torch.isfinite(stack.weights["w1"]).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from muster.sampling import free_embedding
 from muster.sampling.free_embedding import (
     adam_on_spheres,
     loss_gradients,
@@ -66,3 +67,10 @@ def test_the_cubic_has_the_values_that_others_quote_and_no_square_has():
     found = formula("critical_documents", width=[512, 768, 1024])
     assert found == pytest.approx([5e5, 1.7e6, 4e6], rel=0.03)
     assert np.diff(np.log(found)) / np.diff(np.log([512, 768, 1024])) == pytest.approx([3, 3], abs=0.05)
+
+
+@pytest.mark.parametrize(("fits", "found"), [([], 2), ([3, 4, 5], 5), ([3, 5], 5), ([4, 7], 4)])
+def test_the_most_documents_that_half_of_the_starts_place(monkeypatch, fits, found):
+    """Two always can be placed; two numbers in a row that cannot are the end."""
+    monkeypatch.setattr(free_embedding, "success_share", lambda cell, documents, rng: float(documents in fits))
+    assert probes("free_embedding", width=2)["value"].tolist() == [found]

@@ -121,3 +121,11 @@ def test_a_cells_folder_names_what_it_is() -> None:
     assert name_cell("kaplan_counting", cell(seed=3)).key.startswith(
         "kaplan_counting/besiroglu-non_embedding-kaplan-s3-"
     )
+
+
+@pytest.mark.parametrize("counting", ["non_embedding", "total"])
+def test_the_exponent_of_a_run_is_the_slope_of_its_optima(counting: str) -> None:
+    of = cell(counting=counting, budgets=60)
+    found = EXPERIMENTS["kaplan_counting"].run(of, Context(progress=lambda line: None)).probes
+    slope = np.gradient(*(np.log(each) for each in reversed(optimal_sizes(of))))
+    np.testing.assert_allclose(found["value"][1:-1], slope[1:-1], rtol=5e-3)

@@ -19,8 +19,9 @@ from muster.sampling.multiplicative_sgd import MultiplicativeCell, attracted
 from muster.sampling.output_law import OutputLawCell
 from muster.sampling.random_network import ACTIVATIONS, chunks, dispersion, features_and_tangent, generator
 from muster.sampling.signal_propagation import SignalCell
-from muster.sampling.siren import SirenCell, arcsine_cdf, kolmogorov, normal_cdf
+from muster.sampling.siren import SirenCell, arcsine_cdf, distance, kolmogorov, normal_cdf
 from muster.sampling.tables import Estimate
+from muster.statistics.linear import jackknife
 
 CELLS = {
     "output_law": ("output_law", OutputLawCell(width=32, depth=2, seed=0, draws=200)),
@@ -200,6 +201,12 @@ def test_laws_of_the_siren_distances():
     expected = stats.kstest(points, stats.arcsine(loc=-1, scale=2).cdf).statistic
     assert kolmogorov(points, arcsine_cdf) == pytest.approx(expected)
     assert kolmogorov(points, normal_cdf) == pytest.approx(stats.kstest(points, "norm").statistic)
+
+
+def test_the_error_of_a_siren_distance_is_the_jackknife_over_groups_of_draws():
+    values = np.random.default_rng(0).standard_normal((19, 50))
+    partial = [kolmogorov(np.delete(values, slice(group, None, 8), axis=0), normal_cdf) for group in range(8)]
+    assert distance(values, normal_cdf) == pytest.approx((kolmogorov(values, normal_cdf), jackknife(partial)))
 
 
 def test_siren_cells_never_have_fewer_draws_than_groups():

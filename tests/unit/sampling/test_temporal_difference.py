@@ -36,3 +36,9 @@ def test_the_error_has_its_peak_at_as_many_features_as_states_unless_regularized
     assert 0.8 < peak["peak_ratio"] < 1.3
     assert peak["peak_height"] > 3
     assert ridge.set_index("probe")["value"]["peak_height"] < 1
+
+
+def test_states_are_visited_once():
+    """As many visits as states, without a future: enough features interpolate every reward."""
+    cell = TemporalDifferenceCell(width=20, states=20, discount=0.0, ridge=1e-12, seed=0)
+    assert bellman_errors(cell, [200], np.random.default_rng(0))[0] < 1e-9

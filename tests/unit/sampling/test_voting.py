@@ -130,6 +130,15 @@ def test_difficulties_that_are_not_two_sided_are_refused():
         vote_cell(easy_share=None)
 
 
+@pytest.mark.parametrize(("calls", "share"), [(9, 1.0), (10, 0.0)])
+def test_ten_calls_are_not_below_ten(calls, share):
+    """Answers that cost nothing are asked for to the last call, and some are right there."""
+    rows = probes("verified_sampling", width=5000, easy_share=0.5, easy=0.1, hard=0.1, price=0.0, false_positive=0.0,
+                  most_calls=calls, draws=4)  # fmt: skip
+    values = rows.set_index("probe")["value"]
+    assert values[["best_calls", "below_ten"]].tolist() == [calls, share]
+
+
 def test_tasks_without_a_price_draw_their_own():
     rows = probes("verified_sampling", width=1000, draws=50, most_calls=256)
     share = rows.loc[rows["probe"] == "below_ten", "value"].item()

@@ -40,6 +40,11 @@ def test_seeds_that_link_nothing_are_replicates():
     np.testing.assert_allclose(column_means(values), [2, 6, 10])
 
 
+def test_seeds_that_link_some_columns_but_not_all_pair_nothing():
+    values = np.array([[1.0, 2.0, NAN, NAN], [NAN, NAN, 3.0, 4.0], [5.0, NAN, NAN, NAN]])
+    np.testing.assert_array_equal(paired_rows(values), [[1, 2, 3, 4], [5, NAN, NAN, NAN]])
+
+
 def test_a_column_without_a_run_has_no_mean():
     values = np.array([[1.0, NAN, 3.0], [2.0, NAN, 4.0]])
     np.testing.assert_array_equal(column_means(values), [1.5, NAN, 3.5])

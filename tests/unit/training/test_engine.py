@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -57,6 +58,23 @@ def advance(stack: Stack, steps: int) -> Stack:
 
 def trained(c: TrainCell, members: list[int] | None = None, context: Context = F64) -> Stack:
     return advance(Stack(c, list(range(len(c.log2_lr))) if members is None else members, toy_data(), context), c.steps)
+
+
+def test_fresh_batches_share_no_random_numbers_with_each_other_or_the_initial_weights():
+    numbers = []
+
+    def fresh(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.from_numpy(rng.standard_normal((count, INPUTS)))
+        return x, torch.zeros(count, dtype=torch.int64)
+
+    for seed in (1, 2):
+        batches = Batches(replace(toy_data(), fresh=fresh), seed, 8)
+        numbers += [batches[step][0][0, 0].item() for step in range(6)]
+        weights = Stack(cell(seed=seed, width=8, depth=4, parameterization="sp"), [0], toy_data(), F64).initial([0])
+        drawn = {name: w.flatten() for name, w in weights.items() if w.abs().sum() > 0}
+        shares = [(batches[step][0].flatten()[:8] / w[:8]).numpy() for step in range(6) for w in drawn.values()]
+        assert min(np.ptp(share) for share in shares) > 1e-3  # no batch is a multiple of a layer
+    assert len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize("optimizer", sorted(set(ONCE) - {"shampoo", "soap"}))  # of these: test_matrix_optimizers
