@@ -71,7 +71,7 @@ def test_a_broken_or_stray_file_stops_only_itself(tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / "results/ledger/claims.csv")["claim"]) == ["tiny-uniform"]
     last = done.stderr[done.stderr.rindex("Complete log") :] if "Complete log" in done.stderr else done.stderr
     said = [line for line in last.splitlines() if line.startswith("muster: left out: ")]
-    for name in (".#tiny-sample.yaml", "._tiny-sample.yaml", "draft.yaml:3", "latin.yaml", "overview.yaml:1"):
+    for name in (".#tiny-sample.yaml", "._tiny-sample.yaml", "draft.yaml:3", "latin.yaml", "overview.yaml:2"):
         assert any(name in line for line in said), name
     asked = workflow.run("--dry-run", "--config", "studies=[tiny-sample,draft]")
     assert asked.returncode != 0

@@ -2,7 +2,7 @@
 
 import itertools
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def plan_study(
     for block in blocks:
         for values in _block_cells(experiment, base, block, seeds):
             _merge(merged, values, experiment.cell.member_axes)
-    named = (name_cell(study.experiment, cell, dtype) for cell in _cells(experiment, merged.values(), study, scale))
+    named = (name_cell(study.experiment, _cell(experiment, values, study, scale), dtype) for values in merged.values())
     # A block that spells out a default names the same cell as one that leaves it open.
     cells = tuple({cell.key: cell for cell in named}.values())
     written = {name for block in preset.grid for name in block}
@@ -209,21 +209,6 @@ def _merge(merged: dict[str, dict[str, Any]], values: dict[str, Any], member_axe
         return
     axis = differing[0]
     known[axis] = _ordered([*known.get(axis, []), *values.get(axis, [])])
-
-
-def _cells(experiment: Experiment, settings: Iterable[dict[str, Any]], study: StudyConfig, scale: str) -> Iterator[Job]:
-    """The cells of these settings. One that differs from the cell before in nothing but a higher seed is its copy: what
-    is checked of a cell never depends on its seed, and checking takes a third of planning."""
-    cell, checked, before = None, None, -1
-    for values in settings:
-        rest = {name: value for name, value in values.items() if name != "seed"}
-        seed = values.get("seed")
-        if cell is not None and rest == checked and type(seed) is int and before < seed <= MOST_CELLS:
-            cell = cell.model_copy(update={"seed": seed})
-        else:
-            cell, checked = _cell(experiment, values, study, scale), rest
-        before = seed if type(seed) is int else MOST_CELLS
-        yield cell
 
 
 def _cell(experiment: Experiment, values: dict[str, Any], study: StudyConfig, scale: str) -> Job:

@@ -1,7 +1,6 @@
 """Grids become cells: products, overrides, members, seeds, shared cells, names that keep."""
 
 import dataclasses
-import inspect
 import json
 import time
 from pathlib import Path
@@ -39,20 +38,6 @@ def test_a_block_is_the_product_of_its_axes_and_seeds_count_from_zero() -> None:
     assert shapes == {(w, p, s) for w in (8, 16) for p in ("sp", "mup") for s in range(3)}
     assert len(plan.cells) == 12
     assert all(cell.cell.log2_lr == [-5, -4] and cell.members == 2 for cell in plan.cells)
-
-
-def test_a_copy_with_another_seed_is_what_checking_its_own_settings_gives() -> None:
-    block = {"width": [8, 16], "parameterization": ["sp", "mup"], "seeds": 3, "log2_lr": [-4, -5], "optimizer": "lion"}
-    for cell in plan_study(study(block), "laptop").cells:
-        assert type(cell.cell).model_validate(cell.cell.model_dump()) == cell.cell
-
-
-def test_nothing_that_checks_a_cell_reads_its_seed() -> None:
-    """So that cells which differ in nothing else are checked once."""
-    for name in EXPERIMENTS:
-        checks = EXPERIMENTS[name].cell.__pydantic_decorators__
-        for found in [*checks.model_validators.values(), *checks.field_validators.values()]:
-            assert "seed" not in inspect.getsource(found.func), name
 
 
 @pytest.mark.parametrize("wrong", [-1, "x", True, 2.5])
