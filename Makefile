@@ -170,7 +170,7 @@ readme: ## fill README's tables from the ledger and the benchmarks
 UNLOCKED := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
   nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand \
   nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx)
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes --strip-extras \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11.0 --generate-hashes --strip-extras \
   --no-annotate --no-header $(UNLOCKED) pyproject.toml
 TESTED := $(addprefix --extra ,dev mlflow optuna tensorboard)
 LOCKED = $(shell sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' requirements.lock)

@@ -110,6 +110,14 @@ def test_requirements_of_locked_packages_are_locked() -> None:
             assert canonicalize_name(Requirement(spec).name) in RUNTIME, f"{name} needs {spec}"
 
 
+def test_locked_packages_take_the_oldest_python_that_is_promised() -> None:
+    """Debian 12 has Python 3.11.2: a package that wants 3.11.5 ends `make test` there, and nowhere else."""
+    oldest = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
+    for name in {**RUNTIME, **DEV}:
+        accepted = metadata.metadata(name)["Requires-Python"] or ""
+        assert oldest in SpecifierSet(accepted), f"{name} wants Python {accepted}"
+
+
 def test_installed_versions_are_the_locked_ones() -> None:
     found = {name: metadata.version(name) for name in wanted(PROJECT["dependencies"]) if name != TORCH}
     assert found == {name: RUNTIME[name] for name in found}
