@@ -64,8 +64,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         """Look an entry up; an unknown name raises a MusterError that lists the known ones and the nearest."""
-        if self._awaited or not self._asked:  # asked a dozen times for each of thousands of cells
-            self._import_modules()
+        self._import_modules()
         try:
             entry = self._entries[name]
         except KeyError:
@@ -89,8 +88,7 @@ class Registry(Generic[T]):
         return f"{guess}Known: {', '.join(self)}"
 
     def __contains__(self, name: object) -> bool:
-        if self._awaited or not self._asked:
-            self._import_modules()
+        self._import_modules()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
