@@ -150,9 +150,8 @@ class _Check:
             return
         wrong = list(self._columns(fit, table, field))
         wrong += self.selection({fit.table: table}, fit.select, (*field, "select"))
-        for pair in ("a", "b"):
-            if isinstance(fit.options.get(pair), dict):
-                wrong += self.selection({fit.table: table}, fit.options[pair], (*field, "options", pair))
+        for side, group in fit.compared.items():
+            wrong += self.selection({fit.table: table}, group, (*field, "options", side))
         yield from wrong
         if wrong or self.plan.scale == "smoke":
             return

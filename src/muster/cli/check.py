@@ -8,6 +8,7 @@ from muster.claims.conditions import options_of
 from muster.claims.regime.base import REGIME_CHECKS
 from muster.config.load import CONFIG_PATH, config_of, in_file, nearest
 from muster.config.models import ClaimConfig, Config, FitConfig
+from muster.digests import canonical
 from muster.errors import FieldError, FieldPath, MusterError, as_one
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.specification import alternatives_of
@@ -106,10 +107,22 @@ def _fit(plan: StudyPlan, name: str) -> Iterator[FieldError]:
     yield from missing
     if missing:
         return
-    for pair in ("a", "b"):
-        if isinstance(fit.options.get(pair), dict):
-            yield from _produced(plan, fit, fit.options[pair], (*field, "options", pair))
+    for side, group in fit.compared.items():
+        yield from _produced(plan, fit, group, (*field, "options", side))
+    yield from _shared(plan, fit, (*field, "options", "b"))
     yield from _produced(plan, fit, {}, field)
+
+
+def _shared(plan: StudyPlan, fit: FitConfig, field: FieldPath) -> Iterator[FieldError]:
+    """Two groups whose optima are subtracted, shape by shape, need shapes that both have."""
+    estimator = ESTIMATORS[fit.estimator]
+    if plan.scale == "smoke" or not (fit.compared and estimator.make_optima and fit.along in plan.keys):
+        return
+    cells = [matching(plan.cells, {**fit.select, **group}) for group in fit.compared.values()]
+    first, second = ({n for cell in each for n in _names(getattr(cell.cell, fit.along, None))} for each in cells)
+    if cells[0] and cells[1] and len(first & second) < estimator.min_points <= min(len(first), len(second)):
+        found = f"a and b share {len(first & second)} value(s) of {fit.along}: {_listed(first)}; {_listed(second)}"
+        yield FieldError(field, found, f"{fit.estimator} needs {estimator.min_points} that both groups have")
 
 
 def _unknown_columns(fit: FitConfig, columns: Iterable[str], field: FieldPath) -> Iterator[FieldError]:
@@ -186,18 +199,67 @@ def _figure(plan: StudyPlan, name: str, sound: Sequence[str]) -> Iterator[FieldE
     if figure.plot not in PLOTS:
         yield FieldError((*field, "plot"), f"unknown plot {figure.plot!r}", nearest(figure.plot, PLOTS))
         return
+    plot = PLOTS[figure.plot]
     try:
-        PLOTS[figure.plot].check(figure.options)
+        options = plot.check(figure.options)
     except MusterError as error:
         yield FieldError((*field, *error.place.split(".")), error.found, error.remedy)
+        return
     if figure.fit is not None and figure.fit not in sound:
         return
+    fit = plan.study.fits[figure.fit] if figure.fit else None
+    unknown = list(_named(plan, fit, plot.named(options), (*field, "options")))
+    yield from unknown
+    if fit and plot.sweeps and not unknown:
+        yield from _pooled(plan, fit, getattr(options, "along", None) or fit.along, figure.select, (*field, "fit"))
+    elif fit and plot.sweeps is False and ESTIMATORS[fit.estimator].make_optima:
+        found = f"{figure.plot} shows one value a run, and fit {figure.fit!r} ({fit.estimator}) finds optima of sweeps"
+        others = [name for name, each in plan.study.fits.items() if not ESTIMATORS[each.estimator].make_optima]
+        yield FieldError(
+            (*field, "fit"), found, f"Draw it with optimum_vs_axis; other fits: {_listed(others) or 'none'}"
+        )
     wrong = list(_specified(plan, figure.fit, sound, (*field, "fit"))) if figure.plot in SPECIFICATION_PLOTS else []
     yield from wrong
     if wrong:
         return
-    if figure.fit and ("where" in figure.options or figure.plot in SPECIFICATION_PLOTS):
-        yield from _one_group(plan, figure.fit, figure.options.get("where", {}), (*field, "options", "where"))
+    if figure.fit and fit and ("where" in figure.options or figure.plot in SPECIFICATION_PLOTS):
+        where = figure.options.get("where", {})
+        groups = list(_one_group(plan, figure.fit, where, (*field, "options", "where")))
+        yield from groups or _produced(plan, fit, where, (*field, "options", "where"))
+
+
+def _named(
+    plan: StudyPlan, fit: FitConfig | None, named: Iterable[tuple[str, str, str]], field: FieldPath
+) -> Iterator[FieldError]:
+    """Columns that a figure's options name, and that are none; see `Plot.named`."""
+    for option, column, of in named:
+        known = plan.columns(of) if of != "groups" else fit.group_columns if fit else []
+        if column not in known:
+            what = f"no column of the {of} table" if of != "groups" else "no column that tells the fit's groups apart"
+            yield FieldError((*field, option), f"{column!r} is {what}", nearest(column, known))
+
+
+def _pooled(
+    plan: StudyPlan, fit: FitConfig, along: str, select: Mapping[str, Any], field: FieldPath
+) -> Iterator[FieldError]:
+    """Runs that a figure of sweeps would show as seeds of one another although they differ in more."""
+    if plan.run_keys:  # of published tables: their rows are the runs, not these cells
+        return
+    shown = [*fit.group_columns, along]
+    others = [column for column in plan.keys[1:] if column not in (*shown, "seed", LR_AXIS)]
+    cells = matching(plan.cells, {**fit.select, **select})
+    if fit.compared:
+        cells = [cell for group in fit.compared.values() for cell in matching(cells, group)]
+    for column in others:
+        places: dict[str, set[Any]] = {}
+        for cell in cells:
+            known = type(cell.cell).model_fields
+            place = canonical([getattr(cell.cell, each) for each in shown if each in known])
+            places.setdefault(place, set()).update(_names(getattr(cell.cell, column, None)))
+        for pooled in (values for values in places.values() if len(values) > 1):
+            found = f"runs of {column} {_listed(pooled)} would be shown as one"
+            yield FieldError(field, found, f"Name {column} in `by` of the fit, or fix its value in `select`")
+            break
 
 
 def _one_group(plan: StudyPlan, fit: str, where: Any, field: FieldPath) -> Iterator[FieldError]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from muster.config.load import nearest
 from muster.config.models import FigureConfig, Section
 from muster.errors import MusterError
 from muster.plots import layout, style, words
@@ -31,6 +32,12 @@ class Options(Section):
     )
 
 
+class Names(NamedTuple):
+    """Mark of an option that names columns: of a table, or of those that tell the fit's groups apart."""
+
+    of: Literal["runs", "curves", "probes", "groups"]
+
+
 class OptionText(NamedTuple):
     """One option in words: its name, the values it takes, its default and what it does."""
 
@@ -44,12 +51,15 @@ class OptionText(NamedTuple):
 class Plot:
     """A registered plot: `draw(data, spec, options)`, the model of its options, and what a figure of it shows.
 
-    shows: the default title in one line, without the study's name; None for a plot that writes a title itself.
+    shows: the default title in one line, without the study's name; None for a plot that writes a title itself. sweeps:
+    whether it shows runs by their learning rates and seeds, which may then differ in nothing else within a group, or
+    one value a run, so that no fit of optima can be drawn; None where neither is so.
     """
 
     draw: Callable[[PlotData, FigureConfig, Any], Figure]
     options: type[Options]
     shows: Callable[[PlotData, FigureConfig, Any], str] | None = None
+    sweeps: bool | None = None
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
@@ -60,10 +70,21 @@ class Plot:
         try:
             return self.options.model_validate(dict(options))
         except ValidationError as error:
-            first = error.errors()[0]
+            first, known = error.errors()[0], self.options.model_fields
             where = ".".join([place, *map(str, first["loc"])])
-            known = ", ".join(self.options.model_fields) or "none"
-            raise MusterError(where, f"{first['msg']} (found {first['input']!r})", f"Options: {known}") from None
+            if first["type"] == "extra_forbidden":
+                name = first["loc"][-1]
+                raise MusterError(where, f"unknown option {name!r}", nearest(name, known)) from None
+            raise MusterError(
+                where, f"{first['msg']} (found {first['input']!r})", f"Options: {', '.join(known)}"
+            ) from None
+
+    def named(self, options: Options) -> Iterator[tuple[str, str, str]]:
+        """What the options name: the option, the column, and of what it must be one (`Names.of`)."""
+        for name, field in self.options.model_fields.items():
+            given = getattr(options, name)
+            for mark in (mark for mark in field.metadata if isinstance(mark, Names) and given is not None):
+                yield from ((name, column, mark.of) for column in (given if isinstance(given, list) else [given]))
 
     def option_texts(self) -> list[OptionText]:
         """Every option in words, the plot's own before those of all plots."""
@@ -178,11 +199,15 @@ PLOTS: Registry[Plot] = Registry("plot", modules=("muster.plots",))
 
 
 def plot(
-    name: str, options: type[Options], shows: Callable[[PlotData, FigureConfig, Any], str] | None
+    name: str,
+    options: type[Options],
+    shows: Callable[[PlotData, FigureConfig, Any], str] | None,
+    sweeps: bool | None = None,
 ) -> Callable[[Callable[..., Figure]], Plot]:
-    """Register a drawing function together with the model of its options and its default title."""
+    """Register a drawing function together with the model of its options, its default title, and what it shows of
+    runs; see `Plot`."""
 
     def add(draw: Callable[..., Figure]) -> Plot:
-        return PLOTS.register(name)(Plot(draw, options, shows))
+        return PLOTS.register(name)(Plot(draw, options, shows, sweeps))
 
     return add

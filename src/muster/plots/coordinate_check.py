@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from muster.config.models import FigureConfig, Name
 from muster.plots import layout, power_law, style, words
 from muster.plots.axes import fit_log_axis, shape_axis
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.rows import Group, base_optimum, fit_of, fitted_rows, grouping, groups_in, rows_of_group
 from muster.plots.seed_lines import draw_seed_lines, geometric_mean
@@ -24,8 +24,10 @@ class CheckOptions(Options):
     """Options of `coordinate_check`."""
 
     probes: list[Name] = Field(["activation_rms", "activation_change_rms"], min_length=1, description="Rows of panels")
-    along: str = Field("width", description="The x-axis")
-    by: list[str] | None = Field(None, description="Columns that separate groups; the fit's, else those that vary")
+    along: Annotated[str, Names("probes")] = Field("width", description="The x-axis")
+    by: Annotated[list[str] | None, Names("probes")] = Field(
+        None, description="Columns that separate groups; the fit's, else those that vary"
+    )
     layers: list[int] | None = Field(None, description="Columns of panels; every layer if absent")
     steps: list[int] | None = Field(None, description="Lines; at most five, spread over those recorded, if absent")
     log2_lr: float | None = Field(None, description="Rate shown; the optimum of the narrowest net, else the middle one")

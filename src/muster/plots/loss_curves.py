@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from muster.config.models import FigureConfig, Name
 from muster.plots import layout, style, words
 from muster.plots.axes import fit_log_axis, log_x_axis
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.rows import fit_of, fitted_rows, grouping, groups_in, python_scalar, rows_of_group
 from muster.plots.seed_lines import draw_seed_lines
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 class CurveOptions(Options):
     """Options of `loss_curves`."""
 
-    losses: list[Name] = Field(["train_loss", "eval_loss"], min_length=1, description="Rows of panels")
-    along: str | None = Field(None, description="Axis shown as hue; the fit's axis if absent")
+    losses: Annotated[list[Name], Names("curves")] = Field(
+        ["train_loss", "eval_loss"], min_length=1, description="Rows of panels"
+    )
+    along: Annotated[str | None, Names("curves")] = Field(
+        None, description="Axis shown as hue; the fit's axis if absent"
+    )
     log2_lr: float | None = Field(None, description="One rate for all; each shape's best rate if absent")
     step_axis: Literal["linear", "log"] = Field("linear", description="Scale of the x-axis")
     loss_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the losses span 8-fold")
@@ -37,7 +41,7 @@ def _shows(data: PlotData, spec: FigureConfig, options: CurveOptions) -> str:
     return f"{losses} against step, by {words.name_of(along)}"
 
 
-@plot("loss_curves", CurveOptions, _shows)
+@plot("loss_curves", CurveOptions, _shows, sweeps=True)
 def loss_curves(data: PlotData, spec: FigureConfig, options: CurveOptions) -> Figure:
     """Training and held-out loss against step at each width's best learning rate: mean and range of seeds.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from muster.config.models import FigureConfig
 from muster.plots import layout, power_law, style, words
 from muster.plots.axes import draw_interval, log_axis, log_ticks, octaves
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.rows import estimates_of_group, fit_of, fitted_rows, groups_to_draw, rows_of_group
 from muster.plots.seed_lines import draw_seed_lines, geometric_mean
@@ -38,8 +38,10 @@ class LossScale(NamedTuple):
 class SweepOptions(Options):
     """Options of `lr_sweep`."""
 
-    response: str | None = Field(None, description="Column of the loss; the fit's response if absent")
-    along: str | None = Field(None, description="Axis shown as hue; the fit's axis if absent")
+    response: Annotated[str | None, Names("runs")] = Field(
+        None, description="Column of the loss; the fit's response if absent"
+    )
+    along: Annotated[str | None, Names("runs")] = Field(None, description="Axis shown as hue; the fit's axis if absent")
     hue_label: str | None = Field(None, description="Name of the hue with its unit; the axis's own if absent")
     loss_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the basins span 4-fold")
     ceiling: float | None = Field(None, gt=0, description="Largest loss shown; chosen from the data if absent")
@@ -62,7 +64,7 @@ def _shows(data: PlotData, spec: FigureConfig, options: SweepOptions) -> str:
     return f"{words.name_of(_response(data, spec, options))} against {across}, by {hue}"
 
 
-@plot("lr_sweep", SweepOptions, _shows)
+@plot("lr_sweep", SweepOptions, _shows, sweeps=True)
 def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figure:
     """Loss against learning rate per width: mean and range of seeds, diverged rates, estimated optima with intervals.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from muster.config.models import FigureConfig, Name
+from muster.config.models import FigureConfig, FitConfig, Name
 from muster.errors import MusterError
 from muster.plots import layout, power_law, style, words
 from muster.plots.axes import draw_interval, octaves, shape_axis
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.rows import (
     Group,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 class OptimumOptions(Options):
     """Options of `optimum_vs_axis`."""
 
-    hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
+    hue: Annotated[Name | None, Names("groups")] = Field(
+        None, description="`by` column that shares a panel, told apart by colour and marker"
+    )
     columns: int | None = Field(None, ge=1, description="Panels per row")
     rate: str = Field(words.label("log2_lr"), description="What is swept, with its unit")
     label: str | None = Field(None, description="Label of the y-axis where thresholds are drawn in place of optima")
@@ -49,15 +51,17 @@ def _shows(data: PlotData, spec: FigureConfig, options: OptimumOptions) -> str:
 def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions) -> Figure:
     """Optimal learning rate against width on log axes: intervals, fitted slope with 95 % band, predicted slope.
 
-    One panel per group of the fit, or one per group without the `hue` column. Where no interior optimum was found the
+    One panel per group of the fit, or one per group without the `hue` column; of a fit that compares two groups, both
+    are shown, and the difference of their slopes is written on the panel. Where no interior optimum was found the
     best rate of the grid is an open marker, a triangle that points beyond the grid if that is where the optimum may
     lie; these do not enter the fit.
     """
     fit = fit_of(data, spec)
     if fit is None:
         raise MusterError("fit", "missing", "optimum_vs_axis draws a fit: name one of the study's fits")
-    if options.hue is not None and options.hue not in fit.by:
-        raise MusterError("options.hue", f"{options.hue!r} is no `by` column", f"Known: {', '.join(fit.by) or 'none'}")
+    if options.hue is not None and options.hue not in fit.group_columns:
+        known = ", ".join(fit.group_columns) or "none"
+        raise MusterError("options.hue", f"{options.hue!r} tells no groups of the fit apart", f"Known: {known}")
     optima = data.optima[data.optima["fit"] == spec.fit] if len(data.optima) else data.optima
     found = groups_to_draw(data, spec, fitted_rows(data, spec, "runs")) if len(optima) else []
     if not found:
@@ -76,7 +80,7 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
             for group in inside
             for value in [group.get(options.hue or "")]
         ]
-        notes.append("\n".join(told))
+        notes.append("\n".join(told) if not fit.compared else _difference(data, spec, fit, facet))
     for ax in axes:
         shape_axis(ax, sorted(optima["x"].unique().tolist()))
         octaves(ax, "y", *ax.get_ylim())
@@ -87,6 +91,14 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
     layout.outer_labels(axes, words.label(fit.along), _y_label(options))
     layout.legend(fig, _keys(axes, options.hue, looks, "threshold" if options.label else "optimum"))
     return fig
+
+
+def _difference(data: PlotData, spec: FigureConfig, fit: FitConfig, facet: Group) -> str:
+    """What a comparison found, in words: the groups that it compares have no slopes of their own."""
+    whole = {column: facet[column] for column in fit.by if column in facet}
+    note = power_law.slope_note(primary_estimate(data, spec, whole), predicted_slopes(data, spec, whole))
+    first, second = map(words.phrase, fit.compared.values())
+    return f"{first} \N{MINUS SIGN} {second}: {note}"
 
 
 def _y_label(options: OptimumOptions) -> str:

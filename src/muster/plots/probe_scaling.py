@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from muster.config.models import FigureConfig, FitConfig, Name
 from muster.errors import MusterError
 from muster.plots import layout, power_law, style, words
 from muster.plots.axes import draw_interval, fit_log_axis, shape_axis
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.rows import (
     Group,
@@ -34,7 +34,9 @@ SEED = "seed"
 class ScalingOptions(Options):
     """Options of `probe_scaling`."""
 
-    hue: Name | None = Field(None, description="`by` column that shares a panel, told apart by colour and marker")
+    hue: Annotated[Name | None, Names("groups")] = Field(
+        None, description="`by` column that shares a panel, told apart by colour and marker"
+    )
     label: str | None = Field(None, description="Label of the y-axis with its unit; the probe's own if absent")
     x_label: str | None = Field(None, description="Label of the x-axis with its unit; the axis's own if absent")
     columns: int | None = Field(None, ge=1, description="Panels per row")
@@ -48,7 +50,7 @@ def _shows(data: PlotData, spec: FigureConfig, options: ScalingOptions) -> str:
     return f"{words.without_unit(y)} against {words.without_unit(options.x_label or words.label(fit.along))}"
 
 
-@plot("probe_scaling", ScalingOptions, _shows)
+@plot("probe_scaling", ScalingOptions, _shows, sweeps=False)
 def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -> Figure:
     """Power law of a probe along width on log axes: every seed, fitted line with 95 % band, predicted slope.
 
@@ -58,8 +60,9 @@ def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -
     fit = fit_of(data, spec)
     if fit is None:
         raise MusterError("fit", "missing", "probe_scaling draws a fit: name one of the study's fits")
-    if options.hue is not None and options.hue not in fit.by:
-        raise MusterError("options.hue", f"{options.hue!r} is no `by` column", f"Known: {', '.join(fit.by) or 'none'}")
+    if options.hue is not None and options.hue not in fit.group_columns:
+        known = ", ".join(fit.group_columns) or "none"
+        raise MusterError("options.hue", f"{options.hue!r} tells no groups of the fit apart", f"Known: {known}")
     rows = fitted_rows(data, spec, fit.table)
     found = groups_to_draw(data, spec, rows)
     if rows.empty or not found:

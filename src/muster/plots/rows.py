@@ -52,7 +52,20 @@ def fitted_rows(data: PlotData, spec: FigureConfig, table: str) -> pd.DataFrame:
     rows = getattr(data, table)
     if fit is not None and fit.table == table:
         rows = select_rows(rows, fit.select, f"fits.{spec.fit}.select")
+    if fit is not None and fit.compared and len(rows):
+        rows = rows[sum(_member(rows, group) for group in fit.compared.values()) > 0]
     return select_rows(rows, _within(rows, spec.select, table), "select")
+
+
+def _member(rows: pd.DataFrame, group: Mapping[str, Any]) -> pd.Series:
+    """Which rows belong to a group of values, or of lists of them; columns that the table lacks do not restrict it."""
+    import pandas as pd
+
+    found = pd.Series(True, rows.index)
+    for column, value in group.items():
+        if column in rows.columns:
+            found &= rows[column].isin(value if isinstance(value, list) else [value])
+    return found
 
 
 def _within(rows: pd.DataFrame, select: Mapping[str, Any], table: str) -> dict[str, Any]:
@@ -62,9 +75,9 @@ def _within(rows: pd.DataFrame, select: Mapping[str, Any], table: str) -> dict[s
 
 
 def grouping(fit: FitConfig | None, rows: pd.DataFrame) -> list[str]:
-    """Columns that separate panels: the fit's `by`, else those of parameterization, optimizer, rule that vary."""
+    """Columns that separate panels: those of the fit's groups, else of parameterization, optimizer, rule that vary."""
     if fit is not None:
-        return list(fit.by)
+        return fit.group_columns
     return [column for column in FACETS if column in rows.columns and rows[column].nunique() > 1]
 
 
@@ -135,8 +148,9 @@ def groups_to_draw(data: PlotData, spec: FigureConfig, rows: pd.DataFrame) -> li
         if table.empty or spec.fit is None:
             continue
         for text in table.loc[table["fit"] == spec.fit, "group"].unique():
-            group = {column: json.loads(text)[column] for column in by if column in json.loads(text)}
-            if group not in found and group and _selected(group, spec.select):
+            told = json.loads(text)
+            group = {column: told[column] for column in by if column in told}
+            if group not in found and len(group) == len(by) > 0 and _selected(group, spec.select):
                 found.append(group)
     return panel_order(found)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from muster.config.models import FigureConfig
 from muster.plots import layout, style, words
 from muster.plots.axes import category_axis
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.loss_curves import at_best
 from muster.plots.rows import fit_of, fitted_rows, groups_to_draw, rows_of_group
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 class ScatterOptions(Options):
     """Options of `seed_scatter`."""
 
-    response: str | None = Field(None, description="Column of the loss; the fit's response if absent")
-    along: str | None = Field(None, description="The x-axis; the fit's axis if absent")
+    response: Annotated[str | None, Names("runs")] = Field(
+        None, description="Column of the loss; the fit's response if absent"
+    )
+    along: Annotated[str | None, Names("runs")] = Field(None, description="The x-axis; the fit's axis if absent")
     log2_lr: float | None = Field(None, description="One rate for all; each shape's best rate if absent")
     columns: int | None = Field(None, ge=1, description="Panels per row")
 
@@ -36,7 +38,7 @@ def _shows(data: PlotData, spec: FigureConfig, options: ScatterOptions) -> str:
     return f"{words.name_of(response)} of every seed, by {words.name_of(along)}"
 
 
-@plot("seed_scatter", ScatterOptions, _shows)
+@plot("seed_scatter", ScatterOptions, _shows, sweeps=True)
 def seed_scatter(data: PlotData, spec: FigureConfig, options: ScatterOptions) -> Figure:
     """Final loss of every seed at each width's best learning rate, with mean ± standard deviation.
 

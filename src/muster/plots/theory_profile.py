@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from muster.config.models import FigureConfig, FitConfig, Name
 from muster.errors import MusterError
 from muster.plots import layout, style, words
 from muster.plots.axes import draw_error_bars, fit_log_axis, shape_axis, whole_numbers
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.rows import fit_of, fitted_rows, grouping, groups_in, rows_of_group
 
@@ -31,9 +31,13 @@ class ProfileOptions(Options):
     """Options of `theory_profile`."""
 
     formula: Name | None = Field(None, description="A registered closed form; the fit's option `formula` if absent")
-    x: Name = Field("layer", description="The x-axis: layer or width")
-    hue: Name | None = Field(None, description="Ordered hue; width if the x-axis is the layer, else none")
-    by: list[str] | None = Field(None, description="Columns of panels; the fit's `by` if absent")
+    x: Annotated[Name, Names("probes")] = Field("layer", description="The x-axis: layer or width")
+    hue: Annotated[Name | None, Names("probes")] = Field(
+        None, description="Ordered hue; width if the x-axis is the layer, else none"
+    )
+    by: Annotated[list[str] | None, Names("probes")] = Field(
+        None, description="Columns of panels; the fit's `by` if absent"
+    )
     x_axis: Literal["auto", "linear", "log2"] = Field("auto", description="auto: log2 from a 16-fold range on")
     y_axis: Literal["auto", "linear", "log"] = Field("auto", description="auto: log if the values span 20-fold")
     label: str | None = Field(None, description="Label of the y-axis with its unit; the probe's own if absent")

@@ -523,6 +523,40 @@ def test_hue_puts_parameterizations_into_one_panel(data):
     assert "SP: −1.00" in texts(panels["Adam"])
 
 
+@pytest.mark.parametrize("hue", [None, "parameterization"])
+def test_a_comparison_shows_both_of_its_groups_and_nothing_else(hue, data):
+    """Neither as seeds of one another, nor with the groups that it does not compare."""
+    pair = {"a": {"parameterization": "mup"}, "b": {"parameterization": "sp"}}
+    fit = FitConfig(
+        estimator="lr_transfer_difference", response="final_train_loss", select={"optimizer": "adam"}, options=pair
+    )
+    options = {"hue": hue} if hue else {}
+    figures = {
+        "sweep": FigureConfig(plot="lr_sweep", fit="difference"),
+        "optimum": FigureConfig(plot="optimum_vs_axis", fit="difference", options=options),
+    }
+    study = data.study.model_copy(update={"fits": {**data.study.fits, "difference": fit}, "figures": figures})
+    adam = data.optima[[json.loads(group)["optimizer"] == "adam" for group in data.optima["group"]]]
+    groups = [json.dumps({"parameterization": json.loads(group)["parameterization"]}) for group in adam["group"]]
+    other = data.runs[data.runs["optimizer"] == "adam"].assign(parameterization="ntp")
+    known = replace(
+        data,
+        study=study,
+        runs=pd.concat([data.runs, other]),
+        optima=adam.assign(fit="difference", group=groups),
+        fits=pd.DataFrame([fit_row("difference", {}, 1.02, 0.05, 0.0)]),
+    )
+    panels = panels_of(render("sweep", known))
+    assert sorted(panels) == ["SP", "μP"]
+    for title, name in (("SP", "sp"), ("μP", "mup")):
+        marks = [mark.get_xdata()[0] for mark in drawn(panels[title], "optimum")]
+        assert np.mean(marks) == pytest.approx(np.mean([optimum((name, "adam"), width) for width in WIDTHS]), abs=0.1)
+    axes = render("optimum", known).axes
+    assert len(axes) == (1 if hue else 2)
+    assert all("μP \N{MINUS SIGN} SP: slope 1.02" in texts(ax) for ax in axes)
+    assert sum(len(line.get_xdata()) for ax in axes for line in drawn(ax, "optimum")) == 2 * len(WIDTHS)
+
+
 def test_coordinate_check_draws_one_line_per_step_at_one_rate(data):
     fig = render("coordinates", data)
     assert len(fig.axes) == 2 * 2 * 4
@@ -787,7 +821,7 @@ def test_a_group_without_runs_and_a_group_without_survivors_say_so(data):
         ({"plot": "lr_sweep", "options": {"ceiling": -2}}, "options.ceiling"),
         ({"plot": "lr_sweep", "select": {"optimiser": "adam"}}, "no such column"),
         ({"plot": "optimum_vs_axis"}, "fit: missing"),
-        ({"plot": "optimum_vs_axis", "fit": "lr_exponent", "options": {"hue": "depth"}}, "no `by` column"),
+        ({"plot": "optimum_vs_axis", "fit": "lr_exponent", "options": {"hue": "depth"}}, "no groups of the fit"),
         ({"plot": "theory_profile", "select": {"step": 64}}, "several probes"),
         (
             {"plot": "theory_profile", "select": {"probe": "activation_rms"}, "options": {"formula": "no_such"}},
