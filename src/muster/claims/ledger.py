@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from muster.claims.changed import Declared, changes
 from muster.claims.components import row_of
 from muster.claims.conditions import conditions_of, primary_row
 from muster.claims.families import (
@@ -59,19 +60,23 @@ def judge(
     missing: Mapping[str, Sequence[Missing]] | None = None,
     kept: pd.DataFrame | None = None,
     regimes: Mapping[str, pd.DataFrame] | None = None,
+    first: Mapping[str, Declared] | None = None,
 ) -> pd.DataFrame:
     """Hold every claim of the studies against its fit: the ledger, with the columns COLUMNS, claims in the studies'
     order.
 
     fits: study name → fits table; a study without one gets `not run`. scale: of all fits, or by study. missing: study
     name → data sets and published tables that could not be had; claims about cells that lack one get `not run` for that
-    reason. regimes: study name → its regime.parquet; checks that do not stand there were `not checked`. kept: an
+    reason. regimes: study name → its regime.parquet; checks that do not stand there were `not checked`. first:
+    study name → what its claims said when its tables were first made; the reason tells what has changed. kept: an
     earlier ledger; a study without fits that stands in it keeps the numbers of its rows, and what they were held
     against; a claim that has moved to another study stays where it was until that one has fits. Numbers are rounded to
     six digits first: the verdict is that of the row as it is written. Raises a MusterError when two claims share a
     name.
     """
     earlier = _kept_rows(kept)
+    said = first or {}
+    changed = {study.study: changes(study, said[study.study]) for study in studies if study.study in said}
     rows: list[dict[str, Any]] = []
     measured = {claim.claim for study in studies if study.study in fits for claim in study.claims}
     standing = {row["claim"] for name, kept_rows in earlier.items() if name not in fits for row in kept_rows} - measured
@@ -91,6 +96,11 @@ def judge(
         unfound = row.pop("missing")
         row["reason"] = unfound if row["verdict"] == "not run" else explain(row)
         row["reason"] += _partial(row, run)
+        if (told := changed.get(row["study"], {}).get(row["claim"])) and row["verdict"] not in (
+            "not run",
+            "not judged",
+        ):
+            row["reason"] += f"; {told}"
         if row["provenance"] == "unconfirmed":
             row["reason"] += TO_CONFIRM
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))

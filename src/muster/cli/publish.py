@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from muster.claims.changed import declared
 from muster.claims.tests import VERDICTS
 from muster.cli.check import checked_plan
 from muster.cli.inspect import print_table
@@ -25,7 +26,7 @@ from muster.digests import digest, sealed, unsealed
 from muster.errors import MusterError
 from muster.files import replaced, write_text
 from muster.jobs.progress import STATES, Found, counts, snakemake_at_work, survey
-from muster.jobs.tracking import records
+from muster.jobs.tracking import first_declared, records
 from muster.plan.plan import Plan
 from muster.plan.study import StudyPlan, fitted_settings, specified
 
@@ -170,7 +171,9 @@ def _judged(plan: Plan) -> "pd.DataFrame":
             paths[name], scales[name] = path, record["scale"]
     fits = {name: read_frame(path) for name, path in paths.items()}
     regimes = {name: read_frame(path.with_name("regime.parquet")) for name, path in paths.items()}
-    return judge(list(plan.known.values()), fits, scales, kept=_published_ledger(), regimes=regimes)
+    made = {name: Path(plan.config.results) if name in plan.studies else PUBLISHED for name in fits}
+    first = {name: said for name, results in made.items() if (said := first_declared(results, PUBLISHED, name))}
+    return judge(list(plan.known.values()), fits, scales, kept=_published_ledger(), regimes=regimes, first=first)
 
 
 def _models_are(study: StudyConfig, record: Mapping[str, Any]) -> bool:
@@ -259,6 +262,7 @@ def _record(plan: Plan, study: StudyPlan) -> dict[str, Any]:
         "cells": cells,
         "code": {stage: stage_fingerprint(stage) for stage in ("collect", "fit", "judge", "plot")},
         "made_from": fit_stamp(_scope(plan), study),
+        "declared": first_declared(Path(plan.config.results), None, study.study.study) or declared(study.study),
         "versions": {package: sorted(found) for package, found in versions.items()},
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from muster.cli.job import check_planned, stage
 from muster.config.load import load_config, load_studies, load_study, nearest, study_paths
-from muster.config.models import Config, StudyConfig, check_workbench, shared_folder
+from muster.config.models import PUBLISHED, Config, StudyConfig, check_workbench, shared_folder
 from muster.digests import digest, sealed, unsealed
 from muster.errors import DamagedError, MusterError
 from muster.experiments import EXPERIMENTS, Context
@@ -217,13 +217,16 @@ def _missing_data(folder: Path | None) -> dict[str, Any] | None:
 @stage
 def collect_study(args: Namespace) -> None:
     """Concatenate the cells of a study into its three tables."""
+    from muster.claims.changed import declared
     from muster.jobs.fingerprint import stage_fingerprint
+    from muster.jobs.tracking import first_declared
     from muster.tables.collect import collect, collect_missing, collect_records, collect_sources, write_tables
 
     plan = study_plan(with_defaults(args))
     with recorded(
         args.results, f"tables/{plan.study.study}", stage_fingerprint("collect"), {**_scope(args), "cells": plan.digest}
     ) as record:
+        record["declared"] = first_declared(args.results, None, plan.study.study) or declared(plan.study)
         record["cells_made_by"] = made = makers(collect_records(plan, args.results))
         record["mixed"] = mixed(made)
         for line in record["mixed"]:
@@ -335,6 +338,7 @@ def judge_studies(args: Namespace) -> None:
     """
     from muster.claims.ledger import judge, write_ledger
     from muster.jobs.fingerprint import stage_fingerprint
+    from muster.jobs.tracking import first_declared
     from muster.tables.io import read_frame
     from muster.tables.missing import read_missing
 
@@ -355,7 +359,8 @@ def judge_studies(args: Namespace) -> None:
     with recorded(args.results, "ledger", stage_fingerprint("judge"), settings) as record:
         if taken := looks_taken(args.results, known):
             record["looks"] = taken
-        ledger = judge(list(known.values()), fits, args.scale, missing, regimes=regimes)
+        first = {name: said for name in fits if (said := first_declared(args.results, PUBLISHED, name))}
+        ledger = judge(list(known.values()), fits, args.scale, missing, regimes=regimes, first=first)
         write_ledger(ledger, args.results / "ledger", questions=questions_of(known))
 
 

@@ -41,6 +41,18 @@ def records(published: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: _read(path) for path in sorted(published.glob("records/*.json"))}
 
 
+def first_declared(results: Path, published: Path | None, study: str) -> dict[str, Any]:
+    """What a study's claims said when its tables in these results were first made, as `collect` noted it; given where
+    the published run lies, of tables that were not made here what `muster publish` noted. Empty where nobody did."""
+    path = results / "provenance" / "tables" / f"{study}.json"
+    if published and not path.exists():
+        path = published / "records" / f"{study}.json"
+    try:
+        return dict(unsealed(path.read_bytes()).get("declared", {}))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         if path.name == SOURCES_FILE:

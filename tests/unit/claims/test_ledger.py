@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from muster.claims.changed import declared
 from muster.claims.conditions import check_regimes
 from muster.claims.families import expected_false, false_discovery, holm
 from muster.claims.ledger import COLUMNS, judge, read_ledger, rows_of, write_ledger
@@ -91,6 +92,25 @@ def test_a_failed_fit_measures_nothing_and_names_its_status(status):
 def test_unconfirmed_predictions_are_said_to_be():
     row = judge([study(claim("a", provenance="unconfirmed"))], {"demo": fits()}, "laptop").iloc[0]
     assert row["reason"].endswith("; predicted value to be confirmed in the paper")
+
+
+def test_a_claim_that_is_not_as_it_was_when_its_tables_were_made_is_told_to_be():
+    before = study(claim("a"), claim("b"), claim("c", regime=[{"check": "interior"}], headline=False))
+    first = {"demo": json.loads(json.dumps(declared(before)))}
+    now = study(
+        claim("a", margin=0.4, statement="said better"),
+        claim("b", figure="optimum", source="Fig. 2"),
+        claim("c", headline=False),
+        claim("d"),
+    )
+    ledger = judge([now], {"demo": fits()}, "laptop", first=first).set_index("claim")["reason"]
+    assert ledger["a"].endswith("; changed since its tables were first made: margin 0.1, now 0.4")
+    assert "since" not in ledger["b"]
+    assert ledger["c"].endswith("; changed since its tables were first made: regime")
+    assert ledger["d"].endswith("; written after its tables were first made")
+    other = now.model_copy(update={"fits": {"slope": now.fits["slope"].model_copy(update={"along": "depth"})}})
+    assert judge([other], {"demo": fits()}, "laptop", first=first)["reason"][1].endswith("first made: fit")
+    assert not judge([now], {"demo": fits()}, "laptop")["reason"].str.contains("tables were first").any()
 
 
 def by_p(p_values, slug="paper-slug", **fields):
