@@ -14,6 +14,7 @@ from muster.digests import unsealed
 from muster.errors import DamagedError, FieldError, FieldPath, MusterError, as_one
 from muster.experiments import EXPERIMENTS, Context
 from muster.fitting.base import ESTIMATORS
+from muster.fitting.compared import compared
 from muster.fitting.frames import groups, select
 from muster.plan.grid import plan_study
 from muster.plan.study import StudyPlan
@@ -150,7 +151,7 @@ class _Check:
             return
         wrong = list(self._columns(fit, table, field))
         wrong += self.selection({fit.table: table}, fit.select, (*field, "select"))
-        for side, group in fit.compared.items():
+        for side, group in compared(fit).items():
             wrong += self.selection({fit.table: table}, group, (*field, "options", side))
         yield from wrong
         if wrong or self.plan.scale == "smoke":

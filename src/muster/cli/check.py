@@ -11,6 +11,7 @@ from muster.config.models import ClaimConfig, Config, FitConfig
 from muster.digests import canonical
 from muster.errors import FieldError, FieldPath, MusterError, as_one
 from muster.fitting.base import ESTIMATORS
+from muster.fitting.compared import compared, group_columns
 from muster.fitting.specification import alternatives_of
 from muster.fitting.study import check_fit
 from muster.optimizers import OPTIMIZERS
@@ -107,7 +108,7 @@ def _fit(plan: StudyPlan, name: str) -> Iterator[FieldError]:
     yield from missing
     if missing:
         return
-    for side, group in fit.compared.items():
+    for side, group in compared(fit).items():
         yield from _produced(plan, fit, group, (*field, "options", side))
     yield from _shared(plan, fit, (*field, "options", "b"))
     yield from _produced(plan, fit, {}, field)
@@ -116,9 +117,9 @@ def _fit(plan: StudyPlan, name: str) -> Iterator[FieldError]:
 def _shared(plan: StudyPlan, fit: FitConfig, field: FieldPath) -> Iterator[FieldError]:
     """Two groups whose optima are subtracted, shape by shape, need shapes that both have."""
     estimator = ESTIMATORS[fit.estimator]
-    if plan.scale == "smoke" or not (fit.compared and estimator.make_optima and fit.along in plan.keys):
+    if plan.scale == "smoke" or not (compared(fit) and estimator.make_optima and fit.along in plan.keys):
         return
-    cells = [matching(plan.cells, {**fit.select, **group}) for group in fit.compared.values()]
+    cells = [matching(plan.cells, {**fit.select, **group}) for group in compared(fit).values()]
     first, second = ({n for cell in each for n in _names(getattr(cell.cell, fit.along, None))} for each in cells)
     if cells[0] and cells[1] and len(first & second) < estimator.min_points <= min(len(first), len(second)):
         found = f"a and b share {len(first & second)} value(s) of {fit.along}: {_listed(first)}; {_listed(second)}"
@@ -233,7 +234,7 @@ def _named(
 ) -> Iterator[FieldError]:
     """Columns that a figure's options name, and that are none; see `Plot.named`."""
     for option, column, of in named:
-        known = plan.columns(of) if of != "groups" else fit.group_columns if fit else []
+        known = plan.columns(of) if of != "groups" else group_columns(fit) if fit else []
         if column not in known:
             what = f"no column of the {of} table" if of != "groups" else "no column that tells the fit's groups apart"
             yield FieldError((*field, option), f"{column!r} is {what}", nearest(column, known))
@@ -245,11 +246,11 @@ def _pooled(
     """Runs that a figure of sweeps would show as seeds of one another although they differ in more."""
     if plan.run_keys:  # of published tables: their rows are the runs, not these cells
         return
-    shown = [*fit.group_columns, along]
+    shown = [*group_columns(fit), along]
     others = [column for column in plan.keys[1:] if column not in (*shown, "seed", LR_AXIS)]
     cells = matching(plan.cells, {**fit.select, **select})
-    if fit.compared:
-        cells = [cell for group in fit.compared.values() for cell in matching(cells, group)]
+    if compared(fit):
+        cells = [cell for group in compared(fit).values() for cell in matching(cells, group)]
     for column in others:
         places: dict[str, set[Any]] = {}
         for cell in cells:

@@ -20,6 +20,7 @@ from muster.cli.scope import configuration, replaced
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig
 from muster.digests import digest, sealed
 from muster.errors import MusterError
+from muster.fitting.compared import compared
 from muster.jobs.decisions import decisions_file, read_decisions
 from muster.plan.cells import PlannedCell
 from muster.plan.study import StudyPlan
@@ -136,7 +137,7 @@ def _decided(study: StudyPlan, claim: ClaimConfig, level: float) -> Decided | st
         return f"a claim of the kind {claim.test} has no margin that a slope could cross"
     if fit.along not in type(study.cells[0].cell).model_fields or fit.along in study.member_axes:
         return f"{fit.along} is no axis of cells, so that no shape can be run without the others"
-    sides = [{**fit.select, **claim.where, **group} for group in fit.compared.values() or ({},)]
+    sides = [{**fit.select, **claim.where, **group} for group in compared(fit).values() or ({},)]
     cells: dict[float, list[PlannedCell]] = {}
     for planned in study.cells:
         if any(_has(planned, side) for side in sides):

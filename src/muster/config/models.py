@@ -145,16 +145,6 @@ class FitConfig(Section):
     primary: Name | None = Field(None, description="The variant that decides claims; the estimator's default if absent")
     options: dict[Name, Any] = Field(default_factory=dict, description="Options of the estimator")
 
-    @property
-    def compared(self) -> dict[str, dict[str, Any]]:
-        """The groups that an estimator of a difference compares, by their options `a` and `b`; none for any other."""
-        return {side: self.options[side] for side in ("a", "b") if isinstance(self.options.get(side), dict)}
-
-    @property
-    def group_columns(self) -> list[str]:
-        """The columns whose values tell the fit's groups apart, those that it compares among them."""
-        return list(dict.fromkeys([*self.by, *(column for group in self.compared.values() for column in group)]))
-
 
 class RegimeConfig(Section):
     """A condition under which a claim is fairly tested: a registered check, and its options beside its name."""

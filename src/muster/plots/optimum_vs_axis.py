@@ -8,6 +8,7 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig, FitConfig, Name
 from muster.errors import MusterError
+from muster.fitting.compared import compared, group_columns
 from muster.plots import layout, power_law, style, words
 from muster.plots.axes import draw_interval, octaves, shape_axis
 from muster.plots.base import Names, Options, plot
@@ -59,8 +60,8 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
     fit = fit_of(data, spec)
     if fit is None:
         raise MusterError("fit", "missing", "optimum_vs_axis draws a fit: name one of the study's fits")
-    if options.hue is not None and options.hue not in fit.group_columns:
-        known = ", ".join(fit.group_columns) or "none"
+    if options.hue is not None and options.hue not in group_columns(fit):
+        known = ", ".join(group_columns(fit)) or "none"
         raise MusterError("options.hue", f"{options.hue!r} tells no groups of the fit apart", f"Known: {known}")
     optima = data.optima[data.optima["fit"] == spec.fit] if len(data.optima) else data.optima
     found = groups_to_draw(data, spec, fitted_rows(data, spec, "runs")) if len(optima) else []
@@ -80,7 +81,7 @@ def optimum_vs_axis(data: PlotData, spec: FigureConfig, options: OptimumOptions)
             for group in inside
             for value in [group.get(options.hue or "")]
         ]
-        notes.append("\n".join(told) if not fit.compared else _difference(data, spec, fit, facet))
+        notes.append("\n".join(told) if not compared(fit) else _difference(data, spec, fit, facet))
     for ax in axes:
         shape_axis(ax, sorted(optima["x"].unique().tolist()))
         octaves(ax, "y", *ax.get_ylim())
@@ -97,7 +98,7 @@ def _difference(data: PlotData, spec: FigureConfig, fit: FitConfig, facet: Group
     """What a comparison found, in words: the groups that it compares have no slopes of their own."""
     whole = {column: facet[column] for column in fit.by if column in facet}
     note = power_law.slope_note(primary_estimate(data, spec, whole), predicted_slopes(data, spec, whole))
-    first, second = map(words.phrase, fit.compared.values())
+    first, second = map(words.phrase, compared(fit).values())
     return f"{first} \N{MINUS SIGN} {second}: {note}"
 
 

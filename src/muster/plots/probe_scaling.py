@@ -8,6 +8,7 @@ from pydantic import Field
 
 from muster.config.models import FigureConfig, FitConfig, Name
 from muster.errors import MusterError
+from muster.fitting.compared import group_columns
 from muster.plots import layout, power_law, style, words
 from muster.plots.axes import draw_interval, fit_log_axis, shape_axis
 from muster.plots.base import Names, Options, plot
@@ -60,8 +61,8 @@ def probe_scaling(data: PlotData, spec: FigureConfig, options: ScalingOptions) -
     fit = fit_of(data, spec)
     if fit is None:
         raise MusterError("fit", "missing", "probe_scaling draws a fit: name one of the study's fits")
-    if options.hue is not None and options.hue not in fit.group_columns:
-        known = ", ".join(fit.group_columns) or "none"
+    if options.hue is not None and options.hue not in group_columns(fit):
+        known = ", ".join(group_columns(fit)) or "none"
         raise MusterError("options.hue", f"{options.hue!r} tells no groups of the fit apart", f"Known: {known}")
     rows = fitted_rows(data, spec, fit.table)
     found = groups_to_draw(data, spec, rows)

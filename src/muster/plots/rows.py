@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from muster.config.models import FigureConfig, FitConfig, Scalar
 from muster.errors import MusterError
+from muster.fitting.compared import compared, group_columns
 from muster.plots.data import PlotData
 from muster.plots.words import FACETS
 
@@ -52,8 +53,8 @@ def fitted_rows(data: PlotData, spec: FigureConfig, table: str) -> pd.DataFrame:
     rows = getattr(data, table)
     if fit is not None and fit.table == table:
         rows = select_rows(rows, fit.select, f"fits.{spec.fit}.select")
-    if fit is not None and fit.compared and len(rows):
-        rows = rows[sum(_member(rows, group) for group in fit.compared.values()) > 0]
+    if fit is not None and compared(fit) and len(rows):
+        rows = rows[sum(_member(rows, group) for group in compared(fit).values()) > 0]
     return select_rows(rows, _within(rows, spec.select, table), "select")
 
 
@@ -77,7 +78,7 @@ def _within(rows: pd.DataFrame, select: Mapping[str, Any], table: str) -> dict[s
 def grouping(fit: FitConfig | None, rows: pd.DataFrame) -> list[str]:
     """Columns that separate panels: those of the fit's groups, else of parameterization, optimizer, rule that vary."""
     if fit is not None:
-        return fit.group_columns
+        return group_columns(fit)
     return [column for column in FACETS if column in rows.columns and rows[column].nunique() > 1]
 
 
