@@ -16,11 +16,13 @@ from muster.claims.families import expected_false, false_discovery, holm
 from muster.claims.ledger import COLUMNS, judge, read_ledger, rows_of, write_ledger
 from muster.claims.page import QUESTIONS, markdown, selection, tally
 from muster.claims.tests import VERDICTS, verdict
+from muster.config.load import load_studies
 from muster.config.models import Question, StudyConfig
 from muster.errors import MusterError
 from muster.fitting.base import NoOptions
 from muster.plan.study import fitted_settings
 
+ROOT = Path(__file__).parents[3]
 DESIGN_COLUMNS = [
     "claim", "study", "slug", "paper", "statement", "source", "provenance", "asserts", "stance", "criterion", "test",
     "predicted", "margin", "estimate", "se", "dof", "ci_low", "ci_high", "n_cells", "n_runs", "p_support", "p_refute",
@@ -535,3 +537,18 @@ def test_what_checks_look_at_is_part_of_a_fit_and_what_a_reader_sees_is_not():
     assert made == fitted_settings(study(checked | {"statement": "other", "source": "other", "stance": "fails"}))
     for change in ({"margin": 0.2}, {"predicted": 1}, {"published": {"width": 3}}, {"regime": [{"check": "other"}]}):
         assert made != fitted_settings(study(checked | change))
+
+
+def test_the_published_ledger_says_what_the_studies_say():
+    """A claim that was changed since is published anew: a row of other words or margins than its study has is stale."""
+    rows = {row["claim"]: row for row in rows_of(read_ledger(ROOT / "results/published/ledger"))}
+    told = ("statement", "source", "provenance", "asserts", "stance", "criterion", "predicted", "margin")
+    stale = []
+    for name, study in load_studies(ROOT / "config/config.yaml").known.items():
+        for claim in study.claims:
+            row, own = rows[claim.claim], {field: getattr(claim, field) for field in told}
+            own["same_as"] = claim.same_as or ""
+            same = {field: row[field] == value or isinstance(value, float) and math.isclose(row[field], value, rel_tol=1e-5)
+                    for field, value in own.items()}  # fmt: skip
+            stale += [f"{name}: {claim.claim}: {field}" for field, agrees in same.items() if not agrees]
+    assert stale == []
