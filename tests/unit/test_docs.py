@@ -7,15 +7,20 @@ import re
 import shlex
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
+from muster.cli import main
+from muster.cli.new_study import study_text
 from muster.cli.parser import divided, parser
 from muster.config.load import load_config, load_studies
 from muster.config.models import StudyConfig
+from muster.registry import find_registry
+from tests.workflow.studies import write_config
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("*.md", "docs/*.md", "config/*.md", "examples/*/*.md")
@@ -113,9 +118,19 @@ def muster(words: list[str]) -> str:
         return said
     given = parser().parse_args(own)
     named = [getattr(given, "study", None), *(getattr(given, "studies", None) or ())]
+    if getattr(given, "what", None) and given.name and not PLACEHOLDER.fullmatch(given.name):
+        known_names = shown(given.what)
+        return "" if given.name in known_names else f"no {given.what} {given.name}"
     examples = (path.stem for path in ROOT.glob("examples/*/*.yaml"))
-    known = {*studies(), *groups(), *examples, "all", "fashion_mnist", None}
+    known = {*studies(), *groups(), *examples, "all", "overview", "fashion_mnist", None}
     return ", ".join(str(name) for name in named if name not in known and not PLACEHOLDER.fullmatch(str(name)))
+
+
+def shown(what: str) -> Iterable[str]:
+    """The names that `muster show` knows of a kind."""
+    if what == "claim":
+        return [claim.claim for study in studies().values() for claim in study.claims]
+    return studies() if what == "study" else find_registry(f"{what}s")
 
 
 @cache
@@ -209,3 +224,38 @@ def test_python_of_the_api_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
     for block in re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/api.md").read_text(), re.MULTILINE | re.DOTALL):
         exec(compile(block, "docs/api.md", "exec"), {})
     assert "ols_t" in capsys.readouterr().out
+
+
+def examples_of_help() -> Iterator[str]:
+    (commands,) = [action.choices for action in parser()._actions if isinstance(action.choices, dict)]
+    for command in commands.values():
+        yield from re.findall(r"^ +(muster (?:[^ \n]| (?! ))+)", command.epilog or "", re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", sorted({*examples_of_help()}))
+def test_an_example_of_a_commands_help_is_one_that_it_takes(line: str) -> None:
+    words = shlex.split(line.partition(" && ")[0].rstrip("\\"))[1:]
+    assert muster(words) == ""
+    given = parser().parse_args(divided(words)[0])
+    if not (study := studies().get(getattr(given, "study", None) or "")):
+        return
+    names = [getattr(given, "figure", None), getattr(given, "fit", None), *(getattr(given, "claim", None) or ())]
+    assert {*names} <= {None, *study.figures, *study.fits, *(claim.claim for claim in study.claims)}
+
+
+def test_the_example_of_a_difference_validates_in_the_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shown,) = re.findall(
+        "^```yaml\n(.*?)^```", (ROOT / "docs/adding-a-study.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    example = yaml.safe_load(shown)
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path, "scale: laptop\n")
+    study = yaml.safe_load(study_text("my-study", "train"))
+    study["fits"] |= example["fits"]
+    study["claims"] = example["claims"]
+    Path("config/studies/my-study.yaml").write_text(yaml.safe_dump(study))
+    assert main(["validate", "my-study"]) == 0, capsys.readouterr().err
+    (fit,) = example["fits"].values()
+    assert fit["estimator"] == "lr_transfer_difference"

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from muster.cli.parser import SHOWN
 from muster.cli.scope import configuration, planned
-from muster.config.load import load_config, load_studies, load_study, nearest, parse_value, study_paths
+from muster.config.load import load_config, load_studies, load_study, nearest_or_part, parse_value, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
 from muster.config.shipped import shipped
 from muster.digests import canonical
@@ -26,6 +26,7 @@ from muster.registry import REGISTRIES, find_registry
 REFERENCE_RATE = 8.2e10  # FLOP/s of a 512³ product in float32 on the core that costs were fitted on
 # Seconds there that a job costs beside its work, forked from a process that is warm (.42 each in the group core).
 JOB_OVERHEAD = 0.5
+VALUES = "different values (no product: blocks are a union)"  # nobody shall multiply them to the number of runs
 
 
 def list_entries(args: Namespace) -> None:
@@ -82,7 +83,7 @@ def _plural(what: str) -> str:
 def _show_study(args: Namespace) -> None:
     paths = study_paths(args.config)
     if args.name not in paths:
-        raise MusterError("study", f"unknown name {args.name!r}", nearest(args.name, paths))
+        raise MusterError("study", f"unknown name {args.name!r}", nearest_or_part(args.name, paths))
     study = load_study(paths[args.name])
     print(f"{study.study}: {study.title}\n{study.paper}\n\n{study.description}".rstrip())
     print(f"\nexperiment  {study.experiment}\nfile        {paths[args.name]}")
@@ -112,14 +113,16 @@ def _show_claim(args: Namespace) -> None:
 
     claims = {c.claim: (study, c) for study in _studies(args.config).values() for c in study.claims}
     if args.name not in claims:
-        raise MusterError("claim", f"unknown name {args.name!r}", nearest(args.name, claims))
+        raise MusterError("claim", f"unknown name {args.name!r}", nearest_or_part(args.name, claims))
     study, claim = claims[args.name]
     fit = study.fits[claim.fit]
+    where = ", ".join(f"{column} {value}" for column, value in claim.where.items())
+    measured = f"fit {claim.fit}: {fit.estimator} of {fit.response} along {fit.along}"
     rows = [
         ("study", f"{study.study} ({study.paper})"),
         ("statement", claim.statement),
         ("source", f"{claim.source} ({claim.provenance})"),
-        ("measured by", f"fit {claim.fit}: {fit.estimator} of {fit.response} along {fit.along}, where {claim.where}"),
+        ("measured by", f"{measured}, where {where}" if where else measured),
         ("asserts", f"{claim.asserts}; stance {claim.stance}, criterion {claim.criterion}"),
         ("decided by", f"test {claim.test}, predicted {claim.predicted:g}, margin {claim.margin:g}"),
         ("if", ", ".join([*map(label, claim.regime), *(f"{name} as known" for name in claim.controls)]) or "–"),
@@ -374,7 +377,7 @@ def _print_plan(found: Plan, config: Config, cores: int) -> None:
     speed = _speed(cores)
     overhead = JOB_OVERHEAD / speed
     rows: list[tuple[str, ...]] = [
-        ("study", "experiment", "cells", "runs", "FLOP", f"time on {cores} cores", "GPU-hours", "axes")
+        ("study", "experiment", "cells", "runs", "FLOP", f"time on {cores} cores", "GPU-hours", VALUES)
     ]
     for name, study in found.studies.items():
         rows.append(_plan_row(name, study, cores, overhead, speed))
@@ -401,7 +404,7 @@ def _plan_row(name: str, study: StudyPlan, cores: int, overhead: float, speed: f
     for axis in (*study.cell_axes, *study.member_axes):
         values = {v for cell in study.cells for v in _values(getattr(cell.cell, axis))}
         if len(values) > 1:
-            axes.append(f"{axis}×{len(values)}")
+            axes.append(f"{axis} {len(values)}")
     return (
         name,
         study.study.experiment,
@@ -410,7 +413,7 @@ def _plan_row(name: str, study: StudyPlan, cores: int, overhead: float, speed: f
         f"{total.flops:.2g}",
         duration(seconds),
         _gpu_hours(total.gpu_seconds),
-        " ".join(axes),
+        ", ".join(axes),
     )
 
 

@@ -1,5 +1,7 @@
 """The command `new-study`: a commented study file to start from, made of the experiment's own example."""
 
+import itertools
+import math
 import textwrap
 from argparse import Namespace
 from typing import Any
@@ -12,6 +14,7 @@ from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Example
 from muster.files import write_text
 
+ENOUGH = 5  # values of an axis, which the check `steady` wants
 WIDTH = 95  # of the lines of a file, as far as they can be broken
 
 TEMPLATE = """\
@@ -37,7 +40,7 @@ settings:
 {settings}
 
 # Presets. A grid is a list of blocks; a block is the product of its axes; `seeds: 3` means seed 0, 1, 2.
-scales:
+{rule}scales:
   smoke: # seconds: runs everything, judges nothing
     settings: {smoke_settings}
     grid:
@@ -49,7 +52,7 @@ scales:
 # A fit reads one table (runs, curves, probes); `by` columns are fitted separately. See `muster list estimators`.
 fits:
   exponent: {fit}
-
+{difference}
 # A claim is fixed before the run: prediction and margin decide the verdict, nobody else does. Uncomment and fill in:
 claims: []
 #  - claim: {name}-first
@@ -67,13 +70,38 @@ claims: []
 #    prediction_se: 0  # error of a predicted value that is itself an estimate
 #    published: {{{along}: [1, 1000]}}  # what the authors ran: sizes, horizon, step of their grid
 #    # What must hold for the test to be fair; a headline with two bounds needs one: `muster list checks`.
-#    regime: [{{check: steady, axis: {along}}}]
+#    regime: [{regime}]{regime_meaning}
 #    controls: []  # claims that must come out as known first
+#    headline: true  # the default: one of the paper's headline claims; false: secondary, decided behind them
 #    figure: first
-
+{difference_claim}
 # See `muster list plots`, and `muster show plot {plot}` for its options.
 figures:
   first: {figure}
+"""
+
+
+RULE = """\
+# Every parameterization, sp too, takes per-layer rates if no `rule` is named (full_alignment, or spectral where an
+# optimizer steps whole matrices): sp as it is commonly run, with one global rate, is `rule: constant`.
+"""
+
+DIFFERENCE = """\
+#  # a − b of two groups, paired over {along}. Uncomment it for the second claim:
+#  difference: {fit}
+"""
+
+DIFFERENCE_CLAIM = """\
+#  - claim: {name}-difference
+#    statement: The best rate falls faster in group a of the fit than in group b
+#    source: Figure 1
+#    provenance: paper
+#    asserts: comparison
+#    fit: difference
+#    test: less  # a − b lies below `predicted`; greater: above; equivalence with a margin: they are alike
+#    predicted: 0
+#    headline: false
+#    figure: first
 """
 
 
@@ -102,6 +130,11 @@ def study_text(name: str, experiment: str) -> str:
         remedy = f"Start from one of: {', '.join(e for e in EXPERIMENTS if EXPERIMENTS[e].example)}"
         raise MusterError("--experiment", f"{experiment!r} has no example", remedy)
     fields = entry.cell.model_fields
+    along = example.fit.get("along", FitConfig.model_fields["along"].default)
+    grid = [_finer(block, along) for block in example.grid]
+    steady = any(len(block.get(along, ())) >= ENOUGH for block in grid)
+    regime = {"check": "steady", "axis": along} if steady else {"check": "inside", "column": along}
+    difference = _difference(example)
     settings = [_setting(key, value, fields[key].description or key) for key, value in example.settings.items()]
     return TEMPLATE.format(
         name=name,
@@ -110,14 +143,43 @@ def study_text(name: str, experiment: str) -> str:
         settings="\n".join([*settings, *example.hints.splitlines()]),
         smoke_settings=_flow(example.smoke),
         smoke_grid=_blocks(_smoke_grid(example)),
-        grid=_blocks(example.grid),
+        rule=RULE if "rule" in fields and fields["rule"].default == "full_alignment" else "",
+        grid=_blocks(grid),
         fit=_flow(example.fit, indent=12),
         where=_flow(example.where),
-        along=example.fit.get("along", FitConfig.model_fields["along"].default),
+        difference=DIFFERENCE.format(along=along, fit=_flow(difference, 14, "#")) if difference else "",
+        difference_claim=DIFFERENCE_CLAIM.format(name=name) if difference else "",
+        along=along,
+        regime=_flow(regime),
+        regime_meaning="" if steady else f"  # of an exponent better `steady`, from {ENOUGH} values of {along} on",
         predicted=f"{example.predicted:g}",
         plot=example.figure["plot"],
         figure=_flow({**example.figure, "fit": "exponent"}),
     )
+
+
+def _finer(block: dict[str, Any], along: str) -> dict[str, Any]:
+    """A block of the grid with values between those of an axis, where it has fewer than `steady` wants and room."""
+    values = block.get(along)
+    if not isinstance(values, list) or len(values) >= ENOUGH:
+        return block
+    middle = [math.sqrt(one * other) for one, other in itertools.pairwise(values)]
+    whole = all(isinstance(value, int) for value in values)
+    between = [round(value) if whole else float(f"{value:.2g}") for value in middle]
+    finer = sorted({*values, *between})
+    return {**block, along: finer} if len(finer) == len(values) + len(between) else block
+
+
+def _difference(example: Example) -> dict[str, Any]:
+    """A fit of the difference between the example's groups of a learning-rate exponent; empty if it has none."""
+    by = example.fit.get("by", ())
+    if example.fit["estimator"] != "lr_transfer" or not by:
+        return {}
+    listed = [[value if isinstance(value, list) else [value] for value in map(block.get, by)] for block in example.grid]
+    groups = [dict(zip(by, values, strict=True)) for lists in listed for values in itertools.product(*lists)]
+    other = next(group for group in groups if group != example.where)
+    fit = {name: value for name, value in example.fit.items() if name != "by"}
+    return {**fit, "estimator": "lr_transfer_difference", "options": {"a": other, "b": example.where}}
 
 
 def _smoke_grid(example: Example) -> list[dict[str, Any]]:
@@ -141,9 +203,9 @@ def _setting(key: str, value: Any, meaning: str) -> str:
     return "\n".join([*comment, f"  {text}"])
 
 
-def _flow(value: Any, indent: int = 0) -> str:
-    """A value in YAML's flow style; lines after the first are indented."""
-    return _dump(value, flow=True, width=WIDTH - indent).replace("\n", "\n" + " " * indent)
+def _flow(value: Any, indent: int = 0, sign: str = "") -> str:
+    """A value in YAML's flow style; lines after the first are indented, behind a sign such as that of a comment."""
+    return _dump(value, flow=True, width=WIDTH - indent).replace("\n", "\n" + sign + " " * indent)
 
 
 def _dump(value: Any, flow: bool, width: int) -> str:

@@ -180,8 +180,8 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "inspect:show",
         "Show a study, claim, experiment, estimator, plot, parameterization, data set, config.yaml, machine",
         "  muster show study mup-width-transfer\n"
-        "  muster show claim mup-adam-flat\n"
-        "  muster show experiment relu_chain every setting that a study may give it\n"
+        "  muster show claim mup-adam-rate-is-flat\n"
+        "  muster show experiment relu_chain  every setting that a study may give it\n"
         "  muster show estimator joint_law   what it assumes, how it fails, a fit to copy\n"
         "  muster show check steady          what a regime check computes, and its options\n"
         "  muster show plot lr_sweep         what it draws, and its options\n"

@@ -43,7 +43,9 @@ expects    slope of the grid's middle: 0 where all shapes run the same rates
 detects    smallest departure from that slope, either way, whose 95 % interval shows it in 80 % of the simulations"""
 CAVEAT = """\
 level      of each one-sided test: 5 % over the headline claims of the paper, Holm's first step; 5 % for other claims
-power      chance that a claim is supported where the truth is what it predicts"""
+power      chance that a claim is supported where the truth is what it predicts
+(bound)    a claim with one bound predicts the bound itself: there its power is about the level by design, whatever the
+           grid; what the grid can show is how far beyond it the truth must lie"""
 
 
 class Group(NamedTuple):
@@ -291,6 +293,7 @@ def _group_row(group: Group) -> tuple[str, ...]:
 
 def _claim_rows(claim: ClaimConfig, found: list[Group], levels: dict[str, float]) -> list[tuple[str, ...]]:
     from muster.claims.power import claim_power
+    from muster.claims.tests import two_sided
     from muster.fitting.base import group_key
 
     rows: list[tuple[str, ...]] = []
@@ -298,5 +301,6 @@ def _claim_rows(claim: ClaimConfig, found: list[Group], levels: dict[str, float]
     for group in found:
         if group.fit == claim.fit and group_key(group.group) == group_key(claim.where):
             told = claim_power(group.design, claim.test, claim.predicted, claim.margin, level)
-            rows.append((*_claimed(claim), f"{level:.2g}", f"{100 * told['power']:.0f} %", told["needs"]))
+            there = f"{100 * told['power']:.0f} %{'' if claim.margin or two_sided(claim.test) else ' (bound)'}"
+            rows.append((*_claimed(claim), f"{level:.2g}", there, told["needs"]))
     return rows

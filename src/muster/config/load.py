@@ -1,9 +1,10 @@
 """Reading config.yaml and study files: every mistake becomes one MusterError with file, line and field."""
 
 import difflib
+import re
 import typing
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from muster.config.models import Config, ScaleConfig, StudyConfig
+from muster.config.models import Config, Range, ScaleConfig, StudyConfig, as_number
 from muster.errors import FieldError, FieldPath, MusterError, as_one, dotted, redacted
 from muster.files import read_regular
 from muster.numbers import ODD, branches
@@ -55,6 +56,11 @@ MOST_NODES = 20_000  # keys, values, lists and mappings, each alias as often as 
 MOST_DEPTH = 50
 MOST_MISTAKES = 100  # that are told of one file
 MANY = 40  # known names: more of them fill a screen
+LIKE = 12  # names that are told of so many
+
+_AXIS = "Allowed: a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"
+CLAIM_NUMBERS = ("predicted", "margin", "prediction_se")  # which may be fractions
+WHOLE, NUMBER = "It must be a whole number", "It must be a number"
 
 
 class _Refused(yaml.MarkedYAMLError):  # type: ignore[misc]
@@ -225,6 +231,26 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"{f'Did you mean {near[0]!r}? ' if near else ''}Known: {', '.join(known) or 'none'}"
 
 
+def nearest_or_part(name: object, known: Iterable[str]) -> str:
+    """As `nearest`; names that contain the unknown one, or are contained in it, are like it however much longer.
+
+    By itself, since `nearest` is code of every imported table: a change there would make all of them stale.
+    """
+    known, word = [str(k) for k in known], str(name)
+    parts = [each for each in known if _is_part(word, each) or _is_part(each, word)]
+    if not parts:
+        return nearest(word, known)
+    near = {*difflib.get_close_matches(word, known, n=LIKE), *parts}
+    near_first = sorted(near, key=lambda each: (-difflib.SequenceMatcher(None, each, word).ratio(), each))[:LIKE]
+    all_of_them = f"Like it: {', '.join(near_first)}" if len(known) > MANY else f"Known: {', '.join(known)}"
+    return f"Did you mean {near_first[0]!r}? {all_of_them}"
+
+
+def _is_part(short: str, long: str) -> bool:
+    """Whether a name holds another: one of two letters, such as lr, as a word, since chance has it anywhere."""
+    return short in (long if len(short) > 2 else re.split("[^a-zA-Z0-9]", long))
+
+
 def load_config(path: Path = CONFIG_PATH, overrides: Mapping[str, Any] | None = None) -> Config:
     """Read and validate `config/config.yaml`; `overrides` replace single fields, as a command's options do."""
     given = dict(overrides or {})
@@ -351,11 +377,30 @@ def load_study(path: Path) -> StudyConfig:
 
     Raises MusterError with all mistakes of the file.
     """
-    study = validate(StudyConfig, read_yaml(path), path)
+    study = validate(StudyConfig, _with_fractions(read_yaml(path)), path)
     with in_file(path):
         if wrong := [*_name_mistakes(study, path.stem), *_reference_mistakes(study)]:
             raise as_one(wrong)
     return study
+
+
+def _with_fractions(tree: dict[str, Any]) -> dict[str, Any]:
+    """The parsed file with the numbers of its claims as numbers, where they are written as fractions: -1/2.
+
+    Here and not in the model of a claim, which is code of every fit and figure: a change there makes them all stale.
+    """
+    claims = _listed(tree, "claims")
+    for each in [*claims, *(group for claim in claims for group in _listed(claim, "groups"))]:
+        for name in set(CLAIM_NUMBERS) & each.keys():
+            with suppress(ValueError):  # the model refuses the text
+                each[name] = as_number(each[name])
+    return tree
+
+
+def _listed(tree: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The mappings of a list, whatever else may stand there by mistake."""
+    found = tree.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _name_mistakes(study: StudyConfig, file: str) -> Iterator[FieldError]:
@@ -434,7 +479,7 @@ def chosen_studies(config: Config, paths: Mapping[str, Path], path: Path = CONFI
         else:
             where = config_place(config, ("studies", i), path)
             known = [*paths, *config.groups, "all"]
-            wrong.append(MusterError(where, f"unknown study or group {name!r}", nearest(name, known)))
+            wrong.append(MusterError(where, f"unknown study or group {name!r}", nearest_or_part(name, known)))
     if wrong:
         raise as_one(wrong)
     if not chosen and config.exclude:
@@ -520,27 +565,63 @@ def _explain(entry: dict[str, Any], field: FieldPath, model: type[BaseModel], ba
     if kind == "extra_forbidden":
         if deeper := _deeper(tree, field, model):
             return FieldError(where, *deeper)
-        return FieldError(where, f"unknown field {name!r}", nearest(name, _fields_at(model, field[:-1])))
+        remedy = nearest_or_part(name, _fields_at(model, field[:-1]))
+        return FieldError(where, f"unknown field {name!r}", f"{remedy}{_of_an_axis(model, field)}")
     if kind == "missing":
-        return FieldError(where, "missing", f"It must be given: {_description(model, field)}")
+        remedy = f"It must be given: {_description(model, field)}"
+        return FieldError(where, "missing", f"{remedy}{_of_an_axis(model, field)}")
     if kind == "literal_error":
         return FieldError(where, f"found {_short(value)}", f"Allowed: {entry['ctx']['expected']}")
     if kind == "value_error":
         return FieldError(where, f"found {_short(value)}", str(entry["ctx"]["error"]))
     if kind == "string_pattern_mismatch":
-        return FieldError(
-            where, f"found {_short(value)}", "Allowed: lower-case letters and digits, parts joined by - or _"
-        )
+        pattern = entry["ctx"]["pattern"]
+        return FieldError(where, f"found {_short(value)}", f"Allowed: {_in_words(pattern)}")
     if kind == ODD:
         return FieldError(where, f"found {_short(value)}", entry["msg"])
     if "grid" in base + field and isinstance(name, str) and name != "grid":
-        remedy = "Allowed: a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"
-        return FieldError(where, f"found {_short(value)}", remedy)
+        return FieldError(where, f"found {_short(value)}", _AXIS)
+    if kind in ("int_parsing", "int_type", "int_from_float"):
+        return FieldError(where, f"found {_short(value)}", WHOLE)
+    if kind in ("float_parsing", "float_type"):
+        fractions = ", such as 0.1 or 1/10" if field[:1] == ("claims",) and name in CLAIM_NUMBERS else ""
+        return FieldError(where, f"found {_short(value)}", f"{NUMBER}{fractions}")
+    if kind in ("model_type", "dict_type"):
+        sections = _sections_at(model, field)
+        remedy = f"a section, such as {_section(value, sections[0])}" if sections else "a mapping of name: value"
+        return FieldError(where, f"found {_short(value)}", f"It must be {remedy}")
+    if kind == "list_type":
+        sections = _sections_at(model, (*field, 0))
+        remedy = f"[{_section(value, sections[0]) if sections else _word(value)}]"
+        return FieldError(where, f"found {_short(value)}", f"It must be a list, such as {remedy}")
     message = entry["msg"].removeprefix("Input ")
     if isinstance(value, bool) and kind == "string_type":
         message = f"should be a text: put it in quotes, {QUOTE}"
         return FieldError(where, f"found {_short(value)}", f"It {message}")
     return FieldError(where, f"found {_short(value)}", f"It {message}" if message != entry["msg"] else message)
+
+
+def _in_words(pattern: str) -> str:
+    """The pattern of `Slug` and of `Name`, which join words by one character each; another as it is."""
+    joined = re.fullmatch(re.escape("^[a-z0-9]+(") + "(.)" + re.escape("[a-z0-9]+)*$"), pattern)
+    return f"lower-case letters and digits, parts joined by {joined[1]} alone" if joined else pattern
+
+
+def _of_an_axis(model: type[BaseModel], field: FieldPath) -> str:
+    """What may stand at an axis, where a mapping that stands there is no range."""
+    return f". {_AXIS}" if Range in (model, *_sections_at(model, field[:-1])) else ""
+
+
+def _section(value: Any, section: type[BaseModel]) -> str:
+    """The fields that a section must have, what was found in its stead as the first."""
+    fields = section.model_fields.items()
+    names = [info.alias or name for name, info in fields if info.is_required()] or [next(iter(fields))[0]]
+    given = ", ".join(f"{name}: {'…' if i else _word(value)}" for i, name in enumerate(names))
+    return f"{{{given}}}"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) and re.fullmatch(r"[\w.-]{1,40}", value) else "…"
 
 
 def _deeper(tree: Any, field: FieldPath, model: type[BaseModel]) -> tuple[str, str] | None:

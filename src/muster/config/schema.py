@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from muster.config.models import Config, StudyConfig
+from muster.config.models import ClaimConfig, Config, GroupClaim, Range, StudyConfig
 from muster.experiments import EXPERIMENTS
 
 
@@ -16,9 +16,9 @@ def schema() -> dict[str, Any]:
     study, config = StudyConfig.model_json_schema(), Config.model_json_schema()
     definitions = {**study.pop("$defs"), **config.pop("$defs", {})}
     study["allOf"] = [_cells(name) for name in sorted(EXPERIMENTS)]
-    for end in definitions["Range"]["properties"].values():
-        number = {key: end.pop(key) for key in ("type", "exclusiveMinimum") if key in end}
-        end["anyOf"] = [number, _fraction("" if "exclusiveMinimum" in number else "[+-]?")]
+    for section in (Range, ClaimConfig, GroupClaim):
+        for field in definitions[section.__name__]["properties"].values():
+            _or_fraction(field)
     definitions["Fractions"] = _fractions()
     for name in sorted(EXPERIMENTS):
         definitions[f"{name} settings"], definitions[f"{name} block"] = _settings(name), _block(name)
@@ -36,6 +36,17 @@ def schema() -> dict[str, Any]:
 def render() -> str:
     """The schema as the text of config/schema.json."""
     return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _or_fraction(field: dict[str, Any]) -> None:
+    """Let a field that takes a number take a fraction, too."""
+    keys = [key for key in field if key in ("type", "minimum", "exclusiveMinimum")]
+    choices = field["anyOf"] if "anyOf" in field else [{key: field[key] for key in keys}]
+    for number in [choice for choice in choices if choice.get("type") == "number"]:
+        for key in keys:
+            del field[key]
+        positive = {"minimum", "exclusiveMinimum"} & number.keys()
+        field["anyOf"] = [*choices, _fraction("" if positive else "[+-]?")]
 
 
 def _fraction(sign: str = "[+-]?") -> dict[str, Any]:

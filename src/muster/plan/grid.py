@@ -2,17 +2,14 @@
 
 import itertools
 import typing
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from muster.config.load import (
-    field_errors,
-    in_file,
-    nearest,
-)
+from muster.config.load import NUMBER, WHOLE, field_errors, in_file, nearest_or_part
 from muster.config.models import Range, StudyConfig, as_number
 from muster.digests import canonical
 from muster.errors import FieldError, FieldPath, MusterError, as_one
@@ -22,6 +19,7 @@ from muster.plan.cells import PlannedCell, name_cell
 from muster.plan.study import StudyPlan
 
 MOST_CELLS, MOST_RUNS = 1_000_000, 10_000_000  # of a study: more is a slip of the pen, and would fill the memory
+LISTS = {WHOLE: "[32, 64, 128]", NUMBER: "[0.1, 0.2, 0.4]"}  # what else a grid takes, by what a field takes
 ALWAYS_KEYS = ("optimizer", "rule")  # key columns of every study whose cells have them, even at one value
 
 
@@ -82,7 +80,7 @@ def _setting_mistakes(experiment: Experiment, study: StudyConfig, scale: str) ->
     ):
         for name, value in settings.items():
             if name not in fields:
-                yield FieldError((*where, name), f"unknown setting {name!r}", nearest(name, fields))
+                yield FieldError((*where, name), f"unknown setting {name!r}", nearest_or_part(name, fields))
                 continue
             try:
                 _settings(experiment, {name: value})
@@ -104,7 +102,7 @@ def _block_mistakes(
         cells = members = 1
         for name, axis in block.items():
             if name not in known:
-                yield FieldError((*where, name), f"unknown axis {name!r}", nearest(name, known))
+                yield FieldError((*where, name), f"unknown axis {name!r}", nearest_or_part(name, known))
             elif name == "seeds":
                 if "seed" in block:
                     yield FieldError((*where, "seed"), "both seed and seeds", "Give one of them")
@@ -119,6 +117,8 @@ def _block_mistakes(
                 except ValueError as error:
                     yield FieldError((*where, name), f"found {str(axis)[:60]}", str(error))
                     continue
+                if twice := [value for value, times in Counter(values).items() if times > 1]:
+                    yield FieldError((*where, name), f"{twice[0]} stands twice", "Write each value once")
                 if not values:
                     yield FieldError((*where, name), "an empty list: the grid has no cell", "Give at least one value")
                 elif name in experiment.cell.member_axes:
@@ -242,7 +242,10 @@ def _cell_mistakes(
         else:
             where = written_at(name, values[name], study, scale)
             inner = mistake.field[1:] if where[-2:-1] == ("settings",) else ()
-            mistakes.append(FieldError((*where, *inner), mistake.found, mistake.remedy))
+            itself = len(mistake.field) == 1 or name in experiment.cell.member_axes
+            listed = LISTS.get(mistake.remedy) if itself else None
+            remedy = f"{mistake.remedy}, or (in a grid) a list of them, such as {listed}" if listed else mistake.remedy
+            mistakes.append(FieldError((*where, *inner), mistake.found, remedy))
     return mistakes
 
 

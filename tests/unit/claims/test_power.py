@@ -1,5 +1,6 @@
 """Power of a design: the simulated estimator is the real one, and its answers obey what theory says of them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -286,6 +287,15 @@ class TestCommand:
         (claim,) = [line for line in lines if line[:1] == ["tiny-flat"]]
         assert claim[1:5] == ["equivalence", "0", "±", "0.1"]
         assert "scatter of ln(optimal rate) between shapes" in out
+
+    def test_the_level_at_the_bound_of_a_one_sided_claim_is_no_alarm(self, project, capsys):
+        text = TINY.replace("test: equivalence, predicted: 0, margin: 0.1", "test: less, predicted: 0")
+        write_config(project, tiny_train=text)
+        assert self.run() == 0
+        out = capsys.readouterr().out
+        (claim,) = [line for line in out.splitlines() if line.startswith("tiny-flat")]
+        assert re.search(r" [0-9]+ % \(bound\) +a true value ≤ -", claim), claim
+        assert "(bound)    a claim with one bound predicts the bound itself" in out
 
     def test_seeds_and_assumptions_may_be_changed(self, capsys):
         assert self.run("--seeds", "9", "--noise", "0.001", "--tau", "0", "--curvature", "0.1") == 0

@@ -70,7 +70,22 @@ def test_plan_counts_cells_and_runs(project: Path, capsys: pytest.CaptureFixture
     assert main(["plan", "tiny-train", "--scale", "laptop"]) == 0
     out = capsys.readouterr().out
     assert "tiny-train  train       12     84" in out
-    assert "width×3" in out
+    assert "different values (no product: blocks are a union)" in out
+    assert "width 3, parameterization 2, seed 2, log2_lr 7" in out
+    assert "×" not in out
+
+
+@pytest.mark.parametrize(("by", "where"), [(", by: [parameterization, optimizer]", ""), ("", "adam")])
+def test_where_a_claim_is_measured_is_told_if_its_fit_has_groups(
+    by: str, where: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if by:
+        path = project / "config/studies/tiny-train.yaml"
+        text = path.read_text().replace(by, "").replace("where: {parameterization: mup, optimizer: adam}, ", "")
+        path.write_text(text)
+    assert main(["show", "claim", "tiny-flat"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("measured by")]
+    assert line.endswith("where parameterization mup, optimizer adam" if where else "final_train_loss along width")
 
 
 def test_plan_lists_cells_that_train_accepts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,22 +42,44 @@ def written(experiment: str, change: tuple[str, str] = ("", "")) -> Path:
 
 
 @pytest.mark.parametrize("experiment", list(EXPERIMENTS))
-def test_a_template_validates_as_written_and_with_its_claim(experiment: str, project: Path) -> None:
+def test_a_template_validates_as_written_and_uncommented(
+    experiment: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = written(experiment)
-    for text in (path.read_text(), with_claim(path.read_text())):
+    for text in (path.read_text(), uncommented(path.read_text())):
         path.write_text(text)
+        assert main(["validate", path.stem]) == 0, capsys.readouterr().err
         study = load_study(path)
         for scale in study.scales:
             check_study(plan_study(study, scale, path=path), path)
-    assert len(study.claims) == 1
+    assert [claim.headline for claim in study.claims] in ([True], [True, False])
     assert max(map(len, path.read_text().splitlines())) <= 120
 
 
-def with_claim(text: str) -> str:
-    """The claim's lines uncommented, as the file says."""
-    head, _, rest = text.partition("claims: []\n")
-    claim, empty, tail = rest.partition("\n\n")
-    return head + "claims:\n" + "\n".join(line.removeprefix("#") for line in claim.splitlines()) + empty + tail
+def uncommented(text: str) -> str:
+    """The claims, and what else is commented out by `#` and two spaces."""
+    return re.sub("^#(?=  )", "", text.replace("claims: []\n", "claims:\n"), flags=re.MULTILINE)
+
+
+def test_the_first_template_can_judge_its_claims(project: Path) -> None:
+    """An exponent of five widths, and the difference of its two groups."""
+    path = written("train")
+    assert "headline: true  # the default" in path.read_text()
+    assert "rule: constant" in path.read_text().partition("grid:")[0]
+    path.write_text(uncommented(path.read_text()))
+    study = load_study(path)
+    first, second = study.claims
+    assert first.regime[0].options == {"axis": "width"}
+    assert study.fits[second.fit].estimator == "lr_transfer_difference"
+    assert study.fits[second.fit].options == {
+        "a": {"parameterization": "sp", "rule": "constant"},
+        "b": {"parameterization": "mup", "rule": "full_alignment"},
+    }
+    widths = {cell.cell.width for cell in plan_study(study, "laptop", path=path).cells}
+    assert len(widths) == 5
+    run_stages(plan_study(study, "smoke", path=path))
+    fits = pd.read_parquet("results/fits/my-train/fits.parquet")
+    assert set(fits["fit"]) == {"exponent", "difference"}
 
 
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != "command"])  # that by Snakemake

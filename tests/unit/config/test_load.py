@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.cli.check import checked_plan, plan_from
-from muster.config.load import MANY, load_config, load_study, nearest, place, read_yaml
+from muster.config.load import MANY, load_config, load_study, nearest, nearest_or_part, place, read_yaml
 from muster.config.models import FigureConfig, FitConfig, Range
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
@@ -31,7 +31,7 @@ MISTAKES = {
     "seeds beside the grid": ("settings: {steps: 10}", "seeds: 10", 15, ["scales.laptop.seeds: 'seeds' is a setting"]),
     "experiment": ("experiment: train", "experiment: trian", 6, ["unknown name 'trian'", "Did you mean 'train'"]),
     "setting": ("depth: 2,", "depht: 2,", 7, ["settings.depht", "Did you mean 'depth'"]),
-    "type": ("depth: 2,", "depth: two,", 7, ["settings.depth", "'two'", "integer"]),
+    "type": ("depth: 2,", "depth: two,", 7, ["settings.depth", "'two'. It must be a whole number"]),
     "out of range": ("batch_size: 16", "batch_size: 0", 7, ["settings.batch_size", "greater than or equal to 1"]),
     "data set": ("data: mnist1d", "data: mnist2d", 7, ["settings.data", "Did you mean 'mnist1d'"]),
     "data option": ("train: 400", "trian: 400", 7, ["trian", "Options of mnist1d: train"]),
@@ -68,6 +68,43 @@ MISTAKES = {
     "no fit": ("plot: lr_sweep, fit: lr}", "plot: specification_curve}", 25, ["figures.sweep.fit: missing", "lr"]),
     "one group": ("plot: lr_sweep, fit: lr}", "plot: specification_curve, fit: lr}", 25,
         ["figures.sweep.options.where: found nothing", "optimizer, parameterization"]),
+    "a name joined otherwise": ("study: tiny-train", "study: tiny_train", 2,
+        ["'tiny_train'. Allowed: lower-case letters and digits, parts joined by - alone"]),
+    "a fit's name joined otherwise": ("lr: {estimator", "l-r: {estimator", 20,
+        ["'l-r'. Allowed: lower-case letters and digits, parts joined by _ alone"]),
+    "range of another kind": ("{from: -10, to: -4, step: 1}", "{from: 1, to: 8, factor: 2}", 18,
+        ["factor: unknown field 'factor'", "a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"]),
+    "range without a step": ("{from: -10, to: -4, step: 1}", "{from: 1, to: 8}", 18,
+        ["log2_lr.step: missing", "a value, a list of values, or a range {from: -10, to: -4, step: 1/2}"]),
+    "dots": ("width: [8, 16, 32]", "width: 8..32", 17,
+        ["'8..32'. It must be a whole number, or (in a grid) a list of them, such as [32, 64, 128]"]),
+    "no commas": ("width: [8, 16, 32]", "width: [8 16 32]", 17,
+        ["'8 16 32'. It must be a whole number, or (in a grid) a list of them, such as [32, 64, 128]"]),
+    "half a width": ("width: [8, 16, 32]", "width: [8, 16.5, 32]", 17, ["16.5. It must be a whole number, or (in a"]),
+    "no number": ("width: [8, 16, 32]", "warmup_fraction: tenth, width: [8, 16, 32]", 17,
+        ["'tenth'. It must be a number, or (in a grid) a list of them, such as [0.1, 0.2, 0.4]"]),
+    "value twice": ("width: [8, 16, 32]", "width: [8, 16, 8, 32]", 17, ["grid[0].width: 8 stands twice", "once"]),
+    "fraction twice": ("{from: -10, to: -4, step: 1}", "[-9, -17/2, -8.5, -8, -7]", 18, ["-8.5 stands twice"]),
+    "percent": ("margin: 0.1", "margin: 10%", 23,
+        ["claims[0].margin: found '10%'. It must be a number, such as 0.1 or 1/10"]),
+    "no denominator": ("margin: 0.1", "margin: 1/0", 23, ["margin: found '1/0'. It must be a number, such as"]),
+    "check as a word": ("margin: 0.1", "margin: 0.1, regime: [steady, interior]", 23,
+        ["claims[0].regime[0]: found 'steady'. It must be a section, such as {check: steady}"]),
+    "check without a list": ("margin: 0.1", "margin: 0.1, regime: steady", 23,
+        ["claims[0].regime: found 'steady'. It must be a list, such as [{check: steady}]"]),
+    "no list of words": ("by: [parameterization, optimizer]", "by: optimizer", 20,
+        ["fits.lr.by: found 'optimizer'. It must be a list, such as [optimizer]"]),
+    "dots of rates": ("{from: -10, to: -4, step: 1}", "-10..-4", 18,
+        ["'-10..-4'. It must be a number, or (in a grid) a list of them, such as [0.1, 0.2, 0.4]"]),
+    "claims and groups that are none": ("where: {parameterization: mup, optimizer: adam}", "groups: [mup, 1/2]", 23,
+        ["claims[0].groups[0]: found 'mup'. It must be a section, such as {where: mup}"]),
+    "fit as a word": ("{estimator: lr_transfer, table: runs, response: final_train_loss, along: width, by: "
+        "[parameterization, optimizer]}", "lr_transfer", 20,
+        ["fits.lr: found 'lr_transfer'. It must be a section, such as {estimator: lr_transfer, response: …}"]),
+    "section as a list": ("sweep: {plot: lr_sweep, fit: lr}", "sweep: [lr_sweep]", 25,
+        ["It must be a section, such as {plot: …}"]),
+    "axis in short": ("width: [8, 16, 32]", "lr: 1", 17, ["unknown axis 'lr'. Did you mean 'log2_lr'?"]),
+    "setting in short": ("depth: 2,", "warmup: 0.1,", 7, ["unknown setting 'warmup'. Did you mean 'warmup_fraction'?"]),
     "study's name": ("study: tiny-train", "study: tiny-trian", 2, ["equal the file's name, 'tiny-train'"]),
 }  # fmt: skip
 
@@ -362,3 +399,23 @@ def test_of_many_names_those_like_the_unknown_one_are_told() -> None:
     many = [*(f"column{i}" for i in range(MANY)), "width", "widths"]
     assert nearest("widht", many) == "Did you mean 'width'? Like it: width, widths"
     assert nearest("zzz", many).startswith("Known: column0")
+
+
+def test_a_part_of_a_name_is_like_it_and_the_nearest_comes_first() -> None:
+    assert nearest_or_part("lr", ["width", "first_lr_of_all", "log2_lr"]).startswith("Did you mean 'log2_lr'?")
+    assert nearest_or_part("base_lr", ["lr", "width"]).startswith("Did you mean 'lr'?")
+    assert nearest_or_part("learning_rates", ["rate", "width"]).startswith("Did you mean 'rate'?")
+    many = [*(f"column{i}" for i in range(MANY)), "warmup_fraction", "warm"]
+    assert nearest_or_part("warmup", many) == "Did you mean 'warm'? Like it: warm, warmup_fraction"
+    assert nearest_or_part("clear", ["lr", "ea"]).startswith("Known")  # two letters by chance
+
+
+@pytest.mark.parametrize("written", ["1/10", "0.1", "' 2/20'"])
+def test_numbers_of_claims_may_be_fractions(written: str, tmp_path: Path) -> None:
+    group = f"groups: [{{where: {{parameterization: mup, optimizer: adam}}, margin: {written}, predicted: -1/2}}]"
+    old = "where: {parameterization: mup, optimizer: adam}, test: equivalence, predicted: 0, margin: 0.1"
+    new = f"{group}, test: equivalence, predicted: -1/2, margin: {written}, prediction_se: {written}"
+    assert old in TINY
+    write_config(tmp_path, tiny_train=TINY.replace(old, new))
+    (claim,) = load_study(tmp_path / STUDY).claims
+    assert (claim.predicted, claim.margin, claim.prediction_se) == (-0.5, 0.1, 0.1)

@@ -58,6 +58,9 @@ def _set(tree: dict[str, Any], path: list[Any], value: Any) -> dict[str, Any]:
         (["scales", "laptop", "grid", 0, "log2_lr"], "-17/4"),
         (["scales", "laptop", "grid", 0, "momentum"], "1/2"),
         (["settings", "log2_lr"], ["-17/4"]),
+        (["claims", 0, "predicted"], "-1/2"),
+        (["claims", 0, "margin"], "1/10"),
+        (["claims", 0, "groups"], [{"where": {"optimizer": "adam"}, "predicted": "-1/2", "margin": "1/10"}]),
     ],
 )
 def test_the_schema_takes_fractions_for_numbers(
@@ -79,6 +82,9 @@ def test_the_schema_takes_fractions_for_numbers(
         (["scales", "laptop", "grid", 0, "width"], []),
         (["scales", "laptop", "settings", "stps"], 3),
         (["claims", 0, "test"], "equal"),
+        (["claims", 0, "margin"], "-1/10"),
+        (["claims", 0, "prediction_se"], -1),
+        (["claims", 0, "groups"], [{"where": {"optimizer": "adam"}, "margin": -1}]),
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(

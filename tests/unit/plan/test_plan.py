@@ -230,7 +230,7 @@ def test_text_that_is_no_cell_is_refused(text: str) -> None:
 @given(
     widths=st.lists(st.integers(1, 999), min_size=1, max_size=4, unique=True),
     seeds=st.integers(1, 3),
-    rates=st.lists(st.integers(-20, 0), min_size=1, max_size=5),
+    rates=st.lists(st.integers(-20, 0), min_size=1, max_size=5, unique=True),
 )
 def test_counts_for_any_grid(widths: list[int], seeds: int, rates: list[int]) -> None:
     plan = plan_study(study({"width": widths, "seeds": seeds, "log2_lr": rates}), "laptop")
