@@ -192,7 +192,8 @@ def fit_slopes(log_x: Array, y: Array) -> Slopes:
 
 
 class Design(NamedTuple):
-    """One group of a fit as it will run. `b`: the second group of `lr_transfer_difference`, else None."""
+    """One group of a fit as it will run. `b`: the second group of `lr_transfer_difference`, else None; `assumed_b` is
+    what its sweeps look like, `assumed` if None."""
 
     a: list[Shape]
     b: list[Shape] | None
@@ -200,6 +201,7 @@ class Design(NamedTuple):
     assumed: Assumptions
     draws: int = DRAWS
     seed: int = 0
+    assumed_b: Assumptions | None = None
 
     def simulate(self, slope: float) -> Slopes:
         """The estimates at a true slope; in a comparison b follows its own grid and a differs from it by the slope."""
@@ -211,7 +213,7 @@ class Design(NamedTuple):
         a, b = ([shape for shape in side if shape.log_x in shared] for side in (self.a, self.b))
         base = grid_slope(b)
         ya = simulate_optima(a, base + slope, self.assumed, self.options, self.draws, self.seed)
-        yb = simulate_optima(b, base, self.assumed, self.options, self.draws, self.seed + 1)
+        yb = simulate_optima(b, base, self.assumed_b or self.assumed, self.options, self.draws, self.seed + 1)
         return fit_slopes(np.array(shared), ya - yb)
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from muster.claims.conditions import options_of
 from muster.claims.regime.base import REGIME_CHECKS
-from muster.config.load import CONFIG_PATH, config_of, in_file, nearest
+from muster.config.load import CONFIG_PATH, config_of, in_file, nearest_or_part
 from muster.config.models import ClaimConfig, Config, FitConfig
 from muster.digests import canonical
 from muster.errors import FieldError, FieldPath, MusterError, as_one
@@ -73,7 +73,7 @@ def _cell_names(plan: StudyPlan) -> Iterator[FieldError]:
         for value in dict.fromkeys(n for cell in plan.cells for n in _names(getattr(cell.cell, field))):
             if value != "none" and value not in registry:
                 where = written_at(field, value, plan.study, plan.scale)
-                yield FieldError(where, f"unknown {registry.kind} {value!r}", nearest(value, registry))
+                yield FieldError(where, f"unknown {registry.kind} {value!r}", nearest_or_part(value, registry))
 
 
 def _rules(plan: StudyPlan) -> Iterator[FieldError]:
@@ -131,7 +131,7 @@ def _unknown_columns(fit: FitConfig, columns: Iterable[str], field: FieldPath) -
         for column in names:
             if column not in columns:
                 found = f"{column!r} is no column of the {fit.table} table"
-                yield FieldError((*field, part), found, nearest(column, columns))
+                yield FieldError((*field, part), found, nearest_or_part(column, columns))
 
 
 def _produced(plan: StudyPlan, fit: FitConfig, group: Mapping[str, Any], field: FieldPath) -> Iterator[FieldError]:
@@ -177,7 +177,7 @@ def _claim(plan: StudyPlan, claim: ClaimConfig, field: FieldPath) -> Iterator[Fi
     known = ESTIMATORS[fit.estimator].numbers(fit)
     if claim.parameter is not None and claim.parameter not in known:
         found = f"estimator {fit.estimator!r} returns no {claim.parameter!r}"
-        yield FieldError((*field, "parameter"), found, nearest(claim.parameter, known))
+        yield FieldError((*field, "parameter"), found, nearest_or_part(claim.parameter, known))
     if claim.test in ("equivalence", "interval") and claim.margin == 0:
         found = f"test {claim.test!r} with margin 0 can never support"
         yield FieldError((*field, "margin"), found, "Give a margin > 0")
@@ -198,7 +198,7 @@ def _figure(plan: StudyPlan, name: str, sound: Sequence[str]) -> Iterator[FieldE
     """sound: fits without mistakes; what a figure wants of another cannot be told."""
     figure, field = plan.study.figures[name], ("figures", name)
     if figure.plot not in PLOTS:
-        yield FieldError((*field, "plot"), f"unknown plot {figure.plot!r}", nearest(figure.plot, PLOTS))
+        yield FieldError((*field, "plot"), f"unknown plot {figure.plot!r}", nearest_or_part(figure.plot, PLOTS))
         return
     plot = PLOTS[figure.plot]
     try:
@@ -237,7 +237,7 @@ def _named(
         known = plan.columns(of) if of != "groups" else group_columns(fit) if fit else []
         if column not in known:
             what = f"no column of the {of} table" if of != "groups" else "no column that tells the fit's groups apart"
-            yield FieldError((*field, option), f"{column!r} is {what}", nearest(column, known))
+            yield FieldError((*field, option), f"{column!r} is {what}", nearest_or_part(column, known))
 
 
 def _pooled(

@@ -20,7 +20,8 @@ def other_families(study: StudyConfig, known: Iterable[StudyConfig]) -> Iterator
         if other.slug != study.slug and (shared := shared_paper(study.paper, other.paper)):
             yield (
                 f"{shared} is cited by study {other.study}, too, whose slug is {other.slug}: claims of one slug are "
-                f"decided as one family (docs/verdicts.md), those of {study.slug} apart from them"
+                f"decided as one family (docs/verdicts.md), those of {study.slug} apart from them. "
+                f"For one family, write slug: {other.slug}"
             )
 
 

@@ -36,6 +36,7 @@ LEGEND = """\
 noise      standard deviation of one run's ln loss around its seed's curve
 tau        scatter of ln(optimal rate) between shapes, beyond the line
 curvature  of ln loss, per octave² of the rate
+           of a comparison: that of a, that of b, where they differ
 from       where these three come from: given, the study's table of runs, its pilots (`pilot:` of the scale), or default
 interior   shapes whose optimum would be found inside the grid, on average
 se         typical standard error of the slope, where the truth is what the grid expects
@@ -115,7 +116,7 @@ def headline_powers(plan: StudyPlan, family: Sequence[StudyConfig], results: Pat
     for claim in claims:
         for group in groups:
             own = group.fit == claim.fit and group_key(group.group) == group_key(claim.where)
-            if own and group.source != DEFAULT:
+            if own and DEFAULT not in group.source:
                 told = claim_power(group.design, claim.test, claim.predicted, claim.margin, level)
                 found[claim.claim] = told["power"]
     return found
@@ -203,6 +204,7 @@ def _groups(
 ) -> list[Group]:
     from muster.claims.power import Design, shapes_of
     from muster.fitting.base import ESTIMATORS, parse_options
+    from muster.fitting.compared import compared
     from muster.fitting.estimators.lr_transfer import MEMBER
     from muster.fitting.frames import groups, require_columns, select
 
@@ -213,16 +215,17 @@ def _groups(
         options: Any = parse_options(ESTIMATORS[fit.estimator].options, fit)
         found = []
         for group, rows in groups(chosen, fit.by):
-            sides = [rows]
-            if fit.estimator == "lr_transfer_difference":
-                sides = [select(rows, options.a, "options.a"), select(rows, options.b, "options.b")]
+            pair = compared(fit) if fit.estimator == "lr_transfer_difference" else {}
+            sides = [select(rows, side, f"options.{name}") for name, side in pair.items()] or [rows]
             shapes = [shapes_of(side, fit.along) for side in sides]
             if min(map(len, shapes)) < 3:
                 where = f"{min(map(len, shapes))} value(s) of {fit.along} at scale {args.scale}"
                 raise MusterError("along", where, "A slope needs three: choose another --scale, or widen the grid")
-            assumed, source = _assumptions(fit, group, args, options, pilot)
-            b = shapes[1] if len(shapes) > 1 else None
-            found.append(Group(name, group, Design(shapes[0], b, options, assumed, args.draws), source))
+            told = [_assumptions(fit, {**group, **side}, args, options, pilot) for side in pair.values() or ({},)]
+            assumed, sources = zip(*told, strict=True)
+            b, second = (shapes[1], assumed[1]) if pair else (None, None)
+            design = Design(shapes[0], b, options, assumed[0], args.draws, assumed_b=second)
+            found.append(Group(name, group, design, ", ".join(dict.fromkeys(sources))))
     except MusterError as error:
         raise MusterError(f"{place}.{error.place}", error.found, error.remedy) from None
     if not found:
@@ -251,14 +254,14 @@ def _assumptions(
 
 
 def _seen(path: Path, fit: FitConfig, group: dict[str, Any], options: Any) -> Any:
-    """Assumptions from a finished run; for a comparison from side a. None when it lacks the group or three optima."""
+    """Assumptions from a finished run; None when it lacks the group or three optima."""
     if not path.exists():
         return None
     from muster.claims.power import estimate_assumptions
     from muster.fitting.frames import select
     from muster.tables.io import read_frame
 
-    wanted = {**fit.select, **group, **getattr(options, "a", {})}
+    wanted = {**fit.select, **group}
     table = read_frame(path)
     rows = select(table, {name: value for name, value in wanted.items() if name in table.columns})
     return estimate_assumptions(rows, fit, options) if len(rows) else None
@@ -282,13 +285,18 @@ def _group_row(group: Group) -> tuple[str, ...]:
         str(len(design.a)),
         "–".join(map(str, sorted({min(seeds), max(seeds)}))),
         "–".join(map(str, sorted({min(rates), max(rates)}))),
-        *(f"{value:.2g}" for value in design.assumed),
+        *map(_both, design.assumed, design.assumed_b or design.assumed),
         group.source,
         f"{told['interior']:.1f}",
         f"{told['se']:.2g}",
         f"{told['expected'] + 0.0:.2g}",
         detects,
     )
+
+
+def _both(a: float, b: float) -> str:
+    """A number of both groups of a comparison: once where it is the same."""
+    return f"{a:.2g}" if a == b else f"{a:.2g}, {b:.2g}"
 
 
 def _claim_rows(claim: ClaimConfig, found: list[Group], levels: dict[str, float]) -> list[tuple[str, ...]]:

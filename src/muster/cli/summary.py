@@ -13,7 +13,7 @@ from muster.plan.study import specified
 
 SHOWN = 5  # failed jobs that are shown with their logs
 FEW = 3  # studies whose figures are named one by one, and their fits' notes
-LONGEST = 110  # characters of a note
+LINE = 110  # characters of a note that stand on one
 
 
 class Artifact(NamedTuple):
@@ -125,11 +125,12 @@ def print_outcome(plan: Plan) -> None:
             for row in own]  # fmt: skip
     head, *lines = aligned([("claim", "verdict", "agrees", "estimate", "claimed", "why"), *told])
     notes = fit_notes(plan) if len(plan.studies) <= FEW else {}
-    print(head)
+    if own:
+        print(head)
     for row, line in zip(own, lines, strict=True):
         print(line)
         if note := notes.get(row["claim"]):
-            print(f"  its fit: {textwrap.shorten(note, LONGEST, placeholder=' …')}")
+            print(textwrap.fill(f"its fit: {note}", LINE, initial_indent="  ", subsequent_indent="    "))
     if own:
         print(f"\n{told_tally(tally(own))}")
     if rows:

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
+from muster.claims.changed import changes
 from muster.cli.at_hand import AtHand, asked, mistakes, tables_at_hand, unchecked
 from muster.cli.check import check_study
 from muster.cli.declared import declarations, hopeless, other_runs, underpowered
@@ -13,6 +14,7 @@ from muster.cli.scope import configuration
 from muster.config.load import Studies, chosen_studies, in_file, load_studies, shadowed, study_paths
 from muster.config.models import Config, Scale, StudyConfig, shared_folder
 from muster.errors import FieldError, MusterError, as_one
+from muster.jobs.tracking import first_declared
 from muster.plan.grid import plan_study
 from muster.plan.study import StudyPlan
 from muster.published.source import source_folder
@@ -61,6 +63,10 @@ def _what_is_wrong(args: Namespace, config: Config | None, studies: Studies, nam
                 found = _against_tables(plan, config, folders, path)
                 if found is not None:
                     origins.append(found.origin)
+                    first = first_declared(found.results, None, name) if found.results else {}
+                    questions += (
+                        f"{claim}: {told}" for claim, told in (changes(study, first) if first else {}).items()
+                    )
                     questions += asked(plan, found)
                 else:
                     questions += unchecked(plan, Path(config.results), folders, asked=len(folders) > 1)

@@ -151,7 +151,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         found = " ".join(part for part in (error.context, error.problem) if part)
-        remedy = "Mend it there" if isinstance(error, _Refused) else "Mend brackets, indentation or quotes there"
+        remedy = (
+            "Mend it there"
+            if isinstance(error, _Refused)
+            else "Mend brackets, indentation, quotes, or the space after a colon there"
+        )
         raise MusterError(f"{path}{line}", f"malformed YAML, {found}", remedy) from None
     except yaml.YAMLError as error:
         found = str(error).splitlines()[0]
@@ -237,6 +241,8 @@ def nearest_or_part(name: object, known: Iterable[str]) -> str:
     By itself, since `nearest` is code of every imported table: a change there would make all of them stale.
     """
     known, word = [str(k) for k in known], str(name)
+    if same := [each for each in known if _spelled(each) == _spelled(word)]:
+        word = same[0]
     parts = [each for each in known if _is_part(word, each) or _is_part(each, word)]
     if not parts:
         return nearest(word, known)
@@ -244,6 +250,11 @@ def nearest_or_part(name: object, known: Iterable[str]) -> str:
     near_first = sorted(near, key=lambda each: (-difflib.SequenceMatcher(None, each, word).ratio(), each))[:LIKE]
     all_of_them = f"Like it: {', '.join(near_first)}" if len(known) > MANY else f"Known: {', '.join(known)}"
     return f"Did you mean {near_first[0]!r}? {all_of_them}"
+
+
+def _spelled(name: str) -> str:
+    """A name as one would say it: `µP` and `MUP` are mup."""
+    return re.sub("[µμ]", "mu", name).casefold()
 
 
 def _is_part(short: str, long: str) -> bool:

@@ -107,7 +107,7 @@ def _block_mistakes(
                 if "seed" in block:
                     yield FieldError((*where, "seed"), "both seed and seeds", "Give one of them")
                 if isinstance(axis, bool) or not isinstance(axis, int) or not 1 <= axis <= MOST_CELLS:
-                    remedy = f"Allowed: a whole number from 1 to {MOST_CELLS}"
+                    remedy = f"Allowed: a whole number from 1 to {MOST_CELLS}. Others than 0, 1, …: seed: [10, 11]"
                     yield FieldError((*where, "seeds"), f"found {str(axis)[:60]}", remedy)
                 else:
                     cells *= seeds or axis

@@ -227,6 +227,16 @@ def test_a_difference_adds_both_groups_noise():
     assert both.simulate(0).slope.std() == pytest.approx(np.sqrt(2) * one.simulate(0).slope.std(), rel=0.06)
 
 
+def test_each_group_of_a_difference_is_as_it_was_seen():
+    """Whichever of the two is called a: the error of a difference is that of both."""
+    quiet, loud = Assumptions(tau=0.01), Assumptions(tau=0.08)
+    both = design(quiet, draws=3000, b=shapes())._replace(assumed_b=loud)
+    turned = design(loud, draws=3000, b=shapes())._replace(assumed_b=quiet)
+    apart = [design(each, draws=3000).simulate(0).slope.var() for each in (quiet, loud)]
+    assert both.simulate(0).slope.var() == pytest.approx(sum(apart), rel=0.1)
+    assert turned.simulate(0).slope.var() == pytest.approx(sum(apart), rel=0.1)
+
+
 def test_a_difference_uses_only_shapes_of_both():
     each = design(draws=20, b=shapes(count=4))
     assert each.simulate(0.0).interior.max() == 4
@@ -314,6 +324,28 @@ class TestCommand:
         }
         assert " tables " in lines["lr", "mup", "adam"]
         assert " default " in lines["lr", "sp", "adam"]  # its optima lie off the grid
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_a_finished_run_tells_of_both_groups_of_a_difference(self, turned, project, capsys):
+        text = TINY.replace("fits:\n", """fits:
+  apart: {estimator: lr_transfer_difference, response: final_train_loss, along: width,
+          options: {a: {parameterization: mup}, b: {parameterization: sp}}}
+""")  # fmt: skip
+        write_config(
+            project, tiny_train=text.replace("a: {p", "b: {p", 1).replace(", b: {p", ", a: {p", 1) if turned else text
+        )
+        folder = project / "results" / "tables" / "tiny-train"
+        folder.mkdir(parents=True)
+        quiet, loud = (
+            sweep({name: 0.0}, widths=(8, 16, 32), noise=noise) for name, noise in (("mup", 0.001), ("sp", 0.03))
+        )
+        write_frame(pd.concat([quiet, loud]), folder / "runs.parquet")
+        assert self.run("--fit", "apart") == 0
+        (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("apart ")]
+        noises = [float(part.strip(",")) for part in line[4:6]]
+        expected = [0.001, 0.03]
+        assert noises == pytest.approx(expected[::-1] if turned else expected, rel=0.4)
+        assert "tables" in line
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

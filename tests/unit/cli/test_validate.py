@@ -111,7 +111,8 @@ def test_two_families_of_one_paper_are_told_and_no_mistake(
     assert main(["validate", "tiny-sample"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:] == ([f"  {shared} is cited by study tiny-train, too, whose slug is tiny-train: claims of one slug "
-                          "are decided as one family (docs/verdicts.md), those of tiny-sample apart from them"]
+                          "are decided as one family (docs/verdicts.md), those of tiny-sample apart from them. "
+                          "For one family, write slug: tiny-train"]
                          if shared else [])  # fmt: skip
     papers["tiny_sample"] = papers["tiny_sample"].replace("slug: tiny-sample", "slug: tiny-train")
     write_config(project, **papers)
