@@ -81,7 +81,8 @@ def main() -> None:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "muster"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "laptop"))
+        # Environments and caches stay behind; .test holds the studies that tests read.
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".[!t]*", "build", "laptop"))
         tests = Map(copy)
         end = time.monotonic() + 60 * chosen.minutes
         for number, (file, line, operator, occurrence) in enumerate(sample(chosen.seed, chosen.only)):

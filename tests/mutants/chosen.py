@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "muster"
 ROOMS = ("fitting", "claims", "parameterizations", "training", "sampling", "statistics", "models", "optimizers")
-KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api")), "statistical")
+KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api", "native")), "statistical")
 FIELDS = re.compile(r"test_the_file_is_what_the_models_say|config/test_options\.py")  # hold defaults and bounds
 KEPT = ROOT / "build" / "mutants"
 SECONDS = 15  # of the tests of one mutant, as recorded
@@ -86,7 +86,10 @@ class Map:
             result = KEPT / (hashlib.sha256(source + name.encode() + path.read_bytes()).hexdigest()[:16] + ".json")
             if not result.exists():
                 print("recording", name, flush=True)
-                run(copy, [*record, name], Watch([], []), result)
+                status = run(copy, [*record, name], Watch([], []), result)
+                if status not in (0, 1, 5):  # passed, failed in part, none chosen: else no mutant would be shown to it
+                    result.unlink(missing_ok=True)
+                    raise SystemExit(f"{name} could not be recorded: {result.with_suffix('.log').read_text()}")
             kept.add(result.stem)
             ran = json.loads(result.read_text())
             print(*(f"not used, it does not pass here: {test}\n" for test in ran if ran[test] is None), sep="", end="")
