@@ -6,11 +6,8 @@ import pytest
 
 from muster.experiments import EXPERIMENTS, Context
 
-SAMPLED = {
-    name: entry
-    for name in EXPERIMENTS
-    if (entry := EXPERIMENTS[name]).stage == "sample" and entry.example and "draws" in entry.cell.model_fields
-}
+EVERY = {name: entry for name in EXPERIMENTS if (entry := EXPERIMENTS[name]).stage == "sample" and entry.example}
+SAMPLED = {name: entry for name, entry in EVERY.items() if "draws" in entry.cell.model_fields}
 
 
 EXPECTED = """
@@ -28,6 +25,7 @@ graph_network 2.013e+09 1.258 300000000
 graph_sensitivity 1.416e+09 0.5662 200294912
 hinge_perceptron 8.389e+08 8.444 200012288
 interpolant 2.048e+06 0.1042 200000000
+kaplan_counting 2.16e+04 0.05022 200000000
 kernel_classifier 1.229e+07 0.3569 200038400
 kernel_ridge 1.17e+08 0.02892 392000000
 label_chain 4.588e+06 0.007291 392000000
@@ -42,6 +40,7 @@ multiplicative_sgd 2.322e+08 1.064 100000000
 multitasking_memory 5.76e+07 1.888 200120000
 one_step 1.73e+08 0.7209 264000000
 output_law 3.174e+06 0.007629 300000000
+planted_sweep 200 0.02 200000000
 pruned_perceptron 4.424e+07 0.05923 200013824
 pruning_depth 2.097e+08 0.6242 201048576
 random_features 4.614e+08 0.2025 392000000
@@ -53,6 +52,7 @@ scale_mixture 2.09e+06 0.3225 300000000
 scaled_descent 4.207e+08 0.08961 200000000
 search_maximum 1.032e+05 0.1012 200000000
 signal_propagation 1.049e+08 0.3146 200000000
+siren 4.194e+06 0.1853 200000000
 sketched_regression 1.184e+07 0.02531 200000000
 subset_sum 5.12e+04 0.03206 200000640
 task_pair 2.458e+08 0.0983 200000000
@@ -64,11 +64,13 @@ xor_clusters 4.572e+10 4.178 204080000
 
 
 def example(name, **changes):
-    entry = SAMPLED[name]
+    entry = EVERY[name]
     axes = {axis: value[0] if isinstance(value, list) else value for axis, value in entry.example.grid[0].items()}
     axes.pop("seeds", None)
+    axes |= {axis: [-8.0, -6.0] for axis in entry.cell.member_axes}
     settings = {"seed": 0} | entry.example.settings | axes | changes
-    return entry.cell(**({} if "samples" in settings else {"width": 64}) | settings)
+    sized = "width" in entry.cell.model_fields and "samples" not in settings
+    return entry.cell(**({"width": 64} if sized else {}) | settings)
 
 
 def draws_of(name):
@@ -77,7 +79,7 @@ def draws_of(name):
 
 
 def cost(name, **changes):
-    return SAMPLED[name].cost(example(name, **changes))
+    return EVERY[name].cost(example(name, **changes))
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -92,23 +94,162 @@ def test_draws_cost_the_same_each(name):
 
 def test_what_the_examples_are_reckoned_to_need():
     """Whoever changes a model of costs sees here which ones."""
-    costs = {name: cost(name, draws=draws_of(name)) for name in SAMPLED}
+    costs = {name: cost(name, **({"draws": draws_of(name)} if name in SAMPLED else {})) for name in EVERY}
     told = (f"{name} {found.flops:.4g} {found.seconds:.4g} {found.memory_bytes:.0f}" for name, found in costs.items())
     assert sorted(told) == EXPECTED.split("\n")[1:-1]
 
 
-SMOKE = {name: example(name, **SAMPLED[name].example.smoke) for name in SAMPLED}
+SMOKE = {name: example(name, **EVERY[name].example.smoke) for name in EVERY if name != "planted_sweep"}
+QUICK = [name for name in SMOKE if EVERY[name].cost(SMOKE[name]).seconds < 0.3]
+PROBES = """
+accelerated_sgd risk 4 50:400 1:1
+accelerated_sgd risk_ratio 4 50:400 1:1
+accelerated_sgd risk_share 4 50:400 1:1
+associative_memory capacity 1 0:0 1:1
+attention_network dispersion 40 0:0 1:40
+attention_network dispersion_factor 40 0:0 1:40
+batch_hessian batch_outlier 1 0:0 1:1
+batch_hessian outlier_excess 1 0:0 1:1
+cluster_hessian eigenvalue 16 0:0 1:16
+cluster_hessian large 1 0:0 1:1
+cluster_hessian loss 1 0:0 1:1
+deep_bayes effective_draws 1 0:0 1:1
+deep_bayes scale_share 1 0:0 1:1
+deep_linear half_time 4 0:0 1:4
+deep_linear learning_time 1 0:0 1:1
+deep_linear mode_strength 76 100:1900 1:4
+free_embedding critical_documents 1 0:0 1:1
+gaussian_flow flow_distance 1 0:0 1:1
+gaussian_flow modified_distance 1 0:0 1:1
+gaussian_flow reversed_distance 1 0:0 1:1
+graph_network dispersion 24 0:0 1:24
+graph_network dispersion_factor 24 0:0 1:24
+graph_network final_dispersion 1 0:0 24:24
+graph_network gap_factor 24 0:0 1:24
+graph_network size 24 0:0 1:24
+graph_network size_factor 24 0:0 1:24
+graph_sensitivity distance_rank 1 0:0 1:1
+graph_sensitivity resistance_rank 1 0:0 1:1
+graph_sensitivity resistance_rank_at_two 1 0:0 1:1
+graph_sensitivity rewired 1 0:0 1:1
+hinge_perceptron duration 1 0:0 1:1
+hinge_perceptron informative 1 0:0 1:1
+hinge_perceptron uninformative 1 0:0 1:1
+interpolant risk 4 0:0 1:4
+kaplan_counting closed_form_exponent 6 0:0 1:6
+kernel_classifier excess_risk 6 0:0 1:8
+kernel_classifier worst_excess 1 0:0 1:1
+kernel_ridge cost 1 0:0 1:1
+kernel_ridge noise_cost 1 0:0 1:1
+label_chain excess_risk 4 0:0 1:4
+label_chain pollution 4 0:0 1:4
+learned_updates change 8 1:4 1:4
+lp_regression updates 1 0:0 1:1
+majority_vote accuracy 32 0:0 1:63
+majority_vote best_calls 1 0:0 1:1
+majority_vote regret 1 0:0 1:1
+matrix_product ks_limit 1 0:0 1:1
+matrix_product ks_uniform 1 0:0 1:1
+matrix_product lyapunov 8 0:0 1:8
+matrix_sensing decay_rate 40 2:4096 1:1
+matrix_sensing final_decay_rate 1 4096:4096 1:1
+matrix_sensing squared_error 44 1:4096 1:1
+matrix_step change 8 1:4 1:4
+matrix_step own_change 4 1:1 1:4
+memory_updates force 1 0:0 1:1
+memory_updates overlap_change 1 0:0 1:1
+memory_updates state_change 1 0:0 1:1
+multitasking_memory balance 1 0:0 1:1
+multitasking_memory signal 3 0:0 1:3
+one_step squared_update 1 0:0 4:4
+output_law ks 2 0:0 1:2
+output_law ks_derivative 2 0:0 1:2
+output_law ks_joint 2 0:0 1:2
+output_law norm_var_relative 2 0:0 1:2
+output_law wasserstein 2 0:0 1:2
+pruned_perceptron easy_error 1 0:0 1:1
+pruned_perceptron easy_over_hard 1 0:0 1:1
+pruned_perceptron frontier_error 1 0:0 1:1
+pruned_perceptron hard_error 1 0:0 1:1
+pruning_depth critical_sparsity 1 0:0 1:1
+random_features excess 1 0:0 1:1
+random_features inflation 1 0:0 1:1
+random_features loss 1 0:0 1:1
+rank_sequence growth 3 0:0 1:3
+rank_sequence rank_error 2 0:0 1:2
+relu_chain alive_share 16 0:0 1:16
+relu_chain kurtosis_ratio 16 0:0 1:16
+relu_chain log_norm_mean 16 0:0 1:16
+relu_chain log_norm_var 16 0:0 1:16
+relu_chain norm_var_relative 16 0:0 1:16
+robust_interpolation lipschitz 1 0:0 1:1
+robust_sensing final_error 1 0:0 1:1
+robust_sensing growth 1 0:0 1:1
+scale_mixture hill 1 0:0 1:1
+scale_mixture ks 1 0:0 1:1
+scaled_descent updates 1 0:0 1:1
+search_maximum coverage 1 0:0 1:1
+search_maximum plug_in_bias 1 0:0 1:1
+search_maximum plug_in_mean 1 0:0 1:1
+search_maximum rmse_ratio 1 0:0 1:1
+search_maximum unbiased_bias 1 0:0 1:1
+signal_propagation kernel 64 0:0 1:64
+signal_propagation kernel_factor 64 0:0 1:64
+signal_propagation tangent_factor 64 0:0 1:64
+signal_propagation tangent_kernel 64 0:0 1:64
+siren ks_arcsine 4 0:0 1:8
+siren ks_normal 4 0:0 1:8
+siren preactivation_var 8 0:0 1:8
+siren sine_var 8 0:0 1:8
+sketched_regression risk 1 0:0 1:1
+subset_sum single_error 1 0:0 16:16
+subset_sum subset_error 1 0:0 16:16
+task_pair forgetting 1 0:0 1:1
+teacher_student excess_error 12 1:64 1:1
+teacher_student init_error 12 1:64 1:1
+teacher_student noise_error 12 1:64 1:1
+teacher_student overtraining 1 64:64 1:1
+temporal_difference bellman_error 15 0:0 4:160
+temporal_difference peak_height 1 0:0 1:1
+temporal_difference peak_ratio 1 0:0 1:1
+verified_sampling accuracy 6 0:0 1:32
+verified_sampling below_ten 1 0:0 1:1
+verified_sampling best_calls 1 0:0 1:1
+xor_clusters test_accuracy 7 1:64 1:1
+xor_clusters train_accuracy 7 1:64 1:1
+"""
 
 
-@pytest.mark.parametrize("name", [name for name in SMOKE if SAMPLED[name].cost(SMOKE[name]).seconds < 0.2])
-def test_tables_of_a_few_draws(name):
-    """Layers count from 1, or are 0; no probe is told twice; errors are not negative; FLOPs are those reckoned."""
-    cell = SMOKE[name]
-    found = SAMPLED[name].run(cell, Context(progress=lambda line: None))
-    assert (len(found.runs), len(found.curves)) == (1, 0)
-    assert found.runs["flops"].item() == SAMPLED[name].cost(cell).flops
+@pytest.fixture(scope="module")
+def quick():
+    return {name: EVERY[name].run(SMOKE[name], Context(progress=lambda line: None)) for name in QUICK}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_tables_of_a_few_draws(name, quick):
+    """Layers count from 1, or are 0; no probe is told twice; errors are not negative; FLOPs are those reckoned; what
+    trains nothing takes no step and has no time and no training loss."""
+    found = quick[name]
+    assert len(found.curves) == 0
+    assert not found.runs["diverged"].any()
+    assert (found.runs["steps"] == 0).all()
+    assert found.runs[["seconds", "final_train_loss"]].isna().all(axis=None)
+    if name != "kaplan_counting":  # whose runs are not its own
+        assert found.runs["flops"].item() == EVERY[name].cost(SMOKE[name]).flops
+        assert found.runs["final_eval_loss"].isna().all()
     probes = found.probes
-    assert not probes.duplicated(["step", "probe", "layer"]).any()
+    keys = ["step", "probe", "layer"] if name != "kaplan_counting" else ["run", "step", "probe", "layer"]
+    assert not probes.duplicated(keys).any()
     assert probes[["step", "layer"]].min().min() >= 0
     assert np.isfinite(probes["value"]).mean() > 0.5
     assert not (probes["se"] < 0).any()
+
+
+def test_where_the_probes_of_the_examples_stand(quick):
+    """Studies select probes by step and layer: whoever changes these sees here which. rows, first:last step, layer."""
+    told = []
+    for name, found in quick.items():
+        for probe, rows in found.probes.groupby("probe"):
+            ends = (f"{rows[axis].min()}:{rows[axis].max()}" for axis in ("step", "layer"))
+            told.append(f"{name} {probe} {len(rows)} {' '.join(ends)}")
+    assert sorted(told) == PROBES.split("\n")[1:-1]
