@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from muster.experiments import EXPERIMENTS, Context
-from muster.sampling import output_law, relu_chain
+from muster.sampling import cluster_hessian, first_updates, multitasking_memory, output_law, relu_chain
 from muster.sampling.graph_network import GraphCell, expected_factors, ring, second_eigenvalue
 from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
 from muster.sampling.siren import distance, normal_cdf
@@ -111,3 +112,69 @@ def test_the_error_of_an_expected_growth_is_scaled_as_the_growth_is(branch, scal
     cell = GraphCell(width=8, depth=4, seed=0, weight_variance=1.0, branch=branch)
     (found,) = expected_factors(cell, np.array([[0.5, 0.7, 0.9]]))
     assert found == pytest.approx((branch + scale * 0.7, scale * 0.2 / np.sqrt(3)))
+
+
+def test_a_classifier_starts_with_variance_one_over_the_fan_in(monkeypatch):
+    """Mean square and mean of what the search of a trained network begins at, layer by layer; biases are weights."""
+    starts = []
+
+    def kept(objective, start, *arguments, **options):
+        starts.append(start)
+        raise StopIteration
+
+    monkeypatch.setattr(cluster_hessian.optimize, "minimize", kept)
+    cell = cluster_hessian.ClusterHessianCell(width=60, clusters=40, features=50, samples=80, seed=0)
+    x, y = cluster_hessian.data(cell, np.random.default_rng(0))
+    with pytest.raises(StopIteration):
+        cluster_hessian.spectrum(cell, x, y, np.random.default_rng(1))
+    inner, outer = np.split(starts[0], [60 * x.shape[1]])
+    assert outer.size == 40 * 61
+    for weights, fan_in in ((inner, x.shape[1]), (outer, 61)):
+        error = (2 / weights.size) ** 0.5
+        assert np.square(weights).mean() * fan_in == pytest.approx(1, abs=4.5 * error)
+        assert weights.mean() * fan_in**0.5 == pytest.approx(0, abs=4.5 * error)
+
+
+def test_a_settled_network_costs_one_sweep():
+    """A sweep that turns nothing is the last: the random numbers that follow are those after one order of neurons."""
+    patterns = np.ones((1, 50))
+    swept, once = np.random.default_rng(0), np.random.default_rng(0)
+    assert (multitasking_memory.settle(patterns, np.ones(50), swept) == 1).all()
+    once.permutation(50)
+    assert swept.random() == once.random()
+
+
+@pytest.mark.parametrize("memory", ["tied", "untied"])
+def test_a_memory_takes_one_step_that_removes_noise(memory, monkeypatch):
+    """Its inputs have unit size and mean 0, a fifth of their square noise; the step makes the squared distance from
+    the clean inputs, which go with the noisy ones by 1/√1.25, smaller by the rate times the squared gradient."""
+    seen, recall = [], first_updates.recall
+
+    def kept(cell, patterns, readout, x):
+        seen.append((patterns.detach(), readout.detach(), x))
+        return recall(cell, patterns, readout, x)
+
+    monkeypatch.setattr(first_updates, "recall", kept)
+    cell = first_updates.MemoryUpdatesCell(width=30, inputs=400, memory=memory, rule="sgd", seed=0)
+    force, overlap, _ = first_updates.memory_changes(cell, np.random.default_rng(0))
+    (before, readout, noisy), (after, moved, same) = seen
+    assert (same == noisy).all()
+    error = 4.5 * (2 / noisy.numel()) ** 0.5
+    assert noisy.square().mean().item() == pytest.approx(1, abs=error)
+    assert noisy.mean().item() == pytest.approx(0, abs=error)
+    rng = np.random.default_rng(0)
+    for _ in range(1 if memory == "tied" else 2):
+        rng.standard_normal((30, 400))
+    clean = torch.from_numpy(rng.standard_normal(tuple(noisy.shape))).to(noisy)
+    assert (noisy * clean).mean().item() == pytest.approx(1.25**-0.5, abs=error)
+
+    def loss(first, second):
+        return (recall(cell, first, second, noisy)[1] - clean).square().mean()
+
+    steps = [new - old for new, old in ((after, before), (moved, readout))][: 1 if memory == "tied" else 2]
+    size, tiny = first_updates.RATE * cell.width, 1e-3
+    at = [before + tiny * steps[0], (before if memory == "tied" else readout) + tiny * steps[-1]]
+    fallen = loss(before, readout) - loss(*at)
+    assert fallen.item() == pytest.approx(tiny * sum(step.square().sum().item() for step in steps) / size, rel=0.02)
+    assert overlap == pytest.approx((noisy @ steps[0].T).square().mean().sqrt().item(), rel=1e-6)
+    assert force > 0

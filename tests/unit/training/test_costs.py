@@ -93,6 +93,36 @@ def test_flops_are_those_of_the_matrix_products_of_a_forward_pass(name):
     assert cost(made).flops == pytest.approx(2 * products * (6 * 16 * 1000 + 2 * 2 * 100 * 5))
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 100 * 10),
+        ({"norm": "layer"}, 100 * 10 + 50 * (3 * 24 + 10)),
+        ({"data": "digits", "data_options": {}}, 100 * 10),
+        ({"family": "transformer", "norm": "rms", "data": "python_text",
+          "data_options": {"encoding": "tokens", "context": 16}},
+         16 * (100 * 256 + 50 * (3 * (3 + 1 + 4 + 1) * 24 + 256))),
+    ],
+)  # fmt: skip
+def test_bytes_of_outputs_and_activations_are_those_that_were_measured(settings, expected):
+    """What an example costs beside its products at 6e10 FLOP/s, at 8e9 bytes/s: 100 bytes an output at every position,
+    and where there is a norm 50 bytes a product's output."""
+    one, two = (cost(cell(24, 2, **settings, batch_size=size)) for size in (16, 32))
+    beside = two.seconds - one.seconds - (two.flops - one.flops) / 6e10
+    assert beside * 8e9 / (1000 * 2 * 16) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_small_cell_by_hand():
+    """Four matrices: 0.25 ms a step; 10 µs a matrix and 28 bytes a parameter for each member and step."""
+    made = cell(24, 2, batch_size=16, evaluations=1, evaluation_examples=1)
+    weights = 40 * 24 + 2 * 24**2 + 24 * 10
+    step = 2.5e-4 + 2 * (4e-5 + 6 * weights * 16 / 6e10 + (28 * weights + 1000 * 16) / 8e9)
+    found = cost(made)
+    assert found.seconds == pytest.approx(1000 * step + 2 * weights * 2 * 2 * 2 / 6e10, rel=1e-9)
+    assert found.memory_bytes == pytest.approx(3e8 + 40 * 2 * weights)
+    assert found.gpu_memory_bytes == pytest.approx(3e8 + 24 * 2 * weights)
+
+
 def test_a_probe_that_costs_more_than_training_is_reckoned_by_reading():
     """lr-batch-rmt-hessian's cell took 2.7 s of processor time, of which training is 0.3."""
     settings = {"data": "digits", "depth": 2, "steps": 300, "probes": ["batch_hessian"]}
