@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from muster.config.models import FitConfig
+from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.limit_rate import fit_approach
+from muster.fitting.frames import positive_axis
 from muster.fitting.laws.declared import Declaration, declare
 from muster.fitting.laws.declared_starts import _Place, _Range, _range
 from muster.fitting.laws.expressions import Number
@@ -55,6 +57,17 @@ def test_a_shallow_direction_is_judged_by_its_own_error():
         assert find_surface(*axes, 0.002 * u**2 + 0.2 * v**2 + noise, window=5, min_side=1).status == "interior"
 
 
+@pytest.mark.parametrize("form", ["exp(2) + A*N^-p", "sqrt(2) + A*N^-p + exp(-1)", "2*sqrt(3) + A*N^-p"])
+def test_a_term_of_numbers_alone_counts(form):
+    n = np.geomspace(0.1, 10, 5)
+    law = declare("law", Declaration(form, ("N",)))
+    found = law.log_value(
+        law.from_natural(np.array([[{"a": 3.0, "p": 0.4}[name] for name in law.parameters]])), n[None]
+    )
+    names = {"exp": np.exp, "sqrt": np.sqrt, "A": 3.0, "N": n, "p": 0.4}
+    assert found[0][0] == pytest.approx(np.log(eval(form.replace("^", "**"), names)))
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_shift_is_looked_for_among_the_values_that_it_is_added_to(signed):
     """c of E + A/(N + c)^α: over 24 starts between the ends of N, either way where it may be negative."""
@@ -69,6 +82,12 @@ def test_a_shift_is_looked_for_among_the_values_that_it_is_added_to(signed):
 def test_a_range_by_difference_goes_from_end_to_end():
     found = _Range((), -2.0, 6.0, ratio=False).at(np.array([0.0, 0.25, 1.0]))
     assert found.tolist() == [-2, 0, 6]
+
+
+def test_a_signed_exponent_is_looked_for_on_both_sides_alike():
+    where = np.zeros((1, 1)), np.array([False]), np.ones((1, 3))
+    found = _range(0, _Place(True, signed=True), {}, (-np.inf, np.inf), *where)
+    assert found.at(np.array([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
 
 
 def test_what_nothing_is_known_of_is_looked_for_over_six_decades():
@@ -96,3 +115,9 @@ def test_the_note_of_a_mean_names_the_group_of_the_largest():
         for options in ({"across": ["task"]}, {})
     ]
     assert notes == ["2 groups, largest mean b", ""]
+
+
+@pytest.mark.parametrize("least", [0, -1])
+def test_an_axis_that_is_not_positive_has_no_exponent(least):
+    with pytest.raises(MusterError, match=f"width takes the value {least}"):
+        positive_axis([least, 1, 2], "width")

@@ -259,3 +259,15 @@ class TestLearningRates:
         found = ESTIMATORS["threshold_exponent"].function(table, fit)
         assert found.optima.empty
         assert found.fits["estimate"].to_numpy() == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(("x", "ends"), [([1.0, 3, 3, 6], (1, 6)), ([3.0, 3, 6], (0, 6)), ([3.0, 3], (3, 3))])
+def test_success_and_failure_at_one_value_alone_lie_between_its_neighbours(x, ends, side):
+    """Where there is none on a side, as far away as on the other; without any there is nothing to tell."""
+    x, success = np.array(x), (np.arange(len(x)) > x.index(3)).astype(float)
+    if side < 0:
+        x, ends = -x, (-ends[1], -ends[0])
+    found = find_threshold(x, success)
+    assert (found.status, found.ci) == ("separated", ends)
+    assert (found.location, found.se) == (sum(ends) / 2, pytest.approx((ends[1] - ends[0]) / 12**0.5))

@@ -253,3 +253,13 @@ def test_where_the_probes_of_the_examples_stand(quick):
             ends = (f"{rows[axis].min()}:{rows[axis].max()}" for axis in ("step", "layer"))
             told.append(f"{name} {probe} {len(rows)} {' '.join(ends)}")
     assert sorted(told) == PROBES.split("\n")[1:-1]
+
+
+def test_the_cost_of_random_features_in_the_limits_by_hand():
+    """Each draw: 4 n² m of products, 2.7 n³ of factorisations and n m normal numbers for both sizes n."""
+    entry = EVERY["random_features"]
+    cell = entry.cell(width=20, samples=50, latent=100, quantity="limits", draws=7, seed=0)
+    products, factorisations, numbers = 400 * (20**2 + 50**2), 2.7 * (20**3 + 50**3), 100 * 70
+    found = entry.cost(cell)
+    assert found.flops == pytest.approx(7 * (products + factorisations))
+    assert found.seconds == pytest.approx(7 * (products / 2e10 + factorisations / 4e9 + 1.5e-8 * numbers))

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.transformer import GATED
@@ -148,3 +149,12 @@ def test_adafactor_is_torchs_with_a_large_epsilon_and_decay_under_a_schedule(sha
             w.grad = gradient[e].clone()
             theirs.step()
         torch.testing.assert_close(ours["w"][e], w.detach(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(True, "true and false are none"), (float("nan"), "finite"), (2**64, "64")]
+)
+def test_odd_numbers_among_the_options_of_the_data_are_refused_in_their_place(value, said):
+    with pytest.raises(ValidationError, match=said) as error:
+        TrainCell(width=8, log2_lr=[-3.0], steps=3, seed=0, data="mnist1d", data_options={"train": value})
+    assert error.value.errors()[0]["loc"] == ("data_options", "train")
