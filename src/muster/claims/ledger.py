@@ -21,7 +21,7 @@ from muster.claims.families import (
     run_of,
     slug_of,
 )
-from muster.claims.page import markdown, tally
+from muster.claims.page import UNRUN, markdown, tally
 from muster.claims.tests import (
     BETWEEN,
     DECIDED,
@@ -183,7 +183,7 @@ def _measure(
 def _find(claim: ClaimConfig, fits: pd.DataFrame | None) -> tuple[dict[str, Any], str]:
     """The primary fit row of a claim, and why there is none, or nothing in it."""
     if fits is None:
-        return {}, "the study was not run"
+        return {}, UNRUN
     row = primary_row(claim, fits)
     if row is None:
         known = "; ".join(fits[(fits["fit"] == claim.fit) & fits["primary"]]["group"].unique()) or "none"

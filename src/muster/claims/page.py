@@ -32,6 +32,7 @@ QUESTIONS = {
     "compute": "How is compute spent best?",
 }
 UNASKED = "Other claims"
+UNRUN = "the study was not run"  # how the reason begins of a claim that no run has looked at
 MOST = 25  # rows of README and overview
 CHECKS = {
     "control": ("Checks of the instrument", "Outcomes that are known: no claim below one that fails is judged."),
@@ -58,6 +59,11 @@ class Tally(NamedTuple):
     def reasons(self) -> str:
         """Why facts are open: `3 inconclusive, 1 not run`."""
         return ", ".join(f"{count} {word}" for word, count in self.open.items())
+
+
+def unrun(row: Row) -> bool:
+    """Whether a claim is open only because nobody has run its study here."""
+    return row["verdict"] == "not run" and str(row["reason"]).startswith(UNRUN)
 
 
 def facts(rows: Iterable[Row]) -> list[Row]:
@@ -109,13 +115,24 @@ def markdown(
     of_papers = [row for row in rows if part_of(row) not in OUTSIDE]
     lines = ["# Ledger", "", *_opening(rows, of_papers, asked, false)]
     for name, title in (*QUESTIONS.items(), (None, UNASKED)):
-        chosen = [row for row in of_papers if (asked.get(row["study"]) or None) == name]
+        chosen = [row for row in of_papers if (asked.get(row["study"]) or None) == name and not unrun(row)]
         if chosen:
             lines += ["", f"## {title}", "", told_tally(tally(chosen)), *_papers(chosen, q, shown)]
     for part, (title, about) in CHECKS.items():
-        if chosen := [row for row in rows if part_of(row) == part]:
+        if chosen := [row for row in rows if part_of(row) == part and not unrun(row)]:
             lines += ["", f"## {title}", "", about, *_papers(chosen, q, shown)]
+    if waiting := [row for row in rows if unrun(row)]:
+        lines += ["", *_waiting(waiting)]
     return "\n".join(lines) + "\n"
+
+
+def _waiting(rows: Sequence[Row]) -> list[str]:
+    """Claims whose studies were not run, a line a study: they must not bury those that were."""
+    studies = dict.fromkeys((row["study"], row["paper"]) for row in rows)
+    named = {study: ", ".join(row["claim"] for row in rows if row["study"] == study) for study, _ in studies}
+    lines = [f"| {study} | {as_text(paper)} | {named[study]} |" for study, paper in studies]
+    about = "`muster run STUDY` runs one; `muster show study STUDY` tells what it needs."
+    return ["## Not run", "", about, "", "| study | paper | claims |", "|---|---|---|", *lines]
 
 
 def _opening(rows: Sequence[Row], of_papers: Sequence[Row], asked: Mapping[str, str | None], false: float) -> list[str]:

@@ -202,9 +202,9 @@ def _figure(plan: StudyPlan, name: str, sound: Sequence[str]) -> Iterator[FieldE
         return
     plot = PLOTS[figure.plot]
     try:
-        options = plot.check(figure.options)
+        options = plot.check(figure.options, (*field, "options"))
     except MusterError as error:
-        yield FieldError((*field, *error.place.split(".")), error.found, error.remedy)
+        yield from (mistake for mistake in error.mistakes if isinstance(mistake, FieldError))
         return
     if figure.fit is not None and figure.fit not in sound:
         return
@@ -251,11 +251,13 @@ def _pooled(
     cells = matching(plan.cells, {**fit.select, **select})
     if compared(fit):
         cells = [cell for group in compared(fit).values() for cell in matching(cells, group)]
+    placed = [
+        (canonical([getattr(cell.cell, each) for each in shown if each in type(cell.cell).model_fields]), cell)
+        for cell in cells
+    ]
     for column in others:
         places: dict[str, set[Any]] = {}
-        for cell in cells:
-            known = type(cell.cell).model_fields
-            place = canonical([getattr(cell.cell, each) for each in shown if each in known])
+        for place, cell in placed:
             places.setdefault(place, set()).update(_names(getattr(cell.cell, column, None)))
         for pooled in (values for values in places.values() if len(values) > 1):
             found = f"runs of {column} {_listed(pooled)} would be shown as one"

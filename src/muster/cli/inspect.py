@@ -109,7 +109,8 @@ def _show_study(args: Namespace) -> None:
 
 def _show_claim(args: Namespace) -> None:
     from muster.claims.conditions import label
-    from muster.claims.ledger import read_ledger
+    from muster.claims.ledger import read_ledger, rows_of
+    from muster.claims.page import estimate_text
 
     claims = {c.claim: (study, c) for study in _studies(args.config).values() for c in study.claims}
     if args.name not in claims:
@@ -132,10 +133,13 @@ def _show_claim(args: Namespace) -> None:
     config = load_config(args.config, {"scale": args.scale} if args.scale else {})
     for folder in (Path(config.results), shipped(PUBLISHED)):
         ledger = folder / "ledger"
-        for found in read_ledger(ledger).to_dict("records") if ledger.exists() else []:
+        for found in rows_of(read_ledger(ledger)) if ledger.exists() else []:
             if found["claim"] == claim.claim:
                 said = f"{found['verdict']} at scale {found['scale']}: {found['reason']}"
                 print_table([("verdict", said, f"({ledger / 'LEDGER.md'})")])
+                if found["n_cells"]:
+                    counted = f"{found['n_cells']} cells, {found['n_runs']} runs"
+                    print_table([("", "estimate [95 % interval]", f"{estimate_text(found)} ({counted})")])
                 print_table([("", "agrees with the paper" if each == "agrees" else each, found[each])
                              for each in ("agrees", "regime", "family") if found[each]])  # fmt: skip
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from muster.config.load import nearest
+from muster.config.load import field_errors
 from muster.config.models import FigureConfig, Section
-from muster.errors import MusterError
+from muster.errors import FieldPath, MusterError, as_one
 from muster.plots import layout, style, words
 from muster.plots.axes import keep_ticks_apart, show_what_is_cut
 from muster.plots.data import PlotData
@@ -65,19 +65,13 @@ class Plot:
     def __doc__(self) -> str:  # type: ignore[override]
         return self.draw.__doc__ or ""
 
-    def check(self, options: Mapping[str, Any], place: str = "options") -> Options:
-        """Options as the plot's model; a field or value that it does not know raises a MusterError naming `place`."""
+    def check(self, options: Mapping[str, Any], place: FieldPath = ("options",)) -> Options:
+        """Options as the plot's model; fields or values that it does not know raise a MusterError of them all."""
         try:
             return self.options.model_validate(dict(options))
         except ValidationError as error:
-            first, known = error.errors()[0], self.options.model_fields
-            where = ".".join([place, *map(str, first["loc"])])
-            if first["type"] == "extra_forbidden":
-                name = first["loc"][-1]
-                raise MusterError(where, f"unknown option {name!r}", nearest(name, known)) from None
-            raise MusterError(
-                where, f"{first['msg']} (found {first['input']!r})", f"Options: {', '.join(known)}"
-            ) from None
+            wrong = field_errors(error, self.options, dict(options), place)
+        raise as_one(wrong)
 
     def named(self, options: Options) -> Iterator[tuple[str, str, str]]:
         """What the options name: the option, the column, and of what it must be one (`Names.of`)."""

@@ -437,6 +437,21 @@ def test_every_verdict_is_recomputed_from_the_written_row(tmp_path):
     assert {row["verdict"] for row in raw} == {"supported", "refuted", "not run"}
 
 
+def test_studies_that_were_not_run_do_not_bury_those_that_were(tmp_path):
+    two = [study(claim("a", headline=True), claim("c")), study(claim("b"), name="second", paper="Second 2023")]
+    asked = {"demo": "depth", "second": "width"}
+    write_ledger(judge(two, {"demo": fits(), "second": fits()}, "laptop"), tmp_path / "both", questions=asked)
+    text = (tmp_path / "both/LEDGER.md").read_text()
+    places = [text.index(part) for part in (f"## {QUESTIONS['width']}", "### Second 2023", f"## {QUESTIONS['depth']}")]
+    assert places == sorted(places)
+    assert "## Not run" not in text
+    write_ledger(judge(two, {"second": fits()}, "laptop"), tmp_path / "one", questions=asked)
+    text = (tmp_path / "one/LEDGER.md").read_text()
+    assert f"## {QUESTIONS['depth']}" not in text
+    assert text.index("| **b** |") < text.index("## Not run") < text.index("| demo | Author 2022 | a, c |")
+    assert len(read_ledger(tmp_path / "one")) == 3
+
+
 def test_markdown_opens_with_the_facts_and_goes_by_question_and_paper(tmp_path):
     write_ledger(full_ledger(), tmp_path, questions={"demo": "depth", "b": "width"})
     text = (tmp_path / "LEDGER.md").read_text()
@@ -445,8 +460,7 @@ def test_markdown_opens_with_the_facts_and_goes_by_question_and_paper(tmp_path):
         "**2 are open**: 2 not run."
     ) in text
     assert f"| {QUESTIONS['width']} | 1 | 0 | 0 | 1 not run |" in text
-    assert text.index(f"## {QUESTIONS['width']}") < text.index("### Second 2023")
-    assert text.index("### Second 2023") < text.index(f"## {QUESTIONS['depth']}") < text.index("### Author 2022")
+    assert text.index(f"## {QUESTIONS['depth']}") < text.index("### Author 2022") < text.index("## Not run")
     line = next(line for line in text.splitlines() if line.startswith("| **flat**"))
     cells = line.replace("\\|", "¦").split("|")
     assert [cell.strip() for cell in cells[1:9]] == [

@@ -98,3 +98,17 @@ def test_groups_whose_optima_are_subtracted_share_enough_shapes(widths, shared, 
     told = said(study, tmp_path)
     assert f"fits.difference.options.b: a and b share {shared} value(s) of width" in told
     assert len(told.splitlines()) == 1
+
+
+def test_all_wrong_options_of_a_figure_are_told_at_once(tmp_path):
+    options = {"hue": ["width"], "tittle": "Mine", "title": False}
+    found = said(
+        a_study() | {"figures": {"best": {"plot": "optimum_vs_axis", "fit": "exponent", "options": options}}}, tmp_path
+    )
+    for field, words in (
+        ("hue", "found ['width']"),
+        ("tittle", "Did you mean 'title'?"),
+        ("title", "put it in quotes"),
+    ):
+        (line,) = (line for line in found.splitlines() if f"figures.best.options.{field}:" in line)
+        assert words in line
