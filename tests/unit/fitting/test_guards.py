@@ -14,8 +14,11 @@ from muster.fitting.estimators.regression import coefficients
 from muster.fitting.frames import positive_axis
 from muster.fitting.laws.declared import Declaration, declare
 from muster.fitting.laws.declared_starts import _Place, _Range, _range
+from muster.fitting.laws.estimate import Rows, _influence
 from muster.fitting.laws.expressions import Number, Variable
+from muster.fitting.laws.law import DeclaredOptions, law_of_options
 from muster.fitting.laws.ray import _crossing
+from muster.fitting.laws.solve import fit_law
 from muster.fitting.optimum.quadratic import Optimum, Window, _bracketed, fit_polynomial
 from muster.fitting.optimum.scattered import minimum
 from muster.fitting.optimum.surface import find_surface
@@ -236,3 +239,12 @@ def test_a_minimum_beyond_the_rates_is_none(vertex):
     offset = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
     fit = fit_polynomial(Window(0.0, offset, (offset[None] - vertex) ** 2), np.ones(5), 2)
     assert np.isnan(minimum(fit, offset, 0.0))
+
+
+@pytest.mark.parametrize("rows", [1000, 1001])
+def test_a_thousand_rows_are_left_out_in_turn_and_no_more(rows):
+    x, y = np.tile([1.0, 2.0], rows)[None, :rows], np.ones(rows)
+    y[7] = 1.5
+    fit = fit_law(law_of_options(DeclaredOptions(form="A / x^alpha")), x, y)
+    found = _influence(fit, Rows(x, y, None, pd.DataFrame({"run": range(rows)}), ["x"]))
+    assert sorted(found) == ([] if rows > 1000 else ["a", "alpha"])

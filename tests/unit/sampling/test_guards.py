@@ -1,12 +1,16 @@
 """What a sampling cell writes: standard errors against the scatter over repeated cells, counts by hand."""
 
+import importlib
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
 
 from muster.experiments import EXPERIMENTS, Context
-from muster.sampling import cluster_hessian, first_updates, multitasking_memory, output_law, relu_chain
+from muster.fitting.closed_forms.base import CLOSED_FORMS
+from muster.sampling import cluster_hessian, first_updates, multitasking_memory, output_law, random_network, relu_chain
 from muster.sampling.graph_network import GraphCell, expected_factors, ring, second_eigenvalue
 from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
 from muster.sampling.random_features import RandomFeaturesCell
@@ -240,3 +244,43 @@ def test_four_samples_more_or_less_than_features_are_enough_for_a_mean_and_three
     assert RandomFeaturesCell(width=width, samples=samples, seed=0).shape == (8, 12)
     with pytest.raises(ValidationError, match="the mean needs 4 between them"):
         RandomFeaturesCell(width=min(width, 11), samples=min(samples, 11), seed=0)
+
+
+@pytest.mark.parametrize("landscape", ["minimum", "saddle"])
+def test_factors_and_thresholds_of_multiplicative_noise_are_written_under_their_names(landscape):
+    """Both within five standard errors of their closed forms."""
+    experiment = EXPERIMENTS["multiplicative_sgd"]
+    settings = {"landscape": landscape, "learning_rate": 0.2, "noise": 3.0, "batch_size": 2}
+    formulas = {"lyapunov": "lyapunov_factor", "threshold": f"{landscape}_noise_threshold"}
+    for quantity, formula in formulas.items():
+        cell = experiment.cell(width=1, seed=0, quantity=quantity, reach=4, draws=200, **settings)
+        row = experiment.run(cell, Context(progress=lambda line: None)).probes.iloc[0]
+        assert row["probe"] == formula.removeprefix(f"{landscape}_")
+        expected = CLOSED_FORMS[formula](pd.DataFrame([settings])).item()
+        assert row["value"] == pytest.approx(expected, abs=5 * row["se"])
+        assert 0 < row["se"] < 0.1 * expected
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "held"),
+    [
+        ("deep_bayes", {"depth": 5, "samples": 3, "draws": 2000}, 5),
+        ("attention_network", {"depth": 1, "tokens": 3, "draws": 2}, 8 * 8 + 3 * 8),
+        ("graph_network", {"depth": 1, "nodes": 6, "reach": 1, "draws": 2}, 8 * 8 + 6 * 8),
+        ("output_law", {"depth": 1, "draws": 100}, 3 * 8),
+        ("siren", {"depth": 1, "units": 1024}, 8 * 8),
+        ("signal_propagation", {"depth": 3, "draws": 100}, 2 * 8),
+        ("signal_propagation", {"depth": 3, "draws": 100, "quantity": "ntk"}, 3 * 2 * 8),
+    ],
+)
+def test_a_portion_of_the_draws_is_as_large_as_its_largest_arrays_allow(name, settings, held, monkeypatch):
+    """Numbers of one draw of width 8 that are held at a time: what takes more does not fit, and draws differ."""
+    experiment, seen = EXPERIMENTS[name], []
+
+    def kept(draws, entries):
+        seen.append(entries)
+        return random_network.chunks(draws, entries)
+
+    monkeypatch.setattr(importlib.import_module(f"muster.sampling.{name}"), "chunks", kept)
+    experiment.run(experiment.cell(width=8, seed=0, **settings), Context(progress=lambda line: None))
+    assert set(seen) == {held}
