@@ -248,3 +248,17 @@ def test_a_thousand_rows_are_left_out_in_turn_and_no_more(rows):
     fit = fit_law(law_of_options(DeclaredOptions(form="A / x^alpha")), x, y)
     found = _influence(fit, Rows(x, y, None, pd.DataFrame({"run": range(rows)}), ["x"]))
     assert sorted(found) == ([] if rows > 1000 else ["a", "alpha"])
+
+
+WHOLE = {
+    "closed_form": "ks_gaussian_product over 4 shapes", "mean": "", "ordering": "12 pairs over 4 values of width",
+    "interval_exponents": "", "isoflop": "", "lr_batch_surface": "3 of 3 cells interior", "regression": "",
+    "slope_equality": "3 and 3 values of examples", "threshold_exponent": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_note_of_a_whole_table_complains_of_nothing(name):
+    of_others = test_estimators.FEWEST.get(name)
+    fits = of_others(ESTIMATORS[name].min_points) if of_others else test_estimators.fitted(name).fits
+    assert set(fits["note"]) == {WHOLE[name]}

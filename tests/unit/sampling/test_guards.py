@@ -264,7 +264,7 @@ def test_factors_and_thresholds_of_multiplicative_noise_are_written_under_their_
 @pytest.mark.parametrize(
     ("name", "settings", "held"),
     [
-        ("deep_bayes", {"depth": 5, "samples": 3, "draws": 2000}, 5),
+        ("deep_bayes", {"depth": 5, "samples": 3, "draws": 20_000}, 5),
         ("attention_network", {"depth": 1, "tokens": 3, "draws": 2}, 8 * 8 + 3 * 8),
         ("graph_network", {"depth": 1, "nodes": 6, "reach": 1, "draws": 2}, 8 * 8 + 6 * 8),
         ("output_law", {"depth": 1, "draws": 100}, 3 * 8),
