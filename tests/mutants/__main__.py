@@ -27,6 +27,7 @@ from parso.tree import NodeOrLeaf
 # What is put for each other: no slip puts a bit operation for a sum, `is` for <, `not` for a sign.
 ALIKE = ("Add Sub Mul Div FloorDiv Mod Pow", "Eq NotEq Lt LtE Gt GtE", "Is IsNot", "BitAnd BitOr", "Invert Delete",
          "UAdd USub Delete", "Not Delete")  # fmt: skip
+ORDER = {"Lt", "LtE", "Gt", "GtE"}  # never put between words, of which nobody asks which comes first
 # Where no change can change a number: words, what is refused and how, annotations, what `muster new-study` drafts.
 SILENT = ("decorator", "fstring", "raise_stmt", "assert_stmt", "except_clause", "tfpdef")
 
@@ -42,6 +43,12 @@ def silent(node: NodeOrLeaf) -> bool:
     return annotation or keyword or marker or typing or node.type in SILENT or silent(parent)
 
 
+def beside_a_word(node: NodeOrLeaf, start: tuple[int, int]) -> bool:
+    """Whether a string constant stands beside the operator of a comparison that begins at a place."""
+    at = [child.start_pos for child in node.children].index(start)
+    return "string" in (node.children[at - 1].type, node.children[at + 1].type)
+
+
 @cache
 def changes(file: str) -> dict[int, list[tuple[str, int]]]:
     """Changes of a file that could change a number, by line: operator, and which of the places where it applies."""
@@ -51,9 +58,9 @@ def changes(file: str) -> dict[int, list[tuple[str, int]]]:
         if operator.arguments() or not any(pair <= set(kind.split()) for kind in ALIKE):
             continue
         positions = ((node, start) for node in nodes for start, _ in operator().mutation_positions(node))
-        for occurrence, (node, (line, _)) in enumerate(positions):
-            if not silent(node):
-                found.setdefault(line, []).append((name, occurrence))
+        for occurrence, (node, start) in enumerate(positions):
+            if not silent(node) and not (pair & ORDER and beside_a_word(node, start)):
+                found.setdefault(start[0], []).append((name, occurrence))
     return found
 
 

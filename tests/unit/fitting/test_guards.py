@@ -3,19 +3,28 @@
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.regression.linear_model import WLS
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
+from muster.fitting.estimators.expected_max import jackknife_error
 from muster.fitting.estimators.limit_rate import fit_approach
+from muster.fitting.estimators.regression import coefficients
 from muster.fitting.frames import positive_axis
 from muster.fitting.laws.declared import Declaration, declare
 from muster.fitting.laws.declared_starts import _Place, _Range, _range
-from muster.fitting.laws.expressions import Number
+from muster.fitting.laws.estimate import Rows, _influence
+from muster.fitting.laws.expressions import Number, Variable
+from muster.fitting.laws.law import DeclaredOptions, law_of_options
+from muster.fitting.laws.ray import _crossing
+from muster.fitting.laws.solve import fit_law
+from muster.fitting.optimum.quadratic import Optimum, Window, _bracketed, fit_polynomial
+from muster.fitting.optimum.scattered import minimum
 from muster.fitting.optimum.surface import find_surface
 from muster.statistics.censored import plane_given_sigma
 from muster.statistics.wild_bootstrap import webb_weights
-from tests.unit.fitting import test_forms
+from tests.unit.fitting import test_estimators, test_exponents, test_forms
 from tests.unit.fitting.test_laws_estimate import estimate, offset_runs
 
 
@@ -121,3 +130,135 @@ def test_the_note_of_a_mean_names_the_group_of_the_largest():
 def test_an_axis_that_is_not_positive_has_no_exponent(least):
     with pytest.raises(MusterError, match=f"width takes the value {least}"):
         positive_axis([least, 1, 2], "width")
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, -1.0])
+@pytest.mark.parametrize(("beside", "middle", "wide"), [((), 1 / 6, 10), ((Number(8.0),), 4, 30)])
+def test_a_coefficient_is_looked_for_around_its_expected_size(power, beside, middle, wide):
+    """Alone within a function: a tenth to ten over the spread of what it multiplies; beside others: a thirtieth to
+    thirty of what makes both terms equal. To the power that the parameter has."""
+    where = np.zeros((1, 1)), np.array([False]), np.array([[1.0, 2, 7]])
+    found = _range(0, _Place(False, rest=Variable(0, False), power=power, beside=beside), {}, (0.0, np.inf), *where)
+    ends = sorted([(middle / wide) ** (1 / power), (middle * wide) ** (1 / power)])
+    assert found.at(np.array([0.0, 0.5, 1.0])) == pytest.approx([ends[0], middle ** (1 / power), ends[1]])
+
+
+def test_thresholds_on_a_linear_scale_have_relative_errors():
+    """Gaps of unequal relative width around 100 √width: weighted by 1/(se/x)²."""
+    widths, half = np.array([1.0, 4, 16, 64, 256]), np.array([0.05, 0.3, 0.05, 0.2, 0.05])
+    middle = 100 * widths**0.5 * np.exp([0.02, 0, -0.02, 0, 0.02])
+    rows = pd.DataFrame(
+        [(w, m * (1 + side * h), side > 0) for w, m, h in zip(widths, middle, half, strict=True) for side in (-1, 1)],
+        columns=["width", "tokens", "solved"],
+    )
+    options = {"over": "tokens", "scale": "linear"}
+    fit = FitConfig(estimator="threshold_exponent", response="solved", along="width", options=options)
+    found = ESTIMATORS["threshold_exponent"].function(rows, fit).fits.set_index("variant")
+    relative = 2 * half / np.sqrt(12)
+    line = WLS(np.log(middle), np.vander(np.log(widths), 2), relative**-2.0).fit()
+    assert found.loc["reml_kh", ["estimate", "se", "intercept"]].tolist() == pytest.approx(
+        [line.params[0], line.bse[0], line.params[1]], rel=1e-3
+    )
+
+
+def test_clusters_change_errors_and_leave_the_line():
+    rng = np.random.default_rng(0)
+    design = np.column_stack([np.ones(40), rng.standard_normal((40, 2))])
+    y = design @ [3.0, 0.5, -0.2] + 0.1 * rng.standard_normal(40)
+    expected = np.linalg.solve(design.T @ design, design.T @ y)
+    for column, name in enumerate(("first", "second"), start=1):
+        found = coefficients(y, design, np.repeat(np.arange(8), 5), ["first", "second"])[name]
+        assert set(found) == {"ols_t", "hc3", "cluster_t", "wild_cluster"}
+        for variant, each in found.items():
+            assert (each.estimate, each.intercept) == pytest.approx((expected[column], expected[0])), variant
+            assert each.dof == (37 if variant in ("ols_t", "hc3") else 7)
+
+
+@pytest.mark.parametrize(("spacing", "starts"), [(0.1, 1), (0.5, 1), (0.9, 2), (1.5, 3), (2.0, 4)])
+def test_a_coarse_sweep_may_begin_at_each_rate_within_a_spacing(spacing, starts):
+    """Of 15 rates half an octave apart; one at least."""
+    table = test_estimators.sweep({"sp": 0.0}, start=-6.5, noise=1e-9)
+    grid = table["log2_lr"].unique()
+    assert (len(grid), np.diff(np.sort(grid)).min()) == (15, 0.5)
+    fit = test_estimators.config("telescope", options={"spacing": spacing})
+    row = test_estimators.run(table, fit).fits.iloc[0]
+    assert row["note"].count(" after ") == starts
+    assert f" of {15 * table['width'].nunique()}, at width" in row["note"]
+
+
+def test_an_end_of_a_prediction_is_looked_for_up_to_thirteen_half_widths():
+    """Rises that reach their goal between two distances that are tried, before the first, at the last, and nowhere."""
+    at = np.array([1.0, 1.1, 1.25, 1.5, 2, 3, 5, 8, 13])
+    for far in (0.5, 1, 1.2, 1.4, 1.7, 2.5, 4, 7, 10, 13):
+        assert _crossing(at / far, 1.0) == pytest.approx(far)
+    assert _crossing(at / 13.01, 1.0) == np.inf
+
+
+@pytest.mark.parametrize(("dimensions", "note"), [((2, 4, 8, 12), "4 pairs"), ((4,), "1 pairs, 2 are needed")])
+def test_the_note_of_a_difference_says_what_is_missing_only_where_something_is(dimensions, note):
+    table = test_exponents.paired(0.0, dimensions=dimensions)
+    assert set(test_exponents.difference(table)["note"]) == {note}
+
+
+@pytest.mark.parametrize(("dimensions", "note"), [((2, 4, 8), ""), ((2, 4), "2 exponents, 3 are needed")])
+def test_the_note_of_a_trend_says_what_is_missing_only_where_something_is(dimensions, note):
+    found = test_exponents.trend(test_exponents.losses(lambda d: -4 / d, dimensions=dimensions))
+    assert set(found["note"]) == {note}
+
+
+def test_values_that_are_all_alike_have_no_error_and_the_degrees_of_freedom_of_a_mean():
+    assert jackknife_error(np.ones(10)) == (0, 9)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_an_optimum_between_the_neighbours_of_the_best_rate_by_hand(scale):
+    """Through (−1, .5), (0, 0), (½, .3): y = a u + b u², a = .2333, b = .7333; its error is that of a uniform variable
+    over 1.5 octaves, its basin is where the loss is at most .25 % higher, between the neighbours."""
+    offset = np.array([-2.0, -1.0, 0.0, 0.5, 3.0])
+    window = Window(-6.0, offset, scale * np.array([[4.0, 0.5, 0.0, 0.3, 9.0]]))
+    found = _bracketed(Optimum(64.0, "flat", grid_best=-6.0), window, 1e-12)
+    b, a = np.linalg.solve([[1, -1], [0.25, 0.5]], [0.5 * scale, 0.3 * scale])
+    vertex, half = -a / (2 * b), np.sqrt(np.log(1.0025) / b)
+    assert (found.status, found.asymmetric, found.ci_low, found.ci_high) == ("interior", True, -7.0, -5.5)
+    assert (found.log2_lr, found.se, found.loss) == pytest.approx(
+        (-6 + vertex, 1.5 / 12**0.5, np.exp(-(a**2) / (4 * b)))
+    )
+    expected = max(-6 + vertex - half, -7), min(-6 + vertex + half, -5.5)
+    assert (found.basin_low, found.basin_high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("vertex", [-1.99, -1.0, 0.4, 2.0, 2.99])
+def test_a_minimum_is_found_up_to_the_outermost_rates(vertex):
+    offset = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
+    fit = fit_polynomial(Window(0.0, offset, (offset[None] - vertex) ** 2), np.ones(5), 2)
+    assert minimum(fit, offset, 0.0) == pytest.approx(vertex, abs=1e-9)
+
+
+@pytest.mark.parametrize("vertex", [-2.1, 3.1])
+def test_a_minimum_beyond_the_rates_is_none(vertex):
+    offset = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
+    fit = fit_polynomial(Window(0.0, offset, (offset[None] - vertex) ** 2), np.ones(5), 2)
+    assert np.isnan(minimum(fit, offset, 0.0))
+
+
+@pytest.mark.parametrize("rows", [1000, 1001])
+def test_a_thousand_rows_are_left_out_in_turn_and_no_more(rows):
+    x, y = np.tile([1.0, 2.0], rows)[None, :rows], np.ones(rows)
+    y[7] = 1.5
+    fit = fit_law(law_of_options(DeclaredOptions(form="A / x^alpha")), x, y)
+    found = _influence(fit, Rows(x, y, None, pd.DataFrame({"run": range(rows)}), ["x"]))
+    assert sorted(found) == ([] if rows > 1000 else ["a", "alpha"])
+
+
+WHOLE = {
+    "closed_form": "ks_gaussian_product over 4 shapes", "mean": "", "ordering": "12 pairs over 4 values of width",
+    "interval_exponents": "", "isoflop": "", "lr_batch_surface": "3 of 3 cells interior", "regression": "",
+    "slope_equality": "3 and 3 values of examples", "threshold_exponent": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_note_of_a_whole_table_complains_of_nothing(name):
+    of_others = test_estimators.FEWEST.get(name)
+    fits = of_others(ESTIMATORS[name].min_points) if of_others else test_estimators.fitted(name).fits
+    assert set(fits["note"]) == {WHOLE[name]}

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from muster import api
 from muster.config.models import FitConfig
@@ -136,3 +136,29 @@ def test_fit_table_predicts_at_the_ratio_of_the_runs_only() -> None:
     assert np.isnan(off["predicted"])
     assert "not predicted: off the line on which N and D were fitted" in found.summary()
     assert "collinear" in found.summary()
+
+
+def test_the_ends_of_a_bent_law_are_those_of_its_profile() -> None:
+    """E + A/x^α far outside its rows, against refits by scipy: the further run at which squares rise by s² F."""
+    law = law_of_options(DeclaredOptions(form="E + A / x^alpha"))
+    x = np.geomspace(1, 50, 12)
+    y = (0.5 + 2 * x**-0.6) * np.exp(0.03 * np.random.default_rng(1).standard_normal(12))
+    fit = fit_law(law, x[None], y)
+    x_all = np.append(x, 1e4)
+
+    def squares(z: float | None) -> float:
+        def residuals(theta: np.ndarray) -> np.ndarray:
+            off = np.log(np.exp(theta[0]) + np.exp(theta[1]) * x_all ** -theta[2]) - np.append(np.log(y), z or 0.0)
+            return off if z is not None else off[:-1]
+
+        starts = [np.log([e, a, np.exp(alpha)]) for e in (0.2, 0.5) for a in (1.0, 2.0) for alpha in (0.4, 0.8)]
+        return min(2 * optimize.least_squares(residuals, start, xtol=1e-12, ftol=1e-12).cost for start in starts)
+
+    least = squares(None)
+    limit = stats.f.ppf(0.95, 1, 9) * least / 9
+    (centre,), (low,), (high,) = predict_run(fit, x[None], y, np.array([[1e4]]))
+    expected = [
+        optimize.brentq(lambda z: squares(z) - least - limit, *sorted([centre, centre + side])) for side in (-3.0, 1.0)
+    ]
+    assert [low, high] == pytest.approx(expected, abs=0.005 * (high - low))
+    assert centre - low > 1.2 * (high - centre)

@@ -1,14 +1,22 @@
 """What a sampling cell writes: standard errors against the scatter over repeated cells, counts by hand."""
 
+import importlib
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 
 from muster.experiments import EXPERIMENTS, Context
-from muster.sampling import cluster_hessian, first_updates, multitasking_memory, output_law, relu_chain
+from muster.fitting.closed_forms.base import CLOSED_FORMS
+from muster.sampling import cluster_hessian, first_updates, multitasking_memory, output_law, random_network, relu_chain
 from muster.sampling.graph_network import GraphCell, expected_factors, ring, second_eigenvalue
 from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
+from muster.sampling.random_features import RandomFeaturesCell
+from muster.sampling.robust_interpolation import separation
 from muster.sampling.siren import distance, normal_cdf
+from muster.sampling.tables import Moments
 
 REPEATS = 60
 CELLS = {
@@ -178,3 +186,101 @@ def test_a_memory_takes_one_step_that_removes_noise(memory, monkeypatch):
     assert fallen.item() == pytest.approx(tiny * sum(step.square().sum().item() for step in steps) / size, rel=0.02)
     assert overlap == pytest.approx((noisy @ steps[0].T).square().mean().sqrt().item(), rel=1e-6)
     assert force > 0
+
+
+def test_errors_of_moments_are_those_of_their_influence_functions():
+    """Skewed values in two portions: mean square, over N, of what each value adds to mean, variance and Var/(E)²."""
+    values = np.random.default_rng(0).gamma(2.0, size=50)
+    moments = Moments()
+    moments.add(values[:20])
+    moments.add(values[20:])
+    away, second, mean = values - values.mean(), values.var(), values.mean()
+    square = away**2 - second
+    relative = square / mean**2 - 2 * second * away / mean**3
+    assert moments.mean() == pytest.approx((mean, values.std(ddof=1) / 50**0.5))
+    assert moments.variance() == pytest.approx((values.var(ddof=1), square.std() / 50**0.5))
+    assert moments.relative_variance() == pytest.approx((second / mean**2, relative.std() / 50**0.5))
+
+
+def test_neurons_turn_in_fifty_blocks_a_sweep():
+    """By hand, in whole numbers: the neurons of a block turn at once, towards what those before them have left."""
+    cell, rng = multitasking_memory.MultitaskingCell(width=256, patterns=8, seed=0), np.random.default_rng(0)
+    patterns, start = multitasking_memory.draw_patterns(cell, rng), rng.choice([-1.0, 1.0], 256)
+    couplings = patterns.T @ patterns
+    np.fill_diagonal(couplings, 0)
+    state, before, order = start.copy(), np.zeros(256), np.random.default_rng(1)
+    while (state != before).any():
+        before = state.copy()
+        for block in np.array_split(order.permutation(256), 50):
+            state[block] *= np.where(couplings[block] @ state * state[block] < 0, -1, 1)
+    assert (state != start).sum() > 50
+    assert (multitasking_memory.settle(patterns, start, np.random.default_rng(1)) == state).all()
+
+
+def test_two_neurons_that_turn_together_are_left_after_thirty_sweeps():
+    """Both of one block against each other under one pattern: either turns towards where the other was, for ever."""
+
+    class InOrder:
+        permutation = staticmethod(np.arange)
+
+    patterns, start = np.zeros((1, 100)), np.ones(100)
+    patterns[0, :2], start[1] = 1.0, -1.0
+    assert (multitasking_memory.settle(patterns, start, InOrder()) == start).all()
+
+
+def test_pairs_are_looked_for_as_far_as_they_lie():
+    """Far beyond where the first guess reaches: the second closest pair is the shortest once one point is missed."""
+    up = np.random.default_rng(0).random((6, 2))
+    down = up[:5] + np.array([40.0, 0.0])
+    lengths = np.linalg.norm(up[:, None] - down, axis=2)
+    best = max(np.delete(lengths, i, axis).min() for axis, count in enumerate(lengths.shape) for i in range(count))
+    assert separation(up, down, 1) == pytest.approx(best)
+    assert lengths.min() < best
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8)])
+def test_four_samples_more_or_less_than_features_are_enough_for_a_mean_and_three_are_not(shape):
+    width, samples = shape
+    assert RandomFeaturesCell(width=width, samples=samples, seed=0).shape == (8, 12)
+    with pytest.raises(ValidationError, match="the mean needs 4 between them"):
+        RandomFeaturesCell(width=min(width, 11), samples=min(samples, 11), seed=0)
+
+
+@pytest.mark.parametrize("landscape", ["minimum", "saddle"])
+def test_factors_and_thresholds_of_multiplicative_noise_are_written_under_their_names(landscape):
+    """Both within five standard errors of their closed forms."""
+    experiment = EXPERIMENTS["multiplicative_sgd"]
+    settings = {"landscape": landscape, "learning_rate": 0.2, "noise": 3.0, "batch_size": 2}
+    formulas = {"lyapunov": "lyapunov_factor", "threshold": f"{landscape}_noise_threshold"}
+    for quantity, formula in formulas.items():
+        cell = experiment.cell(width=1, seed=0, quantity=quantity, reach=4, draws=200, **settings)
+        row = experiment.run(cell, Context(progress=lambda line: None)).probes.iloc[0]
+        assert row["probe"] == formula.removeprefix(f"{landscape}_")
+        expected = CLOSED_FORMS[formula](pd.DataFrame([settings])).item()
+        assert row["value"] == pytest.approx(expected, abs=5 * row["se"])
+        assert 0 < row["se"] < 0.1 * expected
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "held"),
+    [
+        ("deep_bayes", {"depth": 5, "samples": 3, "draws": 20_000}, 5),
+        ("attention_network", {"depth": 1, "tokens": 3, "draws": 2}, 8 * 8 + 3 * 8),
+        ("graph_network", {"depth": 1, "nodes": 6, "reach": 1, "draws": 2}, 8 * 8 + 6 * 8),
+        ("output_law", {"depth": 1, "draws": 100}, 3 * 8),
+        ("siren", {"depth": 1, "units": 1024}, 8 * 8),
+        ("signal_propagation", {"depth": 3, "draws": 100}, 2 * 8),
+        ("signal_propagation", {"depth": 3, "draws": 100, "quantity": "ntk"}, 3 * 2 * 8),
+    ],
+)
+def test_a_portion_of_the_draws_is_as_large_as_its_largest_arrays_allow(name, settings, held, monkeypatch):
+    """Numbers of one draw of width 8 that are held at a time: what takes more does not fit, and draws differ."""
+    experiment, seen = EXPERIMENTS[name], []
+
+    def kept(draws, entries):
+        seen.append(entries)
+        return random_network.chunks(draws, entries)
+
+    monkeypatch.setattr(importlib.import_module(f"muster.sampling.{name}"), "chunks", kept)
+    experiment.run(experiment.cell(width=8, seed=0, **settings), Context(progress=lambda line: None))
+    assert set(seen) == {held}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from muster.sampling import random_network
 from muster.sampling.search_maximum import SearchMaximumCell, covered, true_maximum
 from muster.statistics.best_of import WEIGHTS
 from tests.statistical.test_regression_laws import assert_within_error, formula, probes
@@ -46,3 +47,21 @@ def test_the_bootstrap_equals_one_by_hand():
         low, high = np.quantile(found, [0.025, 0.975])
         hits.append(low <= truth <= high)
     assert abs(covered(cell, searches, truth, np.random.default_rng(1)).sum() - sum(hits)) <= 1
+
+
+def test_as_many_searches_are_resampled_at_a_time_as_may_be_held(monkeypatch):
+    """Of 40 resamples of 4 trials each 2 searches within 400 numbers; the draws are those of all at once."""
+    cell = SearchMaximumCell(width=4, seed=0, resamples=40)
+    found, sizes = np.sort(np.random.default_rng(1).random((5, 4)), axis=1), []
+
+    class Counted:
+        drawn = np.random.default_rng(0)
+
+        def integers(self, *arguments, size, **options):
+            sizes.append(size)
+            return self.drawn.integers(*arguments, size=size, **options)
+
+    whole = covered(cell, found, 0.8, np.random.default_rng(0))
+    monkeypatch.setattr(random_network, "CHUNK_ENTRIES", 400)
+    assert (covered(cell, found, 0.8, Counted()) == whole).all()
+    assert sizes == [(2, 40, 4), (2, 40, 4), (1, 40, 4)]

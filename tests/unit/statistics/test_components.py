@@ -97,3 +97,11 @@ def test_one_number_without_an_error_leaves_none():
 def test_undecided():
     se = undecided(0.3, Estimate(0.4, 0.01, 7))
     assert stats.t.sf(0.3 / se, 7) == pytest.approx(LEAST_P)
+
+
+@pytest.mark.parametrize(("squared", "value", "error"), [(False, 0.75, 0.02), (True, 0.75**2, 0.03)])
+def test_the_error_at_the_value_itself_is_that_of_the_delta_method_and_of_bounds_beside_it(squared, value, error):
+    each = Component(1, 0.75, 0.02, 8, squared=squared)
+    assert each.error_at(value) == pytest.approx(error)
+    assert each.error_at(value + 1e-7) == pytest.approx(error, rel=1e-5)
+    assert against([each], -math.inf, value).se == pytest.approx(error)

@@ -1,5 +1,6 @@
 """What a run writes, against values by hand: slips here passed every test of the helpers behind them."""
 
+import dataclasses
 import itertools
 import math
 
@@ -7,14 +8,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from muster.data import write_dataset
 from muster.models.activations import ACTIVATIONS
 from muster.models.shapes.transformer import GATED
 from muster.optimizers.adafactor import Adafactor
 from muster.optimizers.base import Hyper
+from muster.training import bisection
 from muster.training.cell import TrainCell, tensors
 from muster.training.engine import Records, Stack, tables
 from muster.training.probes.coordinates import alignment, coordinate_check
 from muster.training.snapshot import Snapshot
+from tests.unit.training import test_stability
 from tests.unit.training.test_engine import F64, advance, cell, toy_data
 
 
@@ -158,3 +162,28 @@ def test_odd_numbers_among_the_options_of_the_data_are_refused_in_their_place(va
     with pytest.raises(ValidationError, match=said) as error:
         TrainCell(width=8, log2_lr=[-3.0], steps=3, seed=0, data="mnist1d", data_options={"train": value})
     assert error.value.errors()[0]["loc"] == ("data_options", "train")
+
+
+def test_a_bracket_adds_up_what_its_rounds_did(tmp_path, monkeypatch):
+    """Seconds, steps, FLOPs and turns of the criterion of three rounds."""
+    rounds, train = [], bisection.train
+
+    def kept(*arguments):
+        found = train(*arguments)
+        found.notes["training_seconds"] = 10.0 ** -len(rounds)
+        rounds.append(found)
+        return found
+
+    monkeypatch.setattr(bisection, "train", kept)
+    turns = [[True, False, True, False, True], [True, False, True, False, False], [True, True, True, True, False]]
+    judge = iter(turns)
+    monkeypatch.setitem(bisection.CRITERIA, "stable", (lambda found, cell: next(judge), bisection.below_first_failure))
+    c = test_stability.cell(steps=4)
+    write_dataset("teacher", test_stability.OPTIONS, tmp_path)
+    found = bisection.bracket(c, dataclasses.replace(test_stability.SILENT, data_dir=tmp_path))
+    assert len(rounds) == 3
+    assert found.notes["training_seconds"] == 1.11
+    row = found.runs.iloc[0]
+    assert row["reversals"] == sum(map(bisection.reversals, turns)) == 2 + 1
+    for name in ("steps", "flops"):
+        assert row[name] == sum(each.runs[name].sum() for each in rounds)
