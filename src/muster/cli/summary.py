@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from muster.cli.inspect import aligned
+from muster.cli.printing import aligned
 from muster.jobs.progress import SNAKEMAKE, last_line, to_repeat
 from muster.plan.plan import Plan
 from muster.plan.study import specified
