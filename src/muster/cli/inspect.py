@@ -95,8 +95,9 @@ def _show_study(args: Namespace) -> None:
 
 
 def _show_claim(args: Namespace) -> None:
-    from muster.claims.conditions import label
+    from muster.claims.conditions import clusters_told, label, primary_row
     from muster.claims.ledger import read_ledger
+    from muster.tables.io import read_frame
 
     claims = {c.claim: (study, c) for study in _studies(args.config).values() for c in study.claims}
     if args.name not in claims:
@@ -125,6 +126,10 @@ def _show_claim(args: Namespace) -> None:
                 print_table([("verdict", said, f"({ledger / 'LEDGER.md'})")])
                 print_table([("", "agrees with the paper" if each == "agrees" else each, found[each])
                              for each in ("agrees", "regime", "family") if found[each]])  # fmt: skip
+                fits = folder / "fits" / study.study / "fits.parquet"
+                row = primary_row(claim, read_frame(fits)) if fits.exists() else None
+                if row is not None and (told := clusters_told(row, fit)):
+                    print_table([("", "fit", told)])
 
 
 def _show_machine(args: Namespace) -> None:
