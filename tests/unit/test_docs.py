@@ -16,7 +16,7 @@ import yaml
 
 from muster.cli import main
 from muster.cli.new_study import study_text
-from muster.cli.parser import divided, parser
+from muster.cli.parser import SHOWN, divided, parser
 from muster.config.load import load_config, load_studies
 from muster.config.models import StudyConfig
 from muster.registry import find_registry
@@ -130,7 +130,7 @@ def shown(what: str) -> Iterable[str]:
     """The names that `muster show` knows of a kind."""
     if what == "claim":
         return [claim.claim for study in studies().values() for claim in study.claims]
-    return studies() if what == "study" else find_registry(f"{what}s")
+    return studies() if what == "study" else find_registry(SHOWN[what] or "")
 
 
 @cache

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from muster.claims.components import row_of
 from muster.claims.regime.base import REGIME_CHECKS, Checked, Measured
 from muster.claims.tests import FAILED, PASSED, TOWARDS, UNCHECKED, Condition
-from muster.config.models import ClaimConfig, RegimeConfig, StudyConfig
+from muster.config.models import ClaimConfig, FitConfig, RegimeConfig, StudyConfig
 from muster.errors import FieldError, MusterError, dotted
-from muster.fitting.base import NoOptions, group_key
+from muster.fitting.base import NoOptions, clusters_of, group_key
 
 REGIME_COLUMNS = ("study", "claim", "check", "value", "low", "high", "passed", "blocks", "towards", "note")
 
@@ -54,6 +54,12 @@ def primary_row(claim: ClaimConfig, fits: pd.DataFrame) -> dict[str, Any] | None
         of_fit = of_fit[of_fit["parameter"] == (claim.parameter or of_fit["parameter"].iloc[0])]
     found = of_fit[of_fit["group"] == group_key(claim.where)]
     return None if found.empty else {str(name): value for name, value in found.iloc[0].items()}
+
+
+def clusters_told(row: Mapping[str, Any], fit: FitConfig) -> str:
+    """The clusters of dependent runs on which a fit's interval rests, in words; empty where each run is its own."""
+    count = clusters_of(row)
+    return "" if count is None else f"its interval rests on {count} clusters ({fit.options.get('clusters')})"
 
 
 def options_of(regime: RegimeConfig, field: tuple[str | int, ...]) -> NoOptions:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from muster.cli.check import checked_plan
-from muster.cli.inspect import duration, print_table
+from muster.cli.inspect import duration
+from muster.cli.printing import print_table
 from muster.cli.run import overrides, snakemake
 from muster.cli.scope import configuration, replaced
 from muster.config.models import ClaimConfig, FitConfig, StudyConfig

@@ -4,13 +4,12 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from muster.cli.parser import SHOWN
+from muster.cli.printing import print_example, print_options, print_table
 from muster.cli.scope import configuration, planned
 from muster.config.load import load_config, load_studies, load_study, nearest_or_part, parse_value, study_paths
 from muster.config.models import PUBLISHED, Config, StudyConfig
@@ -53,31 +52,19 @@ def _studies(config: Path) -> dict[str, StudyConfig]:
     return studies.known
 
 
-def print_table(rows: Iterable[Sequence[object]]) -> None:
-    """Aligned columns, the last one free."""
-    print("\n".join(aligned(rows)) or "none")
-
-
-def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
-    """A line a row, its columns below those of the others, the last one free."""
-    texts = [[str(part) for part in row] for row in rows]
-    if not texts:
-        return []
-    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
-    widths[-1] = 0
-    return ["  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in texts]
-
-
 def show(args: Namespace) -> None:
     """Dispatch on what is shown."""
     args.config = shipped(args.config)
-    if SHOWN[args.what] and args.name is None:
-        raise MusterError(args.what, "no name given", "List names with: muster list " + _plural(args.what))
-    globals()[f"_show_{args.what}"](args)
+    kind = SHOWN[args.what]
+    if kind and not args.name:
+        raise MusterError(args.what, "no name given", f"List names with: muster list {kind}")
+    own = globals().get(f"_show_{args.what}")
+    if own is not None:
+        own(args)
+    elif kind:
+        from muster.cli.entries import show_entry
 
-
-def _plural(what: str) -> str:
-    return "studies" if what == "study" else f"{what}s"
+        show_entry(kind, args.name, load_studies(args.config).known)
 
 
 def _show_study(args: Namespace) -> None:
@@ -108,9 +95,10 @@ def _show_study(args: Namespace) -> None:
 
 
 def _show_claim(args: Namespace) -> None:
-    from muster.claims.conditions import label
+    from muster.claims.conditions import clusters_told, label, primary_row
     from muster.claims.ledger import read_ledger, rows_of
     from muster.claims.page import estimate_text
+    from muster.tables.io import read_frame
 
     claims = {c.claim: (study, c) for study in _studies(args.config).values() for c in study.claims}
     if args.name not in claims:
@@ -142,6 +130,10 @@ def _show_claim(args: Namespace) -> None:
                     print_table([("", "estimate [95 % interval]", f"{estimate_text(found)} ({counted})")])
                 print_table([("", "agrees with the paper" if each == "agrees" else each, found[each])
                              for each in ("agrees", "regime", "family") if found[each]])  # fmt: skip
+                fits = folder / "fits" / study.study / "fits.parquet"
+                row = primary_row(claim, read_frame(fits)) if fits.exists() else None
+                if row is not None and (told := clusters_told(row, fit)):
+                    print_table([("", "fit", told)])
 
 
 def _show_machine(args: Namespace) -> None:
@@ -177,14 +169,7 @@ def _show_experiment(args: Namespace) -> None:
         ("a draft", f"muster new-study NAME --experiment {args.name}"),
     ]
     print_table(rows)
-    _print_options("settings: one value in `settings`, several in `grid`", experiment.cell)
-
-
-def _print_options(title: str, options: type[BaseModel]) -> None:
-    """The fields of a model, with what they are if left open."""
-    print(f"\n{title}")
-    fields = options.model_fields.items()
-    print_table([("", name, _default(field), field.description or "") for name, field in fields])
+    print_options("settings: one value in `settings`, several in `grid`", experiment.cell)
 
 
 def _show_estimator(args: Namespace) -> None:
@@ -202,8 +187,8 @@ def _show_estimator(args: Namespace) -> None:
         ("fails", estimator.fails),
     ]
     print_table(rows)
-    _print_options("options", estimator.options)
-    _print_example({"fits": {"my_fit": example_fit(args.name, estimator)}})
+    print_options("options", estimator.options)
+    print_example({"fits": {"my_fit": example_fit(args.name, estimator)}})
 
 
 def _show_check(args: Namespace) -> None:
@@ -214,7 +199,7 @@ def _show_check(args: Namespace) -> None:
     forbids = "any verdict" if check.blocks == "both" else "`refuted` alone"
     rows = [("checks", check.summary), ("source", check.source), ("fails", check.fails), ("forbids", forbids)]
     print_table(rows)
-    _print_options("options", check.options)
+    print_options("options", check.options)
 
 
 def _show_plot(args: Namespace) -> None:
@@ -225,33 +210,14 @@ def _show_plot(args: Namespace) -> None:
 
     plot = PLOTS[args.name]
     print(inspect.cleandoc(plot.__doc__))
-    _print_options("options", plot.options)
+    print_options("options", plot.options)
     users = [(study.study, name, figure) for study in load_studies(args.config).known.values()
              for name, figure in study.figures.items() if figure.plot == args.name]  # fmt: skip
     if users:
         study, name, figure = max(users, key=lambda user: len(user[2].options))
-        _print_example({"figures": {name: figure.model_dump(exclude_defaults=True)}}, f"as in {study}")
+        print_example({"figures": {name: figure.model_dump(exclude_defaults=True)}}, f"as in {study}")
     else:
-        _print_example({"figures": {"NAME": {"plot": args.name, "fit": "FIT"}}})
-
-
-def _print_example(example: dict[str, Any], comment: str = "") -> None:
-    """A part of a study as YAML, ready to be copied."""
-    import yaml
-
-    print("\nin a study")
-    if comment:
-        print(f"  # {comment}")
-    text = yaml.safe_dump(example, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
-    print("  " + text.rstrip().replace("\n", "\n  "))
-
-
-def _default(option: Any) -> str:
-    """What an option is where a study leaves it open; blank if its description says what absence means."""
-    if option.is_required():
-        return "required"
-    value = option.get_default(call_default_factory=True)
-    return "" if value is None else f"default {json.dumps(value)}"
+        print_example({"figures": {"NAME": {"plot": args.name, "fit": "FIT"}}})
 
 
 def _own_shapes(args: Namespace) -> None:

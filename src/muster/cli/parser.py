@@ -13,17 +13,29 @@ from muster.registry import REGISTRIES
 
 SCALES = ("smoke", "laptop", "paper")
 KINDS = ("studies", "claims", *REGISTRIES)
-SHOWN = {  # by `muster show` (`_show_…` in `inspect`) → whether it has a name
-    "study": True,
-    "claim": True,
-    "experiment": True,
-    "estimator": True,
-    "check": True,
-    "plot": True,
-    "parameterization": True,
-    "dataset": True,
-    "config": False,
-    "machine": False,
+SHOWN = {  # by `muster show` (`_show_…` in `inspect`, else `entries`) → what `muster list` calls all of them
+    "study": "studies",
+    "claim": "claims",
+    "experiment": "experiments",
+    "estimator": "estimators",
+    "closed_form": "closed_forms",
+    "check": "checks",
+    "plot": "plots",
+    "reader": "readers",
+    "transform": "transforms",
+    "parameterization": "parameterizations",
+    "rule": "rules",
+    "epsilon_rule": "epsilon_rules",
+    "decay_rule": "decay_rules",
+    "optimizer": "optimizers",
+    "family": "families",
+    "activation": "activations",
+    "dataset": "datasets",
+    "schedule": "schedules",
+    "loss": "losses",
+    "probe": "probes",
+    "config": None,
+    "machine": None,
 }
 
 ABOUT = """\
@@ -178,13 +190,16 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         commands,
         "show",
         "inspect:show",
-        "Show a study, claim, experiment, estimator, plot, parameterization, data set, config.yaml, machine",
+        "Show a study, a claim, config.yaml, the machine, or whatever else a YAML file may name",
         "  muster show study mup-width-transfer\n"
         "  muster show claim mup-adam-rate-is-flat\n"
         "  muster show experiment relu_chain  every setting that a study may give it\n"
         "  muster show estimator joint_law   what it assumes, how it fails, a fit to copy\n"
         "  muster show check steady          what a regime check computes, and its options\n"
         "  muster show plot lr_sweep         what it draws, and its options\n"
+        "  muster show reader run_files      what it reads, its options, a source to copy\n"
+        "  muster show transform last_step   a step over rows, or an expression of columns\n"
+        "  muster show optimizer lion        its settings; so family, schedule, loss, probe …\n"
         "  muster show config --scale smoke\n"
         "  muster show machine               compiler and kernels that cells train with here\n"
         "  muster show parameterization mup --optimizer adam --width 1024 --base-width 64\n"
@@ -195,7 +210,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "  muster show parameterization umup --family transformer --set heads=8 attention_scale=inverse",
     )  # fmt: skip
     show.add_argument("what", choices=tuple(SHOWN))
-    nameless = " and ".join(what for what, named in SHOWN.items() if not named)
+    nameless = " and ".join(what for what, kind in SHOWN.items() if not kind)
     show.add_argument("name", nargs="?", help=f"its name (not for {nameless})")
     _scope(show)
     table = show.add_argument_group("parameterization")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from muster.cli.inspect import print_table
+from muster.cli.printing import print_table
 from muster.cli.stages import study_plan, with_defaults
 from muster.config.models import ClaimConfig, FitConfig, PilotConfig, StudyConfig
 from muster.errors import MusterError

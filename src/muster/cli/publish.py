@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from muster.claims.changed import declared
 from muster.claims.tests import VERDICTS
 from muster.cli.check import checked_plan
-from muster.cli.inspect import print_table
 from muster.cli.page import published_figures, write_page
+from muster.cli.printing import print_table
 from muster.cli.stages import OVERVIEW_PIXELS, draw, fit_stamp, questions_of
 from muster.config.load import load_config
 from muster.config.models import PUBLISHED, StudyConfig

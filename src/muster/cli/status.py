@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from muster.cli.inspect import duration, print_table
+from muster.cli.inspect import duration
+from muster.cli.printing import print_table
 from muster.cli.run import overrides
 from muster.cli.scope import planned, replaced
 from muster.cli.summary import lacks_own_table

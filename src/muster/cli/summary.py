@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from muster.cli.inspect import aligned
+from muster.cli.printing import aligned
 from muster.jobs.progress import SNAKEMAKE, last_line, to_repeat
 from muster.plan.plan import Plan
 from muster.plan.study import specified
@@ -93,9 +93,9 @@ def lacks_own_table(plan: Plan) -> list[str]:
 
 
 def fit_notes(plan: Plan) -> dict[str, str]:
-    """Claim → what its fit notes beside a number: a bent line, lopsided basins, shapes that were left out. Of a fit
-    without a number the verdict says why."""
-    from muster.claims.conditions import primary_row
+    """Claim → what its fit notes beside a number: how many clusters of runs it rests on, a bent line, lopsided basins,
+    shapes that were left out. Of a fit without a number the verdict says why."""
+    from muster.claims.conditions import clusters_told, primary_row
     from muster.tables.io import read_frame
 
     found = {}
@@ -106,8 +106,11 @@ def fit_notes(plan: Plan) -> dict[str, str]:
         fits = read_frame(path)
         for claim in study.study.claims:
             row = primary_row(claim, fits)
-            if row is not None and row["status"] == "ok" and row["note"]:
-                found[claim.claim] = str(row["note"])
+            if row is None or row["status"] != "ok":
+                continue
+            told = clusters_told(row, study.study.fits[claim.fit]), str(row["note"])
+            if any(told):
+                found[claim.claim] = ", ".join(filter(None, told))
     return found
 
 

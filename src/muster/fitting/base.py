@@ -36,6 +36,12 @@ Selection = dict[str, Scalar | list[Scalar]]
 Options = TypeVar("Options", bound="NoOptions")
 
 
+def clusters_of(row: Mapping[Any, Any]) -> int | None:
+    """On how many clusters of dependent runs the interval in a row of FIT_COLUMNS rests; None where each run is its
+    own."""
+    return json.loads(row.get("diagnostics") or "{}").get("clusters")
+
+
 class NoOptions(Section):
     """The options of an estimator that has none; base class of all others."""
 

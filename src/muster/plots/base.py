@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from muster.config.load import field_errors
 from muster.config.models import FigureConfig, Section
 from muster.errors import FieldPath, MusterError, as_one
+from muster.fitting.base import clusters_of
 from muster.plots import layout, style, words
 from muster.plots.axes import keep_ticks_apart, show_what_is_cut
 from muster.plots.data import PlotData
@@ -120,15 +121,22 @@ class Plot:
 
 
 def _runs(data: PlotData, spec: FigureConfig) -> str:
-    """How many runs each fit that the figure shows rests on; nothing where it shows none, or one without runs."""
+    """How many runs each fit that the figure shows rests on, and in how many clusters of dependent ones; nothing where
+    it shows none, or one without runs."""
     if spec.fit is None or data.fits.empty or "n_runs" not in data.fits.columns:
         return ""
-    counts = data.fits.loc[(data.fits["fit"] == spec.fit) & (data.fits["n_runs"] > 0), "n_runs"].astype(int)
-    if counts.empty:
+    rows = data.fits[(data.fits["fit"] == spec.fit) & (data.fits["n_runs"] > 0)]
+    if rows.empty:
         return ""
-    few, many = counts.min(), counts.max()
-    told = f"n = {few} runs a fit" if few == many else f"n = {few} to {many} runs a fit"
-    return ", " + told.replace(" ", "\N{NO-BREAK SPACE}")  # no line ends with `n`
+    told = f"n = {_span(rows['n_runs'])} runs"
+    if known := [count for row in rows.to_dict("records") if (count := clusters_of(row)) is not None]:
+        told += f" in {_span(known)} clusters"
+    return ", " + f"{told} a fit".replace(" ", "\N{NO-BREAK SPACE}")  # no line ends with `n`
+
+
+def _span(counts: Iterable[Any]) -> str:
+    few, many = min(counts), max(counts)
+    return f"{few:.0f}" if few == many else f"{few:.0f} to {many:.0f}"
 
 
 def _regime(data: PlotData, spec: FigureConfig) -> str:

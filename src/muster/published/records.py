@@ -77,13 +77,18 @@ def table_of_records(records: Iterable[Any]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=[*columns])
 
 
+def step_into(document: Any, name: str) -> Any:
+    """What a document has of that name. Raises MusterError saying which names it has."""
+    if not isinstance(document, Mapping) or name not in document:
+        known = ", ".join(map(repr, [*document][:10])) if isinstance(document, Mapping) else "no keys"
+        raise unreadable(f"the document has no {name!r} where `path` says; it has {known}")
+    return document[name]
+
+
 def table_of_document(document: Any, options: RecordsOptions) -> "pd.DataFrame":
     """The table that lies in a document of dictionaries and lists, as the options say."""
     for name in options.path:
-        if not isinstance(document, Mapping) or name not in document:
-            known = ", ".join(map(repr, [*document][:10])) if isinstance(document, Mapping) else "no keys"
-            raise unreadable(f"the document has no {name!r} where `path` says; it has {known}")
-        document = document[name]
+        document = step_into(document, name)
     if options.orient == "records":
         if not isinstance(document, list | tuple):
             raise unreadable(f"no list of records but a {type(document).__name__}: see `path` and `orient`")

@@ -1,25 +1,35 @@
 """The command line: fast, one line on mistakes, plans and new studies that hold."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from muster.cli import inspect, main
-from muster.cli.parser import SHOWN, divided, parser
+from muster.cli.entries import FIELDS
+from muster.cli.parser import KINDS, SHOWN, divided, parser
 from muster.cli.run import split_settings
 from muster.columns import COLUMNS
 from muster.config.models import StudyConfig
 from muster.experiments import EXPERIMENTS
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.study import check_fit
+from muster.models import SHAPES
 from muster.plots import PLOTS
-from muster.registry import REGISTRIES
-from tests.workflow.studies import SAMPLED, TINY, write_config
+from muster.published.mapping import ColumnMapping, Documented
+from muster.published.readers import READERS
+from muster.published.source import Source
+from muster.published.transforms import TRANSFORMS, RowTransform
+from muster.registry import REGISTRIES, find_registry
+from muster.settings import settings_of
+from muster.training.cell import TrainCell
+from tests.workflow.studies import IMPORTED, SAMPLED, TINY, write_config
 
 
 @pytest.fixture
@@ -211,11 +221,95 @@ def test_an_estimators_snippet_is_a_fit_of_a_study(
 
 
 def test_whatever_can_be_shown_is_listed_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name.removeprefix("_show_") for name in vars(inspect) if name.startswith("_show_")} == {*SHOWN}
-    for what, named in SHOWN.items():
-        assert main(["show", what]) == (2 if named else 0)
+    own = {name.removeprefix("_show_") for name in vars(inspect) if name.startswith("_show_")}
+    assert own <= {*SHOWN}
+    assert {kind for what, kind in SHOWN.items() if what not in own} <= {
+        "readers",
+        "transforms",
+        "closed_forms",
+        *FIELDS,
+    }
+    assert {kind for kind in SHOWN.values() if kind} == {*KINDS}, "whatever is listed can be shown"
+    for what, kind in SHOWN.items():
+        assert main(["show", what]) == (2 if kind else 0)
         told = capsys.readouterr()
-        assert ("no name given" in told.err) == named
+        assert ("no name given" in told.err) == bool(kind)
+        assert kind is None or f"muster list {kind}" in told.err
+
+
+def example_of(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, Any]:
+    """What `muster show` says of an entry, and its example."""
+    (what,) = [what for what, plural in SHOWN.items() if plural == kind]
+    assert main(["show", what, name]) == 0
+    said, _, example = capsys.readouterr().out.partition("\nin a study\n")
+    return said, yaml.safe_load(example)
+
+
+@pytest.mark.parametrize("name", list(READERS))
+def test_a_readers_snippet_is_a_source(name: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, example = example_of("readers", name, capsys)
+    (source,) = example["settings"]["sources"].values()
+    assert Source.model_validate(source).reader == name
+    assert READERS[name].summary in said
+    assert ("MUSTER_PICKLES=allow" in said.partition("reader_options")[0].split("only if")[-1]) == (
+        READERS[name].permission is not None
+    )
+    for option, field in READERS[name].options.model_fields.items():
+        assert re.search(rf"^  {option} .*{re.escape(field.description or '')}$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", list(TRANSFORMS))
+def test_a_transforms_snippet_is_a_mapping(name: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, example = example_of("transforms", name, capsys)
+    mapping = {"columns": {"width": "N"}, "documented": dict.fromkeys(Documented.model_fields, "unknown")}
+    mapped = ColumnMapping.model_validate(mapping | example)
+    if isinstance(TRANSFORMS[name], RowTransform):
+        assert [*mapped.rows[0]] == [name]
+        assert "a step under `rows`" in said
+    else:
+        assert [*mapped.columns["my_column"]] == [name]
+        assert "an expression of" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in FIELDS if kind not in ("datasets", "parameterizations") for name in find_registry(kind)],
+)
+def test_what_a_setting_chooses_shows_what_it_brings(
+    kind: str, name: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, example = example_of(kind, name, capsys)
+    assert example["settings"][FIELDS[kind]] in (name, [name])
+    entry = find_registry(kind)[name]
+    assert said.startswith("is ")
+    assert " ".join((entry.__doc__ or "").split())[:60] in said
+    for setting in settings_of(SHAPES[name] if kind == "families" else entry).model_fields:
+        assert re.search(rf"^  {setting} ", said.partition("settings that it brings")[2], re.MULTILINE)
+    if kind in ("optimizers", "families", "activations", "schedules", "losses"):
+        cell = {
+            "parameterization": "mup",
+            "seed": 0,
+            "steps": 1,
+            "log2_lr": [0.0],
+            "width": 64,
+            **SHAPES["mlp"].example,
+        }
+        TrainCell.model_validate(cell | example["settings"])
+
+
+def test_studies_that_name_an_entry_are_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = IMPORTED.replace("parameters: N", "parameters: {ratio: [N, 2]}")
+    write_config(project, "scale: smoke\n", tiny_import=text)
+    users = r"^studies +tiny-{}$"
+    assert re.search(users.format("train"), example_of("losses", "cross_entropy", capsys)[0], re.MULTILINE), "settings"
+    assert re.search(users.format("train"), example_of("optimizers", "adam", capsys)[0], re.MULTILINE), "a grid"
+    assert re.search(r"^studies +none$", example_of("optimizers", "lion", capsys)[0], re.MULTILINE)
+    said, example = example_of("readers", "csv", capsys)
+    assert re.search(users.format("import"), said, re.MULTILINE)
+    assert example["settings"]["sources"]["my_table"]["file"] == "a/runs.csv"
+    said, example = example_of("transforms", "ratio", capsys)
+    assert re.search(users.format("import"), said, re.MULTILINE)
+    assert example == {"columns": {"my_column": {"ratio": ["N", 2]}}}
 
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))

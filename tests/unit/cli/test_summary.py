@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from muster.claims.ledger import judge, write_ledger
+from muster.cli import main
 from muster.cli.summary import LINE, print_outcome
 from muster.fitting.base import Counts, fit_rows, no_estimates
 from muster.plan.plan import Plan, load_plan
@@ -17,15 +18,19 @@ GROUP = {"parameterization": "mup", "optimizer": "adam"}
 NOTE = "curvature p 0.003, slope -0.2 without 8, edge at width 8, asymmetric basin at width 16 32"
 
 
-def judged(folder: Path, note: str, status: str = "ok") -> Plan:
-    """A study whose one claim was judged by a fit with this note, beside a variant that decides nothing."""
-    plan = load_plan(write_config(folder, tiny_train=TINY))
+def judged(folder: Path, note: str, status: str = "ok", clusters: int | None = None) -> Plan:
+    """A study whose one claim was judged by a fit with this note, beside a variant that decides nothing. clusters: on
+    how many shapes its interval is said to rest."""
+    text = TINY if clusters is None else TINY.replace("response:", "options: {clusters: width}, response:", 1)
+    plan = load_plan(write_config(folder, tiny_train=text))
+    seen = None if clusters is None else {"clusters": clusters}
     estimates = {"ols_t": Estimate(0.02, 0.01, 3), "mixed": Estimate(9, 0.01, 3)}
     rows = []
     for variant, told in (("mixed", "another note"), ("ols_t", note)):
         made = estimates if status == "ok" else no_estimates([*estimates])
         given = {variant: made[variant]}
-        rows += fit_rows(GROUP, given, "ols_t", parameter="exponent", status=status, note=told, counts=Counts(3, 9))
+        rows += fit_rows(GROUP, given, "ols_t", parameter="exponent", status=status, note=told, counts=Counts(3, 9),
+                         diagnostics=seen)  # fmt: skip
     fits = pd.DataFrame(rows).assign(study="tiny-train", fit="lr", estimator="lr_transfer")
     write_frame(fits, Path("results/fits/tiny-train/fits.parquet"))
     write_ledger(judge([plan.studies["tiny-train"].study], {"tiny-train": fits}, "laptop"), Path("results/ledger"))
@@ -53,6 +58,17 @@ def test_a_long_note_is_told_to_its_end_in_short_lines(folder: Path, capsys: pyt
     note = capsys.readouterr().out.strip().split("\n\n")[0].splitlines()[2:]
     assert " ".join(note).split() == ["its", "fit:", *words]
     assert max(map(len, note)) <= LINE
+
+
+@pytest.mark.parametrize(("note", "told"), [("", ""), (NOTE, f", {NOTE}")])
+def test_the_clusters_that_an_interval_rests_on_are_told(
+    note: str, told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_outcome(judged(folder, note, clusters=5))
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"its fit: its interval rests on 5 clusters (width){told}" in said
+    assert main(["show", "claim", "tiny-flat"]) == 0
+    assert "fit  its interval rests on 5 clusters (width)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("note", "status"), [("", "ok"), ("1 of 3 shapes has an interior optimum", "too_few")])

@@ -11,7 +11,7 @@ from scipy import stats
 from muster.claims.tests import explain, on_its_own, p_support, verdict
 from muster.config.models import FitConfig
 from muster.errors import MusterError
-from muster.fitting.base import ESTIMATORS
+from muster.fitting.base import ESTIMATORS, clusters_of
 from muster.fitting.laws.estimate import law_estimator
 from muster.fitting.laws.interval import bootstrap
 from muster.fitting.laws.joint import JOINT
@@ -110,6 +110,8 @@ class TestRows:
 
     def test_clusters_set_the_degrees_of_freedom(self):
         row = one(joint_runs(family=np.repeat(np.arange(12), 5)), "alpha", clusters="family")
+        assert clusters_of(row) == 12
+        assert clusters_of(one(joint_runs(), "alpha", clusters=False)) is None
         assert row["dof"] == 12 - 5
 
     def test_profile_of_squares_lies_around_the_estimate(self):

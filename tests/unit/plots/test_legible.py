@@ -1,6 +1,7 @@
 """What a reader of a figure is owed: nothing cut or on top of each other, and words that say what is shown."""
 
 import itertools
+import json
 import re
 from dataclasses import replace
 
@@ -482,6 +483,15 @@ def test_a_figure_says_how_many_runs_its_fits_rest_on(transfer, counts, told):
     said = all_texts(render("optimum", replace(transfer, fits=fits)))
     assert ("n = " in said) == (told is not None)
     assert told is None or f"laptop scale{told}" in said
+
+
+@pytest.mark.parametrize(("counts", "told"), [((5, 5), "in 5 clusters"), ((5, 12), "in 5 to 12 clusters")])
+def test_a_figure_says_in_how_many_clusters_the_runs_of_its_fits_fall(transfer, counts, told):
+    own = transfer.fits["fit"] == "lr_exponent"
+    records = [json.dumps({"clusters": int(count)}) for count in np.resize(counts, own.sum())]
+    fits = transfer.fits.assign(n_runs=24, diagnostics="")
+    fits.loc[own, "diagnostics"] = records
+    assert f", n = 24 runs {told} a fit" in all_texts(render("optimum", replace(transfer, fits=fits)))
 
 
 @pytest.mark.parametrize("longer", range(36, 52, 4))

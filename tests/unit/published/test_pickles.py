@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from muster.errors import MusterError, Unavailable
-from muster.published import pickles
+from muster.published import foreign, pickles
 from muster.published.readers import READERS
 from muster.published.source import Source, obtain, state
 
@@ -52,8 +52,51 @@ class TestAllowed:
         runs = [{"run": "a", "loss": np.float32(0.5), "n": np.int64(3), "x": np.array([[1, 2]], ">i4", order="F")}]
         found = read(pickle.dumps({"d": {"runs": runs}}, protocol), path=["d", "runs"])
         assert found.to_dict("list") == {"run": ["a"], "loss": [0.5], "n": [3], "x.0.0": [1], "x.0.1": [2]}
-        inner = read(pickle.dumps({"d": plain_frame()}, protocol), path=["d"])
+        inner = read(pickle.dumps({"d": {"deeper": plain_frame()}}, protocol), path=["d", "deeper"])
         assert len(inner) == 3
+
+    def test_a_series_is_a_column_beside_its_labels(self, protocol: int) -> None:
+        losses = pd.Series([3.0, 2.5], name="loss")
+        assert read(pickle.dumps(losses, protocol)).to_dict("list") == {"loss": [3.0, 2.5]}
+        steps = losses.set_axis(pd.Index([10, 20]))
+        assert read(pickle.dumps(steps, protocol)).to_dict("list") == {"index": [10, 20], "loss": [3.0, 2.5]}
+        unnamed = steps.rename(None).rename_axis("step")
+        assert read(pickle.dumps(unnamed, protocol)).to_dict("list") == {"step": [10, 20], "value": [3.0, 2.5]}
+
+    def test_each_level_of_labels_is_a_column(self, protocol: int) -> None:
+        width = pd.Index([64, 128, 64], dtype="int64")
+        kind = pd.Index(["sp", None, "mup"], dtype=object)
+        labels = pd.MultiIndex.from_arrays([width, kind], names=["width", None])
+        losses = pd.Series([3.0, 2.5, 2.0], labels, name="loss")
+        found = read(pickle.dumps(losses, protocol))
+        assert [*found] == ["width", "level_1", "loss"]
+        assert found["width"].tolist() == [64, 128, 64]
+        assert found["loss"].tolist() == [3.0, 2.5, 2.0]
+        assert found["level_1"].isna().tolist() == [False, True, False]
+        assert found["level_1"].dropna().tolist() == ["sp", "mup"]
+        frame = losses.to_frame().set_axis(pd.Index(["loss"], dtype=object), axis=1)
+        assert read(pickle.dumps(frame, protocol)).to_csv() == found.to_csv()
+
+    def test_tables_stand_below_one_another(self, protocol: int) -> None:
+        curves = {10: pd.Series([3.0, 2.5], name="loss"), 20: pd.Series([2.0], name="loss")}
+        found = read(pickle.dumps(curves, protocol))
+        assert found.to_dict("list") == {"loss": [3.0, 2.5, 2.0], "key": ["10", "10", "20"]}
+        listed = read(pickle.dumps({"all": [*curves.values()]}, protocol), path=["all"])
+        assert listed.to_dict("list") == {"loss": [3.0, 2.5, 2.0], "key": ["0", "0", "1"]}
+
+    def test_a_path_leads_through_a_column_of_tables(self, protocol: int) -> None:
+        """As Porian et al. 2024 publish their runs: data frames and series in the cells of a data frame."""
+        inner = pd.DataFrame({"flops": [1.0, 2.0]}).set_axis(pd.Index(["flops"], dtype=object), axis=1)
+        cells = {"lr": [0.5, 0.25, 0.125], "runs": [inner, inner * 4, None], "curve": [pd.Series([3.0])] * 3}
+        outer = pd.DataFrame({name: pd.Series(cell, dtype=object) for name, cell in cells.items()})
+        outer = outer.set_axis(pd.Index([*cells], dtype=object), axis=1)
+        data = pickle.dumps(outer, protocol)
+        assert read(data, path=["runs"]).to_dict("list") == {
+            "flops": [1.0, 2.0, 4.0, 8.0],
+            "lr": [0.5, 0.5, 0.25, 0.25],
+        }
+        assert read(data, path=["curve"]).to_dict("list") == {"value": [3.0] * 3, "lr": [0.5, 0.25, 0.125]}
+        assert read(data).to_dict("list") == {"lr": [0.5, 0.25, 0.125]}, "columns of tables are no cells of one value"
 
 
 class Runs:
@@ -76,7 +119,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "texts of pandas 3": (pickle.dumps(pd.DataFrame({"a": ["x"]})), "it holds a pandas"),
     "dates": (pickle.dumps(np.array(["2026-01-01"], "M8[D]")), "holds values of the type"),
     "a compound type": (pickle.dumps(np.zeros(2, "i4,O")), "holds values of (the type|a compound type)"),
-    "labels by two columns": (pickle.dumps(pd.DataFrame({"a": [1], "b": [2], "c": 3}).set_index(["a", "b"])), "pandas"),
+    "a series of texts of pandas 3": (pickle.dumps(pd.Series(["x"])), "it holds a pandas"),
+    "a series of categories": (pickle.dumps(pd.Series(["x"], dtype="category")), "it holds a pandas"),
+    "columns by two names": (pickle.dumps(pd.DataFrame({(1, 2): [1], (1, 3): [2]})), "names of several levels"),
+    "a table beside a number": (pickle.dumps([pd.Series([1.0]), 3]), "leads to a int at 1 where a table is meant"),
+    "a series of a name of its labels": (pickle.dumps(pd.Series([1], pd.Index([2], name="a"), name="a")), "exists"),
     "no pickle": (b"N,loss\n1,2\n", "reader: not as expected|not readable"),
     "an end that is missing": (pickle.dumps(plain_frame())[:-20], "not as expected"),
     "one number": (pickle.dumps(3), "no list of records but a int"),
@@ -113,6 +160,26 @@ def test_an_array_has_as_many_values_as_it_says(monkeypatch: pytest.MonkeyPatch)
     shared = np.arange(300.0)
     with pytest.raises(MusterError, match="arrays have more than 500 values"):
         read(pickle.dumps([shared, shared.copy()]))
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_path_that_leads_to_no_table_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = pd.Series([pd.Series([1.0, 2.0], name="loss"), None], dtype=object)
+    frame = pd.DataFrame({0: column, 1: [1, 2]}).set_axis(pd.Index(["runs", "loss"], dtype=object), axis=1)
+    data = pickle.dumps(frame)
+    with pytest.raises(MusterError, match="column 'loss' stands in a table and beside it"):
+        read(data, path=["runs"])
+    with pytest.raises(MusterError, match="no 'run' where `path` says; it has 'runs', 'loss'"):
+        read(data, path=["run"])
+    with pytest.raises(MusterError, match="leads to a int where a table is meant"):
+        read(data, path=["loss"])
+    with pytest.raises(MusterError, match="leads to no table"):
+        read(pickle.dumps(frame[1:]), path=["runs"])
+    monkeypatch.setattr(foreign, "MOST_CELLS", 50)
+    one = pd.Series(np.arange(20.0))
+    assert len(read(pickle.dumps([one]))) == 20
+    with pytest.raises(MusterError, match="its tables have more than 50 cells"):
+        read(pickle.dumps([one, one]))
 
 
 @pytest.mark.usefixtures("allowed")

@@ -439,7 +439,7 @@ def _status(fit: LawFit, doubt: Doubt | None, beyond: Sequence[str] = ()) -> tup
 
 
 def _diagnostics(fit: LawFit, data: Rows, theta: Array) -> dict[str, Any]:
-    """δ, objective, residual spread and failed replicates."""
+    """δ, objective, residual spread, failed replicates, and how many clusters of dependent rows there are."""
     found: dict[str, Any] = {
         "delta": fit.delta,
         "objective": fit.objective,
@@ -447,6 +447,8 @@ def _diagnostics(fit: LawFit, data: Rows, theta: Array) -> dict[str, Any]:
         "replicates_failed": int((~np.isfinite(theta).all(axis=1)).sum()),
         **spread(fit, data.x)._asdict(),
     }
+    if data.clusters is not None:
+        found["clusters"] = len(np.unique(data.clusters))
     return found
 
 
