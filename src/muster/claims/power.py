@@ -280,14 +280,19 @@ def equivalence_power(margin: float, se: float, dof: float, level: float) -> flo
 
 
 def claim_power(design: Design, test: str, predicted: float, margin: float, level: float = ALPHA) -> dict[str, Any]:
-    """Power of a claim's test, at a level, where the truth is the prediction, and what 80 % would take.
+    """Power of a claim's test, at a level, where the truth is the prediction, and what 80 % would take: see
+    `power_of_draws`."""
+    return power_of_draws(design.simulate(predicted), test, predicted, margin, level)
+
+
+def power_of_draws(found: Slopes, test: str, predicted: float, margin: float, level: float) -> dict[str, Any]:
+    """Share of simulated estimates by which a claim's test is supported, at a level, and what 80 % would take.
 
     A two-sided claim (equivalence) is supported when both one-sided t tests put the value inside the region; 80 % takes
     a margin no smaller than |estimate − predicted| + t·se in 80 % of the draws. At the threshold of a one-sided claim
     the power is the level by design: it takes a true value that lies beyond by estimate error + t·se in 80 %.
     """
     low, high = CLAIM_TESTS[test](predicted, margin)
-    found = design.simulate(predicted)
     half, error = found.half_width(1 - level), found.slope - predicted
     supported = float(np.mean((found.slope - low >= half) & (high - found.slope >= half)))
     one_sided = not (np.isfinite(low) and np.isfinite(high))

@@ -250,7 +250,7 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     _scope(plan)
 
     power = _add(
-        commands, "power", "power:power", "Say what a learning-rate sweep could show, by simulation, before it runs",
+        commands, "power", "power:power", "Say what a sweep, or runs for a law, could show, by simulation",
         "  muster power mup-width-transfer --scale laptop\n"
         "  muster power mup-width-transfer --seeds 5 --fit lr_exponent      what more seeds would buy\n"
         "  muster power mup-width-transfer --tau 0.1 --noise 0.01           a pessimist's view\n\n"
@@ -258,16 +258,23 @@ def _look(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "that the rate does not move needs a design whose interval is shorter than the claim's margin; what lengthens\n"
         "it most is scatter between widths (tau), which more widths mend and more seeds do not.\n\n"
         "What the command line leaves open of noise, tau and curvature comes from the study's own table of runs, when\n"
-        "there is one with three optima inside the grid (a run at another scale, a pilot); else 0.005, 0.05 and 0.02.",
+        "there is one with three optima inside the grid (a run at another scale, a pilot); else 0.005, 0.05 and 0.02.\n"
+        "Of a law it draws the losses of the runs at hand, or planned, at the coefficients that are published and\n"
+        "claimed, and fits each table as `muster fit` does.",
     )  # fmt: skip
     power.add_argument("study")
-    power.add_argument("--fit", metavar="NAME", help="one fit (default: every fit of a learning-rate exponent)")
+    power.add_argument("--fit", metavar="NAME", help="one fit (default: all of learning-rate exponents and laws)")
     power.add_argument("--noise", type=_not_negative, metavar="SD", help="standard deviation of one run's ln loss")
     power.add_argument(
         "--tau", type=_not_negative, metavar="SD", help="of ln(optimal rate) between shapes, off the line"
     )
     power.add_argument("--curvature", type=_not_negative, metavar="C", help="of ln loss at its minimum, per octave²")
-    power.add_argument("--draws", type=_positive, default=2000, metavar="N", help="simulated sweeps (default: 2000)")
+    power.add_argument(
+        "--draws",
+        type=_positive,
+        metavar="N",
+        help="simulated sweeps (default: 2000), tables of each law (24 in all)",
+    )
     _results(power)
     _scope(power)
 

@@ -14,7 +14,8 @@ from muster.plan.study import StudyPlan
 if TYPE_CHECKING:
     import pandas as pd
 
-    from muster.claims.power import Design
+    from muster.claims.law_power import LawDesign
+    from muster.claims.power import Design, Slopes
 
 SIMULATED = ("lr_transfer", "lr_transfer_difference")
 DEFAULT = "default"  # of no run: numbers that a user may replace
@@ -32,6 +33,14 @@ HEAD = (
     "expects",
     "detects",
 )
+CLAIM_HEAD = ("claim", "test", "predicted", "level", "power there", "80 % needs")
+LAW_HEAD = ("fit and group", "rows", "clusters", "noise", "shared", "from", "where")
+LAW_LEGEND = """\
+noise      standard deviation of one run's ln response around the law
+shared     that of what all runs of a cluster have in common, where the fit has clusters
+from       where these come from: given, the study's table, its pilots (`pilot:` of the scale), or default
+where      parameters at which tables are drawn: published ones, above them what claims of two bounds predict, and what
+           is left as the table has it with these held fixed; claims of one bound are tested there, too"""
 LEGEND = """\
 noise      standard deviation of one run's ln loss around its seed's curve
 tau        scatter of ln(optimal rate) between shapes, beyond the line
@@ -49,6 +58,16 @@ power      chance that a claim is supported where the truth is what it predicts
            grid; what the grid can show is how far beyond it the truth must lie"""
 
 
+class LawGroup(NamedTuple):
+    """One group of a fit of a law, with claims that can be true at once."""
+
+    fit: str
+    group: dict[str, Any]
+    design: "LawDesign"
+    source: str
+    claims: list[ClaimConfig]
+
+
 class Group(NamedTuple):
     """One group of a fit: its key, its name for readers, and its simulated design."""
 
@@ -59,11 +78,13 @@ class Group(NamedTuple):
 
 
 def power(args: Namespace) -> None:
-    """Print, per group of each learning-rate fit, what its design detects, and the power of each claim's test.
+    """Print, per group of each learning-rate fit, what its design detects, and the power of each claim's test; of fits
+    of laws this power alone.
 
     Claims of other fits are told by the errors that a finished run left. Raises a MusterError when the study, the fit
     or its rates are not there.
     """
+    from muster.claims.law_power import DRAWS, FEWEST
     from muster.claims.power import family_level
     from muster.claims.tests import ALPHA
     from muster.config.load import load_studies
@@ -75,21 +96,29 @@ def power(args: Namespace) -> None:
     levels = {claim.claim: level if claim.headline else ALPHA for claim in study.claims}
     finished = _finished(study, args, levels)
     names = _fits(study, args.fit, bool(finished))
-    found: list[Group] = []
-    if names:
-        cells = _cell_table(plan)
-        pilot = study.scales[plan.scale].pilot  # type: ignore[index]
-        found = [group for name in names for group in _groups(name, study.fits[name], cells, args, pilot)]
+    cells, pilot = _cell_table(plan), study.scales[plan.scale].pilot  # type: ignore[index]
+    sweeps = [name for name in names if study.fits[name].estimator in SIMULATED]
+    found = [group for name in sweeps for group in _groups(name, study.fits[name], cells, args, pilot)]
+    rows = [row for claim in study.claims if claim.fit in sweeps for row in _claim_rows(claim, found, levels)]
+    if found:
         print(f"{study.study} at scale {plan.scale}, {found[0].design.draws} simulations each\n")
         print_table([HEAD, *(_group_row(group) for group in found)])
-    rows = [row for claim in study.claims if claim.fit in names for row in _claim_rows(claim, found, levels)]
+    laws = [name for name in names if name not in sweeps]
+    designs = [each for name in laws for each in _law_designs(name, study, cells, args, pilot)]
+    if designs:
+        draws = args.draws or max(DRAWS // len(designs), FEWEST)
+        print(f"{study.study} at scale {plan.scale}, {draws} tables each\n")
+        print_table([LAW_HEAD, *(_law_row(each) for each in designs)])
+        for each in designs:
+            rows += _law_claims(each, each.design.simulate(draws), levels)
     if rows:
         print()
-        print_table([("claim", "test", "predicted", "level", "power there", "80 % needs"), *rows])
+        print_table([CLAIM_HEAD, *rows])
     if finished:
         print(f"\nby the errors of the run in {args.results / 'fits' / study.study}:\n")
         print_table([("claim", "test", "predicted", "level", "power there", "se", "dof"), *finished])
-    print(f"\n{LEGEND}\n{CAVEAT}" if names else f"\n{CAVEAT}")
+    legends = [*([LEGEND] if found else []), *([LAW_LEGEND] if designs else []), CAVEAT]
+    print("\n" + "\n".join(legends))
 
 
 def headline_powers(plan: StudyPlan, family: Sequence[StudyConfig], results: Path | None) -> dict[str, float]:
@@ -171,17 +200,79 @@ def _claimed(claim: ClaimConfig) -> tuple[str, str, str]:
 
 def _fits(study: StudyConfig, wanted: str | None, others: bool) -> list[str]:
     """The fits that are simulated; none is a mistake, unless there are others that a finished run tells of."""
+    from muster.fitting.laws.law import law_of
+
     place = f"config/studies/{study.study}.yaml: fits"
-    possible = [name for name, fit in study.fits.items() if fit.estimator in SIMULATED]
+    possible = [name for name, fit in study.fits.items() if fit.estimator in SIMULATED or law_of(fit)]
     listed = ", ".join(f"{name} ({fit.estimator})" for name, fit in study.fits.items())
     if wanted is not None and wanted not in study.fits:
         raise MusterError(place, f"no fit {wanted!r}", f"Fits: {listed}")
     if others and (wanted or "") not in possible:
         return [] if wanted else possible
     if not possible or (wanted is not None and wanted not in possible):
-        found = "no fit of a learning-rate exponent" if wanted is None else f"{wanted} fits no learning-rate exponent"
-        raise MusterError(place, found, f"Power is simulated for {' and '.join(SIMULATED)}; the study has {listed}")
+        found = "no fit of a learning-rate exponent or a law" if wanted is None else f"{wanted} fits neither a "
+        found += "" if wanted is None else "learning-rate exponent nor a law"
+        raise MusterError(
+            place, found, f"Power is simulated for {', '.join(SIMULATED)} and laws; the study has {listed}"
+        )
     return [wanted] if wanted else possible
+
+
+def _law_designs(
+    name: str, study: StudyConfig, cells: "pd.DataFrame", args: Namespace, pilot: PilotConfig | None
+) -> list[LawGroup]:
+    """The designs of a fit of a law: of the rows that a finished run left, else of those that are planned."""
+    from muster.claims.law_power import Noise, compatible, law_design
+    from muster.claims.power import Assumptions
+    from muster.fitting.base import group_key
+    from muster.fitting.frames import groups, select
+    from muster.fitting.laws.law import law_of
+    from muster.tables.io import read_frame
+
+    fit, place = study.fits[name], f"config/studies/{study.study}.yaml: fits.{name}"
+    law, path = law_of(fit), Path(args.results or ".", "tables", study.study, f"{fit.table}.parquet")
+    assert law is not None
+    at_hand = path.exists()
+    noise, source = None, "table"
+    if args.noise is not None:
+        noise, source = Noise(args.noise), "given"
+    elif not at_hand:
+        noise, source = (Noise(pilot.noise), "pilots") if pilot else (Noise(Assumptions().noise), DEFAULT)
+    try:
+        rows = select(read_frame(path) if at_hand else cells, fit.select)
+        if not len(rows):
+            raise MusterError("select", f"{path} has no such row", "Bring its table and run the study first")
+        made = []
+        for group, own in groups(rows, fit.by):
+            claims = [each for each in study.claims if each.fit == name and group_key(each.where) == group_key(group)]
+            for together in compatible(claims, law):
+                made.append(LawGroup(name, group, law_design(fit, own, together, noise, at_hand), source, together))
+    except MusterError as error:
+        raise MusterError(f"{place}.{error.place}", error.found, error.remedy) from None
+    return made
+
+
+def _law_row(each: LawGroup) -> tuple[str, ...]:
+    design = each.design
+    labels = design.clusters
+    where = ", ".join(f"{name} {value:.4g}" for name, value in design.truth.items())
+    count = "–" if labels is None else str(labels.max() + 1)
+    noise = f"{design.noise.own:.2g}", f"{design.noise.shared:.2g}"
+    return (_named(each.fit, each.group), str(len(design.rows)), count, *noise, each.source, where)
+
+
+def _law_claims(each: LawGroup, found: "dict[str, Slopes]", levels: dict[str, float]) -> list[tuple[str, ...]]:
+    from muster.claims.power import power_of_draws
+
+    rows: list[tuple[str, ...]] = []
+    for claim in each.claims:
+        draws = found.get(claim.parameter or next(iter(found)))
+        if draws is None:
+            continue
+        level = levels[claim.claim]
+        told = power_of_draws(draws, claim.test, claim.predicted, claim.margin, level)
+        rows.append((*_claimed(claim), f"{level:.2g}", f"{100 * told['power']:.0f} %", told["needs"]))
+    return rows
 
 
 def _cell_table(plan: StudyPlan) -> "pd.DataFrame":
@@ -202,7 +293,7 @@ def _cell_table(plan: StudyPlan) -> "pd.DataFrame":
 def _groups(
     name: str, fit: FitConfig, cells: "pd.DataFrame", args: Namespace, pilot: PilotConfig | None
 ) -> list[Group]:
-    from muster.claims.power import Design, shapes_of
+    from muster.claims.power import DRAWS, Design, shapes_of
     from muster.fitting.base import ESTIMATORS, parse_options
     from muster.fitting.compared import compared
     from muster.fitting.estimators.lr_transfer import MEMBER
@@ -224,7 +315,7 @@ def _groups(
             told = [_assumptions(fit, {**group, **side}, args, options, pilot) for side in pair.values() or ({},)]
             assumed, sources = zip(*told, strict=True)
             b, second = (shapes[1], assumed[1]) if pair else (None, None)
-            design = Design(shapes[0], b, options, assumed[0], args.draws, assumed_b=second)
+            design = Design(shapes[0], b, options, assumed[0], args.draws or DRAWS, assumed_b=second)
             found.append(Group(name, group, design, ", ".join(dict.fromkeys(sources))))
     except MusterError as error:
         raise MusterError(f"{place}.{error.place}", error.found, error.remedy) from None
