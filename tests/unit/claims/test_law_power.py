@@ -98,6 +98,8 @@ def test_draws_without_an_error_support_nothing():
     found = design.simulate(3)["alpha"]
     assert not np.isfinite(found.se).any()
     assert power_of_draws(found, "equivalence", 0.3, 1e9, 0.05)["power"] == 0
+    at_a_bound = law_design(fit_of(bounds={"alpha": [0.1, 0.3001]}), table(), [claim()], Noise(0.02), at_hand=True)
+    assert not np.isfinite(at_a_bound.simulate(3)["alpha"].se).any(), "an interval that a bound cuts is none"
 
 
 def test_claims_that_place_a_parameter_differently_are_drawn_apart():
