@@ -1,5 +1,7 @@
 """What fits tell and where they look: notes, search ranges, draws and errors that a slip would change unseen."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,13 +15,13 @@ from muster.fitting.estimators.limit_rate import fit_approach
 from muster.fitting.estimators.regression import coefficients
 from muster.fitting.frames import positive_axis
 from muster.fitting.laws.declared import Declaration, declare
-from muster.fitting.laws.declared_starts import _Place, _Range, _range
+from muster.fitting.laws.declared_starts import _peeled, _Place, _places, _Range, _range
 from muster.fitting.laws.estimate import Rows, _influence
-from muster.fitting.laws.expressions import Number, Variable
+from muster.fitting.laws.expressions import Call, Logarithm, Number, Parameter, Variable, at, product, total
 from muster.fitting.laws.law import DeclaredOptions, law_of_options
 from muster.fitting.laws.ray import _crossing
-from muster.fitting.laws.solve import fit_law
-from muster.fitting.optimum.quadratic import Optimum, Window, _bracketed, fit_polynomial
+from muster.fitting.laws.solve import _vanished, fit_law
+from muster.fitting.optimum.quadratic import Optimum, Window, _bracketed, fit_polynomial, other_vertex
 from muster.fitting.optimum.scattered import minimum
 from muster.fitting.optimum.surface import find_surface
 from muster.statistics.censored import plane_given_sigma
@@ -262,3 +264,49 @@ def test_the_note_of_a_whole_table_complains_of_nothing(name):
     of_others = test_estimators.FEWEST.get(name)
     fits = of_others(ESTIMATORS[name].min_points) if of_others else test_estimators.fitted(name).fits
     assert set(fits["note"]) == {WHOLE[name]}
+
+
+X = Variable(0, signed=False)
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [Call(X, "exp"), product(3.0, [(Number(2.0), X)]), product(3.0, [(total([X, Number(1.0)]), Number(0.5))])],
+    ids=["exp", "a number to a power", "a sum to a power"],
+)
+def test_what_surrounds_a_sum_is_taken_off_with_its_errors(outer):
+    """Of the innermost sum's value, its derivative by ln y: the weights of the projection that begins a fit."""
+    y, step = np.array([4.0, 12.0, 96.0]), 1e-6
+    where = at(np.zeros((1, 0)), np.zeros(0, bool), np.ones((1, 3)))
+    error = _peeled([outer], y, where)[1]
+    beyond, before = (_peeled([outer], y * np.exp(by), where)[0] for by in (step, -step))
+    assert error == pytest.approx(np.abs(beyond - before) / (2 * step), rel=1e-6)
+
+
+def test_a_parameter_of_a_sum_within_a_function_is_looked_for_where_it_stands():
+    """`log(1 + rate * x)`: its size is that of 1 / x, no exponent's."""
+    rate = Parameter(0, signed=False)
+    law = total(
+        [Number(3.0), Logarithm(total([Number(1.0), product(1.0, [(rate, Number(1.0)), (X, Number(1.0))])]), 1.0)]
+    )
+    place = next(_places(law, 0))
+    assert not place.exponent
+    x = np.array([[1e6, 1e7, 1e8]])
+    found = _range(0, place, {}, (0.0, np.inf), np.zeros((1, 1)), np.array([False]), x)
+    assert found.low < 1e-7 < found.high < 1e-2
+
+
+def test_a_vanished_coefficient_takes_its_own_coordinates_alone_with_it():
+    """At A = 0 nothing is felt of A itself; a held offset is no coordinate of the fit. Another that no data feel says
+    that more than A is unknown."""
+    law = SimpleNamespace(parameters=("A", "B", "E"), bounds={"A": (0.0, 9.0), "B": (0.0, 9.0), "E": (0.0, 9.0)})
+    felt = np.array([[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]])
+    held = np.array([True, True, False])
+    assert _vanished(law, ("A",), felt, held) == ("A",)
+    assert _vanished(law, ("A",), felt, np.ones(3, bool)) == ()
+
+
+def test_three_points_that_bend_downwards_have_no_minimum():
+    losses = np.array([[0.0, 0.5, 0.8, 0.9, 1.0]])
+    window = Window(0.0, np.arange(5.0), losses)
+    assert np.isnan(other_vertex(window, np.ones(5), 1.0, 2.0)).all()

@@ -140,12 +140,12 @@ def _peeled(outer: Sequence[Node], y: Array, where: At) -> tuple[Array, Array]:
             target, scale = np.log(target), scale / target
         elif isinstance(node, Product):
             base, exponent = node.factors[0]
-            target = target / node.coefficient
+            target, scale = target / node.coefficient, scale / node.coefficient
             if isinstance(base, Number):
                 target, scale = np.log(target) / np.log(base.number), scale / target / np.log(base.number)
             else:
                 power = float(np.ravel(exponent.value(where).value)[0])
-                scale = scale / node.coefficient * target ** (1 / power - 1) / power
+                scale = scale * target ** (1 / power - 1) / power
                 target = target ** (1 / power)
     return target, np.abs(scale)
 
