@@ -142,8 +142,8 @@ def _text_fields(kind: type[Job]) -> tuple[str, ...]:
 
 def _chosen(cell: Job) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Every field that holds a text or a list of texts, with these, and the names that the cell's code takes itself."""
-    own: Mapping[str, str] = getattr(cell, "fixed_names", {})
-    found: list[tuple[str, tuple[str, ...]]] = [(kind, (name,)) for kind, name in own.items()]
+    own: Mapping[str, str | tuple[str, ...]] = getattr(cell, "fixed_names", {})
+    found = [(kind, (names,) if isinstance(names, str) else names) for kind, names in own.items()]
     for field in _text_fields(type(cell)):
         value = getattr(cell, field)
         if isinstance(value, str):

@@ -16,6 +16,7 @@ from muster.errors import MusterError, Unavailable, redacted
 from muster.experiments import EXPERIMENTS, Context, Cost, Example, Experiment, Job, Outcome
 from muster.published.mapping import RUN, ColumnMapping, apply
 from muster.published.source import Obtained, Source, obtain
+from muster.published.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,18 @@ class ImportCell(Job):
     @property
     def table(self) -> Table:
         return self.sources[self.source]
+
+    @property
+    def fixed_names(self) -> dict[str, tuple[str, ...]]:
+        """Readers and transforms that its table names; others are no part of what it becomes."""
+        transforms = sorted(_names_in(self.table.model_dump(include={"rows", "columns"})) & {*TRANSFORMS})
+        return {"reader": tuple(sorted({form.reader for form in self.table.forms})), "transform": tuple(transforms)}
+
+
+def _names_in(tree: Any) -> set[str]:
+    """All names to which something is given in mappings, however deep."""
+    inner = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
+    return {*(tree if isinstance(tree, Mapping) else ())}.union(*map(_names_in, inner))
 
 
 def cost(cell: ImportCell) -> Cost:

@@ -201,6 +201,10 @@ FREE = {
             "\n\n@PROBES.register('own')\n@probe()\ndef own(s):\n    yield 'own', 0, rms(s.x_ExBxI)\n",
         ),
     ],
+    "a new reader and a new transform": [
+        append("published/run_files.py", '\nREADERS.register("own")(READERS["run_files"])\n'),
+        append("published/rows.py", '\nTRANSFORMS.register("own")(TRANSFORMS["last_step"])\n'),
+    ],
     "a new hyperparameter": [
         replace(
             "optimizers/adam.py",
@@ -285,6 +289,14 @@ EXACT: dict[str, tuple[list[Edit], Use]] = {
     "a helper two imports away": (
         [replace("models/graphs.py", "length + 1: count", "length + 2: count")],
         any_of(uses("family", "dag_mlp", "convnet"), lambda planned: planned.experiment in ("stability", "one_step")),
+    ),
+    "a reader of published tables": (
+        [replace("published/pickles.py", 'f"level_{place}"', 'f"labels_{place}"')],
+        lambda planned: "pickled_table" in getattr(planned.cell, "fixed_names", {}).get("reader", ()),
+    ),
+    "a transform of published tables": (
+        [replace("published/transforms.py", "return parts[0] / parts[1]", "return parts[0] / (2 * parts[1])")],
+        lambda planned: "ratio" in getattr(planned.cell, "fixed_names", {}).get("transform", ()),
     ),
     "what nobody calls": (
         [replace("training/clipping.py", "def clip_gradients", "def unused(): ...\n\n\ndef clip_gradients")],
