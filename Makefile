@@ -7,10 +7,9 @@ STUDY ?=
 FIGURE ?=
 STUDIES ?= core
 CORES ?= all
-# Tests at once: three files of them mostly wait, for a cluster's daemons or a fault to be seen, so three more than there
-# are cores. In the order of their files, of which these come first: left to xdist they would come last, for they are
-# few, and end alone.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
+# Tests at once: some wait for a cluster's daemons, so one more than there are cores. In the order of their files, of which
+# these come first: left to xdist they would come last, for they are few, and end alone.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VENV ?= .venv
 # A build of torch for CPUs alone: make TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu" ...
 TORCH ?= $(shell sed -n 's/^ *"\(torch==[^"]*\)",/\1/p' pyproject.toml)
