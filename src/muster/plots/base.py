@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError
 from muster.config.load import field_errors
 from muster.config.models import FigureConfig, Section
 from muster.errors import FieldPath, MusterError, as_one
-from muster.fitting.base import clusters_of
 from muster.plots import layout, style, words
 from muster.plots.axes import keep_ticks_apart, show_what_is_cut
 from muster.plots.data import PlotData
@@ -123,6 +122,8 @@ class Plot:
 def _runs(data: PlotData, spec: FigureConfig) -> str:
     """How many runs each fit that the figure shows rests on, and in how many clusters of dependent ones; nothing where
     it shows none, or one without runs."""
+    from muster.fitting.base import clusters_of
+
     if spec.fit is None or data.fits.empty or "n_runs" not in data.fits.columns:
         return ""
     rows = data.fits[(data.fits["fit"] == spec.fit) & (data.fits["n_runs"] > 0)]

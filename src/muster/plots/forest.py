@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from muster.claims.page import MOST, selection, unrun
+from muster.claims.page import MOST, selection
 from muster.claims.tests import REFUTES_ONLY, test_parts
 from muster.config.models import FigureConfig, FitConfig, StudyConfig
 from muster.plots import layout, style, words
@@ -372,13 +372,10 @@ def _no_claims(title: str) -> Figure:
 def overview(ledger: pd.DataFrame, studies: Sequence[StudyConfig] = (), scale: str = "") -> Figure:
     """The forest plot of the ledger's headline claims (all claims if none is): the product's headline figure.
 
-    Claims whose studies were not run are left out where any was. More than fit a page are chosen without a look at what
-    came out: see `muster.claims.page.selection`.
+    More than fit a page are chosen without a look at what came out: see `muster.claims.page.selection`.
     """
     from muster.claims.ledger import is_headline, rows_of
 
-    ran = ledger[[not unrun(row) for row in rows_of(ledger)]]
-    ledger = ran if len(ran) else ledger
     headline = ledger[is_headline(ledger)]
     options: dict[str, str | None] = {"title": None}
     if 0 < len(headline) < len(ledger):
