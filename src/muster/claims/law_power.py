@@ -32,8 +32,6 @@ from muster.statistics.linear import Estimate
 DRAWS = 24  # over all designs of a study
 FEWEST = 8  # of one
 REPLICATES = 400  # of the bootstrap of each draw: with fewer, the longer side of its interval is too long
-
-
 NOTHING = Estimate(np.nan, np.nan, np.nan)
 
 

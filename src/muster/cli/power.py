@@ -210,11 +210,13 @@ def _fits(study: StudyConfig, wanted: str | None, others: bool) -> list[str]:
     if others and (wanted or "") not in possible:
         return [] if wanted else possible
     if not possible or (wanted is not None and wanted not in possible):
-        found = "no fit of a learning-rate exponent or a law" if wanted is None else f"{wanted} fits neither a "
-        found += "" if wanted is None else "learning-rate exponent nor a law"
-        raise MusterError(
-            place, found, f"Power is simulated for {', '.join(SIMULATED)} and laws; the study has {listed}"
+        found = (
+            f"{wanted} fits neither a learning-rate exponent nor a law"
+            if wanted
+            else "no fit of a learning-rate exponent or law"
         )
+        remedy = f"Power is simulated for {', '.join(SIMULATED)} and laws; the study has {listed}"
+        raise MusterError(place, found, remedy)
     return [wanted] if wanted else possible
 
 
