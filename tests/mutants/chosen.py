@@ -19,8 +19,8 @@ ROOMS = ("fitting", "claims", "parameterizations", "training", "sampling", "stat
 KINDS = (*(f"unit/{room}" for room in (*ROOMS, "config", "tables", "plan", "api", "native")), "statistical")
 FIELDS = re.compile(r"test_the_file_is_what_the_models_say|config/test_options\.py")  # hold defaults and bounds
 KEPT = ROOT / "build" / "mutants"
-SECONDS = 15  # of the tests of one mutant, as recorded
-LIMIT = 30  # of the processor, and eight times that by the clock, which runs on while the machine is busy
+SECONDS = 15  # of the tests of one mutant, as recorded, of the processor
+LIMIT = 30  # of the processor too, and eight times that by the clock, which runs on while the machine is busy
 # What muster and its tests import: most of the time of a run of few tests.
 IMPORTED = ("torch", "pandas", "scipy.stats", "scipy.optimize", "statsmodels.api", "pydantic", "seaborn")
 
@@ -31,20 +31,26 @@ def names_in(tree: ast.AST) -> list[ast.Name]:
 
 class Watch:
     """Plugin of pytest: the tests that are wanted, in order, beside those whose names are new, since a name may hold
-    the number that was changed; their seconds, and None for those that did not pass."""
+    the number that was changed; their seconds of the processor, since other work on the machine must not choose for us,
+    and None for those that did not pass."""
 
     def __init__(self, wanted: Iterable[str], known: Iterable[str]) -> None:
         self.rank = {test: rank for rank, test in enumerate(wanted)}
         self.others = set(known) - set(self.rank)
         self.ran: dict[str, float | None] = {}
+        self.begin = 0.0
+
+    def pytest_runtest_logstart(self) -> None:
+        self.begin = sum(os.times()[:4])
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         kept = [item for item in items if item.nodeid not in self.others]
         items[:] = sorted(kept, key=lambda item: self.rank.get(item.nodeid, 0))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        before = self.ran.get(report.nodeid, 0.0)
-        self.ran[report.nodeid] = before + report.duration if report.passed and before is not None else None
+        before, now = self.ran.get(report.nodeid, 0.0), sum(os.times()[:4])
+        self.ran[report.nodeid] = before + now - self.begin if report.passed and before is not None else None
+        self.begin = now
 
 
 def run(copy: Path, arguments: list[str], watch: Watch, result: Path) -> int:
