@@ -13,7 +13,7 @@ from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.expected_max import jackknife_error
 from muster.fitting.estimators.limit_rate import fit_approach
 from muster.fitting.estimators.regression import coefficients
-from muster.fitting.frames import positive_axis
+from muster.fitting.frames import positive_axis, require_distinct_runs
 from muster.fitting.laws.declared import Declaration, declare
 from muster.fitting.laws.declared_starts import _peeled, _Place, _places, _Range, _range
 from muster.fitting.laws.estimate import Rows, _influence
@@ -310,3 +310,9 @@ def test_three_points_that_bend_downwards_have_no_minimum():
     losses = np.array([[0.0, 0.5, 0.8, 0.9, 1.0]])
     window = Window(0.0, np.arange(5.0), losses)
     assert np.isnan(other_vertex(window, np.ones(5), 1.0, 2.0)).all()
+
+
+def test_a_run_that_occurs_twice_is_named_and_refused():
+    with pytest.raises(MusterError, match="the run 'b' occurs twice"):
+        require_distinct_runs(pd.DataFrame({"run": ["a", "b", "c", "b"]}))
+    require_distinct_runs(pd.DataFrame({"run": ["a", "b"]}))

@@ -139,6 +139,12 @@ def readings(stack: Stack, probe: str) -> dict:
     return {(e, name): value for e, _, name, _, value in stack.records.probes}
 
 
+def test_superposition_is_read_behind_the_layer_that_reconstructs():
+    stack = stack_of(cell(), steps=5)
+    readings(stack, "superposition")
+    assert {(name, layer) for _, _, name, layer, _ in stack.records.probes} >= {("reconstruction_error", 2)}
+
+
 def test_superposition_against_loops_over_features():
     stack = stack_of(cell(), steps=5)
     stack.weights["w1"][0, :4] *= 5

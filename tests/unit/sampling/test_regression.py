@@ -1,9 +1,12 @@
 """Regression experiments: cells, tables, and building blocks against brute-force fits in float64."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from scipy import integrate
 
 from muster.experiments import EXPERIMENTS, Context
 from muster.sampling import regression
@@ -160,6 +163,14 @@ def test_the_tail_of_the_logarithmic_spectrum_is_its_sum():
     (_, tail, squares), (whole, rest, _) = kernel_spectrum(cell), kernel_spectrum(longer)
     assert tail == pytest.approx(whole[500:].sum() + rest, rel=1e-3)
     assert np.square(whole[500:]).sum() < squares < 2 * np.square(whole[500:]).sum()
+
+
+def test_the_tail_of_the_logarithmic_spectrum_begins_half_behind_its_last_term():
+    """The midpoint rule: a term each unit, from d + ½ on; in the variable ln x the integrals end."""
+    cell = KernelRidgeCell(samples=4, width=20, seed=0, spectrum="logarithmic")
+    _, tail, squares = kernel_spectrum(cell)
+    assert tail == pytest.approx(integrate.quad(lambda u: u**-2, math.log(20.5), math.inf)[0])
+    assert squares == pytest.approx(1 / (20.5 * math.log(20.5) ** 4))
 
 
 def test_flow_times_end_at_the_horizon():

@@ -463,3 +463,11 @@ class TestStationary:
             check("stationary", given, tau="relaxation")
         with pytest.raises(ValueError, match="tau or rates"):
             REGIME_CHECKS["stationary"].options()
+
+
+def test_seven_finite_rates_have_a_cubic_vertex_and_six_none():
+    rates = np.arange(8.0)
+    losses = (rates - 3.0) ** 2
+    assert cubic_vertex(rates[:7], losses[:7]) == pytest.approx(3.0)
+    assert cubic_vertex(rates, np.append(losses[:7], np.inf)) == pytest.approx(3.0)
+    assert np.isnan(cubic_vertex(rates[:6], losses[:6]))
