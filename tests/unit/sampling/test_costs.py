@@ -21,6 +21,7 @@ deep_bayes 1280 6.4e-05 200000000
 deep_linear 1.101e+10 4.877 200000000
 free_embedding 2.56e+09 2.12 200000000
 gaussian_flow 4.096e+06 0.1044 200000000
+graph_jacobian 3.424e+07 0.0408 200024576
 graph_network 2.013e+09 1.258 300000000
 graph_sensitivity 1.416e+09 0.5662 200294912
 hinge_perceptron 8.389e+08 8.444 200012288
@@ -122,6 +123,10 @@ free_embedding critical_documents 1 0:0 1:1
 gaussian_flow flow_distance 1 0:0 1:1
 gaussian_flow modified_distance 1 0:0 1:1
 gaussian_flow reversed_distance 1 0:0 1:1
+graph_jacobian one_path_ratio 1 0:0 4:4
+graph_jacobian path_ratio 1 0:0 4:4
+graph_jacobian sensitivity 1 0:0 4:4
+graph_jacobian spectral_norm 1 0:0 4:4
 graph_network dispersion 24 0:0 1:24
 graph_network dispersion_factor 24 0:0 1:24
 graph_network final_dispersion 1 0:0 24:24
