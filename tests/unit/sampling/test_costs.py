@@ -22,6 +22,7 @@ deep_linear 1.101e+10 4.877 200000000
 free_embedding 2.56e+09 2.12 200000000
 gaussian_flow 4.096e+06 0.1044 200000000
 graph_jacobian 3.424e+07 0.0408 200024576
+graph_kernel 3.104e+09 0.1325 300025600
 graph_network 2.013e+09 1.258 300000000
 graph_sensitivity 1.416e+09 0.5662 200294912
 hinge_perceptron 8.389e+08 8.444 200012288
@@ -29,6 +30,7 @@ interpolant 2.048e+06 0.1042 200000000
 kaplan_counting 2.16e+04 0.05022 200000000
 kernel_classifier 1.229e+07 0.3569 200038400
 kernel_ridge 1.17e+08 0.02892 392000000
+kernel_sensitivity 3.364e+08 0.1398 200264960
 label_chain 4.588e+06 0.007291 392000000
 learned_updates 5.033e+08 2.386 300512000
 lp_regression 1.806e+10 18.06 200000000
@@ -127,6 +129,8 @@ graph_jacobian one_path_ratio 1 0:0 4:4
 graph_jacobian path_ratio 1 0:0 4:4
 graph_jacobian sensitivity 1 0:0 4:4
 graph_jacobian spectral_norm 1 0:0 4:4
+graph_kernel eigenvalue_error 3 0:0 1:3
+graph_kernel kernel_error 1 0:0 1:1
 graph_network dispersion 24 0:0 1:24
 graph_network dispersion_factor 24 0:0 1:24
 graph_network final_dispersion 1 0:0 24:24
@@ -146,6 +150,7 @@ kernel_classifier excess_risk 6 0:0 1:8
 kernel_classifier worst_excess 1 0:0 1:1
 kernel_ridge cost 1 0:0 1:1
 kernel_ridge noise_cost 1 0:0 1:1
+kernel_sensitivity sensitivity 1 0:0 1:1
 label_chain excess_risk 4 0:0 1:4
 label_chain pollution 4 0:0 1:4
 learned_updates change 8 1:4 1:4
