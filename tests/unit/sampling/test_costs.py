@@ -27,6 +27,7 @@ graph_network 2.013e+09 1.258 300000000
 graph_sensitivity 1.416e+09 0.5662 200294912
 hinge_perceptron 8.389e+08 8.444 200012288
 interpolant 2.048e+06 0.1042 200000000
+interpolation_hessian 2.905e+09 4.619 310755840
 kaplan_counting 2.16e+04 0.05022 200000000
 kernel_classifier 1.229e+07 0.3569 200038400
 kernel_ridge 1.17e+08 0.02892 392000000
@@ -145,6 +146,12 @@ hinge_perceptron duration 1 0:0 1:1
 hinge_perceptron informative 1 0:0 1:1
 hinge_perceptron uninformative 1 0:0 1:1
 interpolant risk 4 0:0 1:4
+interpolation_hessian early_eigenvalue 104 0:0 1:104
+interpolation_hessian early_large 1 0:0 1:1
+interpolation_hessian early_nonzero 1 0:0 1:1
+interpolation_hessian eigenvalue 104 0:0 1:104
+interpolation_hessian gap 1 0:0 1:1
+interpolation_hessian nonzero 1 0:0 1:1
 kaplan_counting closed_form_exponent 6 0:0 1:6
 kernel_classifier excess_risk 6 0:0 1:8
 kernel_classifier worst_excess 1 0:0 1:1
