@@ -49,6 +49,7 @@ pruned_perceptron 4.424e+07 0.05923 200013824
 pruning_depth 2.097e+08 0.6242 201048576
 random_features 4.614e+08 0.2025 392000000
 rank_sequence 5.278e+08 0.2875 200000000
+rank_start 4.719e+09 1.554 215728640
 relu_chain 5.12e+04 0.0008192 200000000
 robust_interpolation 2.4e+07 0.344 200000000
 robust_sensing 1.244e+10 11.75 200259200
@@ -194,6 +195,8 @@ random_features inflation 1 0:0 1:1
 random_features loss 1 0:0 1:1
 rank_sequence growth 3 0:0 1:3
 rank_sequence rank_error 2 0:0 1:2
+rank_start kernel_angle 1 0:0 1:1
+rank_start kernel_change 1 0:0 1:1
 relu_chain alive_share 16 0:0 1:16
 relu_chain kurtosis_ratio 16 0:0 1:16
 relu_chain log_norm_mean 16 0:0 1:16
