@@ -19,6 +19,7 @@ from muster.fitting.laws.declared_starts import _peeled, _Place, _places, _Range
 from muster.fitting.laws.estimate import Rows, _influence
 from muster.fitting.laws.expressions import Call, Logarithm, Number, Parameter, Variable, at, product, total
 from muster.fitting.laws.law import DeclaredOptions, law_of_options
+from muster.fitting.laws.newton import Box, _slope, _State
 from muster.fitting.laws.ray import _crossing
 from muster.fitting.laws.solve import _vanished, fit_law
 from muster.fitting.optimum.quadratic import Optimum, Window, _bracketed, fit_polynomial, other_vertex
@@ -316,3 +317,18 @@ def test_a_run_that_occurs_twice_is_named_and_refused():
     with pytest.raises(MusterError, match="the run 'b' occurs twice"):
         require_distinct_runs(pd.DataFrame({"run": ["a", "b", "c", "b"]}))
     require_distinct_runs(pd.DataFrame({"run": ["a", "b"]}))
+
+
+def test_the_certificate_of_a_fit_is_the_cosine_of_score_and_column():
+    """Columns of the Jacobian of any sign and size: |ψ·j| / (‖ψ‖ ‖j‖), the largest of the free ones."""
+    rng = np.random.default_rng(3)
+    residual, jacobian = rng.normal(size=(1, 7)), rng.normal(scale=3, size=(1, 7, 2))
+    one = np.ones(1)
+    state = _State(
+        one.astype(int), residual, np.ones((1, 7)), np.zeros((1, 2)), residual, jacobian, 10 * one, one, one, one
+    )
+    found = _slope(state, Box(np.full(2, -9.0), np.full(2, 9.0), np.array([True, True])))
+    norms = np.linalg.norm(jacobian[0], axis=0)
+    np.testing.assert_allclose(found.length[0], norms)
+    expected = np.abs(residual[0] @ jacobian[0]) / norms / np.linalg.norm(residual[0])
+    np.testing.assert_allclose(found.cosine, expected.max())

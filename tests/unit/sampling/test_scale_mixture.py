@@ -28,6 +28,14 @@ def test_the_distance_equals_one_of_counted_outputs():
     assert distance(cell, np.ones(1000)).value == pytest.approx(0, abs=1e-12)
 
 
+def test_scales_beyond_the_first_ten_thousand_count_once():
+    cell = ScaleMixtureCell(width=4, seed=0)
+    scales = readout_scales(cell, 10_000, np.random.default_rng(5))
+    once, twice = distance(cell, scales), distance(cell, np.tile(scales, 2))
+    assert twice.value == pytest.approx(once.value, rel=1e-9)
+    assert twice.se == pytest.approx(once.se / np.sqrt(2), rel=1e-9)
+
+
 def test_hills_index_of_a_pareto_law_and_its_error():
     found = [hill(np.random.default_rng(seed).pareto(3, 20_000) + 1, 0.02) for seed in range(60)]
     values = np.array([each.value for each in found])
