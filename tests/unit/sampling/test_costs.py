@@ -17,6 +17,7 @@ associative_memory 2.4e+06 0.02 200050000
 attention_network 2.517e+09 1.966 300000000
 batch_hessian 9.395e+08 0.3922 500000000
 cluster_hessian 2.449e+10 18.47 203509792
+dag_kernel 2.802e+08 0.28 200147456
 deep_bayes 1280 6.4e-05 200000000
 deep_linear 1.101e+10 4.877 200000000
 free_embedding 2.56e+09 2.12 200000000
@@ -118,6 +119,7 @@ batch_hessian outlier_excess 1 0:0 1:1
 cluster_hessian eigenvalue 16 0:0 1:16
 cluster_hessian large 1 0:0 1:1
 cluster_hessian loss 1 0:0 1:1
+dag_kernel chain_least 1 0:0 1:1
 deep_bayes effective_draws 1 0:0 1:1
 deep_bayes scale_share 1 0:0 1:1
 deep_linear half_time 4 0:0 1:4
