@@ -41,6 +41,7 @@ matrix_product 4.467e+07 0.1367 264000000
 matrix_sensing 1.258e+10 4.247 200000000
 matrix_step 1.54e+10 2.734 328000000
 memory_updates 8.389e+07 1.002 300000000
+modular_grokking 3.624e+08 0.1667 200000000
 multiplicative_sgd 2.322e+08 1.064 100000000
 multitasking_memory 5.76e+07 1.888 200120000
 one_step 1.73e+08 0.7209 264000000
@@ -60,6 +61,7 @@ search_maximum 1.032e+05 0.1012 200000000
 signal_propagation 1.049e+08 0.3146 200000000
 siren 4.194e+06 0.1853 200000000
 sketched_regression 1.184e+07 0.02531 200000000
+softmax_collapse 1.258e+08 0.2345 200000000
 subset_sum 5.12e+04 0.03206 200000640
 task_pair 2.458e+08 0.0983 200000000
 teacher_student 1.331e+07 0.004224 392000000
@@ -179,6 +181,11 @@ matrix_step own_change 4 1:1 1:4
 memory_updates force 1 0:0 1:1
 memory_updates overlap_change 1 0:0 1:1
 memory_updates state_change 1 0:0 1:1
+modular_grokking best_accuracy 1 0:0 1:1
+modular_grokking collapse_steps 1 0:0 1:1
+modular_grokking heldout_accuracy 1 0:0 1:1
+modular_grokking train_accuracy 1 0:0 1:1
+modular_grokking zero_losses 1 0:0 1:1
 multitasking_memory balance 1 0:0 1:1
 multitasking_memory signal 3 0:0 1:3
 one_step squared_update 1 0:0 4:4
@@ -224,6 +231,8 @@ siren ks_normal 4 0:0 1:8
 siren preactivation_var 8 0:0 1:8
 siren sine_var 8 0:0 1:8
 sketched_regression risk 1 0:0 1:1
+softmax_collapse collapse_margin 1 0:0 32:32
+softmax_collapse collapse_steps 1 0:0 32:32
 subset_sum single_error 1 0:0 16:16
 subset_sum subset_error 1 0:0 16:16
 task_pair forgetting 1 0:0 1:1
