@@ -44,6 +44,7 @@ memory_updates 8.389e+07 1.002 300000000
 modular_grokking 3.624e+08 0.1667 200000000
 multiplicative_sgd 2.322e+08 1.064 100000000
 multitasking_memory 5.76e+07 1.888 200120000
+ngram_emergence 2e+06 1.025 300800000
 one_step 1.73e+08 0.7209 264000000
 output_law 3.174e+06 0.007629 300000000
 planted_sweep 200 0.02 200000000
