@@ -67,6 +67,7 @@ subset_sum 5.12e+04 0.03206 200000640
 task_pair 2.458e+08 0.0983 200000000
 teacher_student 1.331e+07 0.004224 392000000
 temporal_difference 2.079e+08 0.7536 201280000
+torus_regression 7.68e+07 1.6 200100000
 verified_sampling 3.2e+06 0.192 200000000
 xor_clusters 4.572e+10 4.178 204080000
 """
@@ -244,6 +245,8 @@ teacher_student overtraining 1 64:64 1:1
 temporal_difference bellman_error 15 0:0 4:160
 temporal_difference peak_height 1 0:0 1:1
 temporal_difference peak_ratio 1 0:0 1:1
+torus_regression distance 1 0:0 1:1
+torus_regression error 1 0:0 1:1
 verified_sampling accuracy 6 0:0 1:32
 verified_sampling below_ten 1 0:0 1:1
 verified_sampling best_calls 1 0:0 1:1
