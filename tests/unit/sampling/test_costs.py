@@ -16,6 +16,7 @@ adversarial_error 2.557e+11 92.82 300000000
 associative_memory 2.4e+06 0.02 200050000
 attention_network 2.517e+09 1.966 300000000
 batch_hessian 9.395e+08 0.3922 500000000
+class_collapse 1.237e+12 219.7 300000000
 cluster_hessian 2.449e+10 18.47 203509792
 dag_kernel 2.802e+08 0.28 200147456
 deep_bayes 1280 6.4e-05 200000000
