@@ -12,7 +12,7 @@ SAMPLED = {name: entry for name, entry in EVERY.items() if "draws" in entry.cell
 
 EXPECTED = """
 accelerated_sgd 2.56e+07 0.08096 200000000
-adversarial_error 2.557e+11 92.82 300000000
+adversarial_error 2.557e+11 8.094 300000000
 associative_memory 2.4e+06 0.02 200050000
 attention_network 2.517e+09 1.966 300000000
 batch_hessian 9.395e+08 0.3922 500000000
@@ -117,6 +117,8 @@ PROBES = """
 accelerated_sgd risk 4 50:400 1:1
 accelerated_sgd risk_ratio 4 50:400 1:1
 accelerated_sgd risk_share 4 50:400 1:1
+adversarial_error adversarial_error 1 0:0 1:1
+adversarial_error changed 1 0:0 1:1
 associative_memory capacity 1 0:0 1:1
 attention_network dispersion 40 0:0 1:40
 attention_network dispersion_factor 40 0:0 1:40

@@ -13,6 +13,7 @@ from muster.fitting.closed_forms.base import CLOSED_FORMS
 from muster.sampling import cluster_hessian, first_updates, multitasking_memory, output_law, random_network, relu_chain
 from muster.sampling.graph_network import GraphCell, expected_factors, ring, second_eigenvalue
 from muster.sampling.kaplan_counting import KaplanCountingCell, draw_runs
+from muster.sampling.matrix_product import _matrices_per_step
 from muster.sampling.random_features import RandomFeaturesCell
 from muster.sampling.robust_interpolation import separation
 from muster.sampling.siren import distance, normal_cdf
@@ -284,3 +285,8 @@ def test_a_portion_of_the_draws_is_as_large_as_its_largest_arrays_allow(name, se
     monkeypatch.setattr(importlib.import_module(f"muster.sampling.{name}"), "chunks", kept)
     experiment.run(experiment.cell(width=8, seed=0, **settings), Context(progress=lambda line: None))
     assert set(seen) == {held}
+
+
+def test_products_are_made_orthogonal_before_six_digits_are_lost():
+    """A condition number of n a matrix: six digits are one matrix of 1000 and three of 100."""
+    assert [_matrices_per_step(n) for n in (2, 10, 100, 999, 1001, 2_000_000)] == [19, 6, 3, 2, 1, 1]
