@@ -213,3 +213,9 @@ def test_the_cubic_is_tested_as_with_a_column_for_every_seed(seeds: int) -> None
         assert cubic_p(WindowPoints(0.0, offset, log_loss), weights) == pytest.approx(
             full.compare_f_test(rest)[1], rel=1e-6
         )
+
+
+def test_a_cubic_term_cannot_be_told_without_degrees_of_freedom():
+    """Three seeds at two rates: six points for three offsets and three powers."""
+    noisy = np.random.default_rng(0).normal(size=(3, 2))
+    assert cubic_p(WindowPoints(0.0, np.array([0.0, 1.0]), noisy), np.ones(2)) == 1.0
