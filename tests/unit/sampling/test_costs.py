@@ -22,6 +22,7 @@ dag_kernel 2.802e+08 0.28 200147456
 deep_bayes 1280 6.4e-05 200000000
 deep_linear 1.101e+10 4.877 200000000
 free_embedding 2.56e+09 2.12 200000000
+frozen_weights 2.123e+10 3 226214400
 gaussian_flow 4.096e+06 0.1044 200000000
 graph_jacobian 3.424e+07 0.0408 200024576
 graph_kernel 3.104e+09 0.1325 300025600
@@ -136,6 +137,8 @@ deep_linear half_time 4 0:0 1:4
 deep_linear learning_time 1 0:0 1:1
 deep_linear mode_strength 76 100:1900 1:4
 free_embedding critical_documents 1 0:0 1:1
+frozen_weights best_rate 1 0:0 4:4
+frozen_weights test_loss 1 0:0 4:4
 gaussian_flow flow_distance 1 0:0 1:1
 gaussian_flow modified_distance 1 0:0 1:1
 gaussian_flow reversed_distance 1 0:0 1:1
