@@ -51,9 +51,9 @@ def test_every_draw_has_all_pairs_once_and_their_sums():
 
 
 def test_the_threshold_is_interpolated_between_the_sizes_about_it():
-    accuracy = np.array([[0.1, 0.1, 0.6, 0.2], [0.4, 0.7, 0.9, 0.1], [0.8, 0.4, 1.0, 0.3], [1.0, 0.9, 1.0, 0.4]])
-    found = crossing([10, 20, 40, 80], accuracy)
-    np.testing.assert_allclose(found, [20 * 2**0.25, 10 * 2 ** (2 / 3), np.nan, np.nan])
+    rows = [[0.1, 0.1, 0.6, 0.2, 0.1], [0.4, 0.7, 0.9, 0.1, 0.2], [0.8, 0.4, 1.0, 0.3, 0.15], [1.0, 0.9, 1.0, 0.4, 0.9]]
+    expected = [20 * 2**0.25, 10 * 2 ** (2 / 3), np.nan, np.nan, 40 * 2 ** (3 / 7)]
+    np.testing.assert_allclose(crossing([10, 20, 40, 80], np.array(rows)), expected)
 
 
 def test_the_formula_has_the_share_that_the_authors_train_on():
