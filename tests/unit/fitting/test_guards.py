@@ -1,5 +1,7 @@
 """What fits tell and where they look: notes, search ranges, draws and errors that a slip would change unseen."""
 
+import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,7 @@ from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.expected_max import jackknife_error
 from muster.fitting.estimators.limit_rate import fit_approach
+from muster.fitting.estimators.lr_transfer import WindowOptions, shape_optima
 from muster.fitting.estimators.regression import coefficients
 from muster.fitting.frames import positive_axis, require_distinct_runs
 from muster.fitting.laws.declared import Declaration, declare
@@ -26,7 +29,8 @@ from muster.fitting.optimum.quadratic import Optimum, Window, _bracketed, fit_po
 from muster.fitting.optimum.scattered import minimum
 from muster.fitting.optimum.surface import find_surface
 from muster.statistics.censored import plane_given_sigma
-from muster.statistics.wild_bootstrap import webb_weights
+from muster.statistics.linear import Estimate
+from muster.statistics.wild_bootstrap import Replicates, interval_ends, webb_weights
 from tests.unit.fitting import test_estimators, test_exponents, test_forms
 from tests.unit.fitting.test_laws_estimate import estimate, offset_runs
 
@@ -332,3 +336,30 @@ def test_the_certificate_of_a_fit_is_the_cosine_of_score_and_column():
     np.testing.assert_allclose(found.length[0], norms)
     expected = np.abs(residual[0] @ jacobian[0]) / norms / np.linalg.norm(residual[0])
     np.testing.assert_allclose(found.cosine, expected.max())
+
+
+def test_the_step_of_one_seed_has_the_error_of_two_losses_at_their_vertices():
+    """Four widths, too few for a trend: residual variance pooled over the parabolas, times the leverage of a vertex."""
+    table = test_estimators.sweep({"sp": -1.0}, noise=3e-3, seeds=1)
+    fit = test_estimators.config("monotone", options={"best_over": "log2_lr"})
+    rows = test_estimators.run(table, fit).fits.set_index("variant")
+    squares, dof, leverage = 0.0, 0, []
+    for each in shape_optima(table, fit, WindowOptions()):
+        offset, loss = each.window.offset, each.window.mean
+        b2, b1, _ = coefficients_of = np.polyfit(offset, loss, 2)
+        design = np.vander(offset, 3)
+        squares += float(np.square(loss - design @ coefficients_of).sum())
+        dof += len(offset) - 3
+        at = np.vander([-b1 / (2 * b2)], 3)[0]
+        leverage.append(at @ np.linalg.inv(design.T @ design) @ at)
+    steps = json.loads(rows.loc["worst_step", "diagnostics"])["components"]
+    assert [step["dof"] for step in steps] == [dof] * 3
+    expected = [np.sqrt(squares / dof * (a + b)) for a, b in pairwise(leverage)]
+    assert [step["se"] for step in steps] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_bootstrap_that_rejects_no_value_leaves_both_ends_open():
+    """Replicates whose t is 0/0 count as ties at every hypothesis."""
+    nothing = np.zeros(99)
+    ends = interval_ends(Replicates(nothing, nothing, nothing, nothing, nothing), Estimate(0.3, 0.1, 4))
+    assert ends == (-np.inf, np.inf)

@@ -71,7 +71,8 @@ def test_limit_losses_are_those_of_explicit_fits_with_a_tail_of_features():
 def test_shapes_without_a_mean_are_refused():
     with pytest.raises(ValidationError, match="needs 4 between them"):
         RandomFeaturesCell(width=8, samples=10, seed=0)
-    with pytest.raises(ValidationError, match="latent features"):
-        RandomFeaturesCell(width=8, samples=100, latent=8, seed=0)
+    for latent in (4, 8):
+        with pytest.raises(ValidationError, match="latent features"):
+            RandomFeaturesCell(width=8, samples=100, latent=latent, seed=0)
     with pytest.raises(ValidationError, match="as steep as the outlier"):
         BatchHessianCell(width=4, noise="examples", outlier=0.4, seed=0)

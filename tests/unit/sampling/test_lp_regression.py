@@ -5,6 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from muster.errors import MusterError
+from muster.experiments import Context
+from muster.sampling import lp_regression
 from muster.sampling.lp_regression import RATES, LpRegressionCell, descend, fewest_updates, gradient
 from tests.statistical.test_regression_laws import probes
 
@@ -83,3 +85,12 @@ def test_too_few_updates_and_deep_adagrad_are_refused():
         probes("lp_regression", width=8, max_updates=10, draws=2)
     with pytest.raises(ValidationError, match="layers 1"):
         LpRegressionCell(width=8, layers=2, method="adagrad", seed=0)
+
+
+def test_the_error_of_a_median_is_that_of_the_bootstrap(monkeypatch):
+    """Of the draws 1 … 49: about 1.2533 sd/√n for a normal, √(n + 1)/2 for equal steps."""
+    cell = LpRegressionCell(width=4, seed=0, draws=49)
+    monkeypatch.setattr(lp_regression, "fewest_updates", lambda cell, rng: (np.arange(1.0, 50), np.full(49, 3)))
+    found = lp_regression.run(cell, Context()).probes.iloc[0]
+    assert found["value"] == 25
+    assert found["se"] == pytest.approx(np.sqrt(50) / 2, rel=0.1)

@@ -54,6 +54,15 @@ def test_two_classes_are_recovered_from_their_counts():
     np.testing.assert_allclose(p[0], [0.85, 0.4], atol=0.02)
 
 
+def test_a_class_that_explains_no_query_is_empty():
+    """1200 right answers of 1200 have probability 0 in floating point for the class that starts at p = 0.25."""
+    counts = np.zeros((1, 1201), int)
+    counts[0, -1] = 50
+    shares, p = two_classes(counts)
+    np.testing.assert_allclose(shares[0], [1, 0], atol=1e-12)
+    np.testing.assert_allclose(p[0], [1, 0], atol=1e-8)
+
+
 @pytest.mark.parametrize(("easy", "hard", "best"), [(0.6, 0.45, 21), (0.9, 0.1, 1)])
 def test_calibration_finds_the_best_number_of_calls(easy, hard, best):
     """From plenty of queries nothing is lost; a single call would lose 19 % where more help until the last."""
