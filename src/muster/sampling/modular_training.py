@@ -157,11 +157,11 @@ EXPERIMENTS.register("modular_training")(
         run=run,
         example=probe_example(
             "critical_ratio",
-            {"width": 128, "epochs": 1000, "draws": 2},
+            {"width": 128, "epochs": 600, "draws": 2},
             {"modulus": [11, 13, 17]},
             along="modulus",
-            select={"step": 1000},
-            smoke={"sizes": 4, "epochs": 1000},
+            select={"step": 600},
+            smoke={"sizes": 3, "width": 64},
         ),
     )
 )

@@ -200,6 +200,11 @@ EXPERIMENTS.register("random_subspace")(
         cell=SubspaceCell,
         cost=cost,
         run=run,
-        example=probe_example("intrinsic_dimension", {"draws": 4}, {"width": [8, 16, 32, 64]}, smoke={"draws": 2}),
+        example=probe_example(
+            "intrinsic_dimension",
+            {"draws": 4},
+            {"width": [8, 16, 32, 64]},
+            smoke={"draws": 2, "samples": 200, "updates": 20},
+        ),
     )
 )

@@ -45,7 +45,7 @@ matrix_sensing 1.258e+10 4.247 200000000
 matrix_step 1.54e+10 2.734 328000000
 memory_updates 8.389e+07 1.002 300000000
 modular_grokking 3.624e+08 0.1667 200000000
-modular_training 4.39e+12 319.6 297909760
+modular_training 2.634e+12 191.8 297909760
 multiplicative_sgd 2.322e+08 1.064 100000000
 multitasking_memory 5.76e+07 1.888 200120000
 ngram_emergence 2e+06 1.025 300800000
