@@ -288,7 +288,10 @@ EXACT: dict[str, tuple[list[Edit], Use]] = {
     ),
     "a helper two imports away": (
         [replace("models/graphs.py", "length + 1: count", "length + 2: count")],
-        any_of(uses("family", "dag_mlp", "convnet"), lambda planned: planned.experiment in ("stability", "one_step")),
+        any_of(
+            uses("family", "dag_mlp", "convnet"),
+            lambda planned: planned.experiment in ("stability", "one_step", "dag_kernel"),
+        ),
     ),
     "a reader of published tables": (
         [replace("published/pickles.py", 'f"level_{place}"', 'f"labels_{place}"')],
