@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from muster.claims.page import MOST, selection
+from muster.claims.page import MOST, selection, unrun
 from muster.claims.tests import REFUTES_ONLY, test_parts
 from muster.config.models import FigureConfig, FitConfig, StudyConfig
 from muster.plots import layout, style, words
@@ -234,13 +234,13 @@ def _range(rows: pd.DataFrame) -> tuple[float, float]:
 
 
 def _scale(ax: Axes, rows: pd.DataFrame, low: float, high: float, kind: str) -> None:
-    """A linear axis; a symmetric log one for log ratios whose margins would be invisible beside the largest of them."""
+    """A linear axis; but for exponents a symmetric log one where margins would be invisible beside what is largest."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     margins = rows["margin"].astype(float)
     finest = margins[margins > 0].min() if (margins > 0).any() else math.inf
     largest = max(-low, high)
-    if kind == "log ratio" and finest * 60 < largest:
+    if kind != "exponent" and finest * 60 < largest:
         decade = math.floor(math.log10(finest))
         linear = 10.0**decade if finest / 10.0**decade > 2 else 10.0 ** (decade - 1)
         linear = max(linear * 10, 1e-4) if finest / linear > 10 else linear
@@ -372,10 +372,13 @@ def _no_claims(title: str) -> Figure:
 def overview(ledger: pd.DataFrame, studies: Sequence[StudyConfig] = (), scale: str = "") -> Figure:
     """The forest plot of the ledger's headline claims (all claims if none is): the product's headline figure.
 
-    More than fit a page are chosen without a look at what came out: see `muster.claims.page.selection`.
+    Claims whose studies were not run are left out where any was. More than fit a page are chosen without a look at what
+    came out: see `muster.claims.page.selection`.
     """
     from muster.claims.ledger import is_headline, rows_of
 
+    ran = ledger[[not unrun(row) for row in rows_of(ledger)]]
+    ledger = ran if len(ran) else ledger
     headline = ledger[is_headline(ledger)]
     options: dict[str, str | None] = {"title": None}
     if 0 < len(headline) < len(ledger):

@@ -292,6 +292,7 @@ def make_ledger(count: int = 24) -> pd.DataFrame:
                 "stance": "holds",
                 "family": f"{study}: headline",
                 "same_as": "",
+                "reason": "",
                 "agrees": {"supported": "yes", "refuted": "no"}.get(verdict, "–"),
                 "test": test,
                 "predicted": predicted,
@@ -698,6 +699,15 @@ def test_an_average_is_of_the_kind_of_what_it_averages():
 )
 def test_what_a_claim_allows_is_told(test, margin, expected):
     assert claim_text(-0.5, margin, test) == expected
+
+
+def test_the_overview_leaves_out_studies_that_were_not_run():
+    ledger = make_ledger(4)
+    waiting = ledger.assign(verdict=["supported", *["not run"] * 3], reason=["", *["the study was not run"] * 3])
+    names = {text.get_text() for text in overview(waiting).axes[0].texts}
+    assert names.intersection(ledger["claim"]) == {ledger["claim"][0]}
+    nobody = waiting.assign(verdict="not run", reason="the study was not run")
+    assert {text.get_text() for ax in overview(nobody).axes for text in ax.texts} >= set(ledger["claim"])
 
 
 def test_forest_shades_the_region_of_the_test():
