@@ -102,7 +102,7 @@ class Map:
             self.known |= set(ran)
             self.seconds |= {test: seconds for test, seconds in ran.items() if seconds is not None}
         for path in (path for path in KEPT.iterdir() if path.stem not in kept):
-            path.unlink()
+            path.unlink(missing_ok=True)  # two runs at once tidy the same folder
         whole = coverage.Coverage(str(copy.parent / "coverage"), messages=False)
         whole.combine([str(path) for path in KEPT.glob("*.coverage")], keep=True)
         self.data = whole.get_data()
