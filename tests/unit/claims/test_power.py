@@ -1,5 +1,6 @@
 """Power of a design: the simulated estimator is the real one, and its answers obey what theory says of them."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def test_refuting_at_twice_the_margin_is_a_noncentral_t():
     assert refutation_power(each, "equivalence", 0.0, margin, level) == pytest.approx(theory, abs=0.06)
     assert refutation_power(each, "less", 0.0, margin, level) == pytest.approx(theory, abs=0.06)
     assert refutation_power(each, "equivalence", 0.0, margin, level, times=1.0) < 0.03
+    assert inspect.signature(refutation_power).parameters["times"].default == 2
 
 
 def test_windows_of_scattered_rates_are_those_of_the_estimator():

@@ -7,28 +7,33 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from statsmodels.regression.linear_model import WLS
 
 from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.estimators.expected_max import jackknife_error
+from muster.fitting.estimators.first_passage import slope_lognormal
 from muster.fitting.estimators.limit_rate import fit_approach
 from muster.fitting.estimators.lr_transfer import WindowOptions, shape_optima
 from muster.fitting.estimators.regression import coefficients
 from muster.fitting.frames import positive_axis, require_distinct_runs
 from muster.fitting.laws.declared import Declaration, declare
-from muster.fitting.laws.declared_starts import _peeled, _Place, _places, _Range, _range
+from muster.fitting.laws.declared_starts import _at_least, _peeled, _Place, _places, _Range, _range
 from muster.fitting.laws.estimate import Rows, _influence
 from muster.fitting.laws.expressions import Call, Logarithm, Number, Parameter, Variable, at, product, total
 from muster.fitting.laws.law import DeclaredOptions, law_of_options
 from muster.fitting.laws.newton import Box, _slope, _State
 from muster.fitting.laws.ray import _crossing
 from muster.fitting.laws.solve import _vanished, fit_law
-from muster.fitting.optimum.quadratic import Optimum, Window, _bracketed, fit_polynomial, other_vertex
+from muster.fitting.optimum.cost import cost_of_rate
+from muster.fitting.optimum.find import find_optima
+from muster.fitting.optimum.quadratic import Optimum, Sweep, Window, _bracketed, fit_polynomial, other_vertex
 from muster.fitting.optimum.scattered import minimum
 from muster.fitting.optimum.surface import find_surface
 from muster.statistics.censored import plane_given_sigma
+from muster.statistics.fieller import vertex_se
 from muster.statistics.linear import Estimate
 from muster.statistics.wild_bootstrap import Replicates, interval_ends, webb_weights
 from tests.unit.fitting import test_estimators, test_exponents, test_forms
@@ -363,3 +368,54 @@ def test_a_bootstrap_that_rejects_no_value_leaves_both_ends_open():
     nothing = np.zeros(99)
     ends = interval_ends(Replicates(nothing, nothing, nothing, nothing, nothing), Estimate(0.3, 0.1, 4))
     assert ends == (-np.inf, np.inf)
+
+
+def noisy_sweep(rates):
+    rng = np.random.default_rng(5)
+    return Sweep(64.0, rates, (0.02 * (rates + 6.3) ** 2 + 3e-3 * rng.standard_normal(len(rates)))[None])
+
+
+def test_the_error_of_a_cost_is_that_of_a_square_root_by_differences():
+    """√r = |β₁ + 2 β₂ u| / (2 √β₂), its gradient by the coefficients taken numerically."""
+    sweep = noisy_sweep(np.arange(-9.0, -3.0))
+    (found,) = find_optima([sweep])
+    own, at = found.refit(), -5.1
+    _, b1, b2 = own.beta
+
+    def root(b1, b2):
+        return abs(b1 + 2 * b2 * (at - found.grid_best)) / (2 * np.sqrt(b2))
+
+    step = 1e-6
+    gradient = [
+        (root(b1 + step, b2) - root(b1 - step, b2)) / (2 * step),
+        (root(b1, b2 + step * b2) - root(b1, b2 - step * b2)) / (2 * step * b2),
+    ]
+    scale = (found.se / vertex_se(own.beta, own.unscaled_cov)) ** 2
+    part = cost_of_rate((at, 0.0), found, sweep, 0.0, own.dof)
+    assert part.estimate == pytest.approx(root(b1, b2), rel=1e-9)
+    assert part.se == pytest.approx(np.sqrt(gradient @ own.unscaled_cov[1:, 1:] @ gradient * scale), rel=1e-6)
+
+
+def test_the_error_of_an_optimum_of_scattered_rates_is_its_half_interval_by_t():
+    """Twelve rates within the window, one coefficient more than the parabola's: eight degrees of freedom."""
+    (found,) = find_optima([noisy_sweep(np.sort(np.random.default_rng(6).uniform(-8, -4.6, 12)))])
+    assert found.ci_low < found.log2_lr < found.ci_high
+    quantile = stats.t.ppf(0.975, found.n_points - 4)
+    assert found.se == pytest.approx((found.ci_high - found.ci_low) / (2 * quantile))
+
+
+def test_the_slope_of_times_leaves_out_a_value_at_a_time_and_has_two_values_less():
+    x = np.repeat(np.arange(6.0), 3)
+    log_t = 0.3 * x + np.repeat([0.1, -0.2, 0.15, 0.05, -0.1, 0.0], 3)
+    found = slope_lognormal(x, log_t, log_t)
+    partial = [np.polyfit(x[x != value], log_t[x != value], 1)[0] for value in range(6)]
+    assert found.dof == 6 - 2
+    assert found.se == pytest.approx(np.sqrt(5 / 6 * np.square(np.subtract(partial, np.mean(partial))).sum()), rel=1e-5)
+
+
+def test_few_starts_are_tried_as_they_are_before_others_around_them():
+    starts = np.array([[1.0, -2.0], [30.0, 0.5]])
+    found = _at_least(starts)
+    assert len(found) == 10
+    np.testing.assert_array_equal(found[:2], starts)
+    assert (np.abs(found[2:] - np.tile(starts, (4, 1))) < 0.5 * np.maximum(np.abs(np.tile(starts, (4, 1))), 1)).all()

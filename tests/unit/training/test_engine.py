@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from muster.data import load_dataset, write_dataset
+from muster.data import DATASETS, Arrays, load_dataset, write_dataset
 from muster.errors import MusterError
 from muster.experiments import Context
 from muster.optimizers import OPTIMIZERS
@@ -75,6 +75,20 @@ def test_fresh_batches_share_no_random_numbers_with_each_other_or_the_initial_we
         shares = [(batches[step][0].flatten()[:8] / w[:8]).numpy() for step in range(6) for w in drawn.values()]
         assert min(np.ptp(share) for share in shares) > 1e-3  # no batch is a multiple of a layer
     assert len(set(numbers)) == len(numbers)
+
+
+def test_a_stream_gives_inputs_and_targets(monkeypatch):
+    """The streams that there are reconstruct their inputs: one whose targets are others."""
+
+    def stream(options, rng, count):
+        return rng.standard_normal((count, 2, 3), np.float32), np.arange(count)
+
+    monkeypatch.setitem(DATASETS._entries, "sparse_features", replace(DATASETS["sparse_features"], stream=stream))
+    rows = np.zeros((4, 3), np.float32)
+    given = cell(data="sparse_features", data_options={"features": 3, "train": 4, "heldout": 4})
+    data = Data.of(Arrays(rows, rows, rows, rows), given, torch.device("cpu"), torch.float64)
+    x, y = data.fresh(np.random.default_rng(1), 5)
+    assert (tuple(x.shape), y.tolist()) == ((5, 6), [0, 1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("optimizer", sorted(set(ONCE) - {"shampoo", "soap"}))  # of these: test_matrix_optimizers

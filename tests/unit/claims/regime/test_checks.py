@@ -104,7 +104,14 @@ class TestSteady:
         found = check("steady", measured(curved(lambda n: np.log2(1 - 5 / np.sqrt(n)), noise=1e-4)))
         assert not found.passed
         assert found.towards
-        assert "local exponents" in found.note
+        halves = np.log(1 - 5 / np.sqrt(WIDTHS))
+        first, last = (
+            np.polyfit(np.log(WIDTHS[half]), halves[half], 1)[0] for half in (slice(None, 4), slice(3, None))
+        )
+        ratio = np.sqrt(np.exp(np.log(WIDTHS[:4]).mean() - np.log(WIDTHS[3:]).mean()))
+        limit = (last - ratio * first) / (1 - ratio)
+        assert f"local exponents {first:.2g}" in found.note
+        assert float(found.note.split()[-1]) == pytest.approx(limit, abs=0.02)
 
     def test_an_exponent_that_moves_away(self):
         found = check("steady", measured(curved(lambda n: 0.02 * np.log2(n / 64) ** 3)))
