@@ -12,6 +12,7 @@ from muster.digests import canonical
 from muster.errors import FieldError, FieldPath, MusterError, as_one
 from muster.fitting.base import ESTIMATORS
 from muster.fitting.compared import compared, group_columns
+from muster.fitting.laws.law import law_of
 from muster.fitting.specification import alternatives_of
 from muster.fitting.study import check_fit
 from muster.optimizers import OPTIMIZERS
@@ -209,6 +210,10 @@ def _figure(plan: StudyPlan, name: str, sound: Sequence[str]) -> Iterator[FieldE
     if figure.fit is not None and figure.fit not in sound:
         return
     fit = plan.study.fits[figure.fit] if figure.fit else None
+    if plot.of_law and fit and law_of(fit) is None:
+        laws = [name for name, each in plan.study.fits.items() if law_of(each)]
+        found = f"{figure.plot} shows a law, and fit {figure.fit!r} ({fit.estimator}) fits none"
+        yield FieldError((*field, "fit"), found, f"Fits of laws: {_listed(laws) or 'none'}")
     unknown = list(_named(plan, fit, plot.named(options), (*field, "options")))
     yield from unknown
     if fit and plot.sweeps and not unknown:
@@ -234,9 +239,15 @@ def _named(
 ) -> Iterator[FieldError]:
     """Columns that a figure's options name, and that are none; see `Plot.named`."""
     for option, column, of in named:
-        known = plan.columns(of) if of != "groups" else group_columns(fit) if fit else []
+        if of == "groups":
+            known, what = group_columns(fit) if fit else [], "no column that tells the fit's groups apart"
+        elif of == "variables":
+            if (law := law_of(fit) if fit else None) is None:
+                continue
+            known, what = law.variables, "no variable of the fit's law"
+        else:
+            known, what = plan.columns(of), f"no column of the {of} table"
         if column not in known:
-            what = f"no column of the {of} table" if of != "groups" else "no column that tells the fit's groups apart"
             yield FieldError((*field, option), f"{column!r} is {what}", nearest_or_part(column, known))
 
 

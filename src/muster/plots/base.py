@@ -33,9 +33,9 @@ class Options(Section):
 
 
 class Names(NamedTuple):
-    """Mark of an option that names columns: of a table, or of those that tell the fit's groups apart."""
+    """Mark of an option that names columns: of a table, those that tell the fit's groups apart, or a law's variables."""
 
-    of: Literal["runs", "curves", "probes", "groups"]
+    of: Literal["runs", "curves", "probes", "groups", "variables"]
 
 
 class OptionText(NamedTuple):
@@ -72,6 +72,12 @@ class Plot:
         except ValidationError as error:
             wrong = field_errors(error, self.options, dict(options), place)
         raise as_one(wrong)
+
+    @property
+    def of_law(self) -> bool:
+        """Whether its options name variables of a law: it shows a fitted law only."""
+        marks = (mark for field in self.options.model_fields.values() for mark in field.metadata)
+        return any(isinstance(mark, Names) and mark.of == "variables" for mark in marks)
 
     def named(self, options: Options) -> Iterator[tuple[str, str, str]]:
         """What the options name: the option, the column, and of what it must be one (`Names.of`)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from muster.config.models import FigureConfig
 from muster.errors import MusterError
 from muster.plots import layout, style, words
 from muster.plots.axes import fit_log_axis, log_x_axis
-from muster.plots.base import Options, plot
+from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
 from muster.plots.rows import estimates_of_group, fitted_rows, groups_in, python_scalar, rows_of_group
 
@@ -28,8 +28,12 @@ CURVES = 5
 class LawFitOptions(Options):
     """Options of `law_fit`."""
 
-    x: str | None = Field(None, description="Variable of the law on the x-axis; the fit's `along` if absent")
-    hue: str | None = Field(None, description="Variable of the law shown by colour; its first other one if absent")
+    x: Annotated[str | None, Names("variables")] = Field(
+        None, description="Variable of the law on the x-axis; the fit's `along` if absent"
+    )
+    hue: Annotated[str | None, Names("variables")] = Field(
+        None, description="Variable of the law shown by colour; its first other one if absent"
+    )
 
 
 class _Fitted(NamedTuple):
