@@ -419,3 +419,14 @@ def test_few_starts_are_tried_as_they_are_before_others_around_them():
     assert len(found) == 10
     np.testing.assert_array_equal(found[:2], starts)
     assert (np.abs(found[2:] - np.tile(starts, (4, 1))) < 0.5 * np.maximum(np.abs(np.tile(starts, (4, 1))), 1)).all()
+
+
+def test_the_note_of_a_difference_counts_rows_even_where_most_are_lost():
+    x = np.arange(1.0, 9.0)
+    rows = pd.DataFrame({"seed": 0, "width": np.r_[x, x], "arm": np.repeat(["a", "b"], 8), "loss": np.r_[x, x]})
+    rows.loc[3:7, "loss"] = np.nan
+    fit = FitConfig(
+        estimator="slope_equality", response="loss", along="width", options={"a": {"arm": "a"}, "b": {"arm": "b"}}
+    )
+    notes = ESTIMATORS["slope_equality"].function(rows, fit).fits["note"]
+    assert set(notes) == {"3 and 8 values of width, 5 rows left out (missing or diverged)"}

@@ -86,3 +86,13 @@ def test_claims_on_all_of_twelve_rows_keep_their_size_on_both_sides():
     assert np.mean(supported <= 0.05) <= 0.01
     share = np.mean(np.ravel(p["one"]) <= 0.05)
     assert 0.015 <= share <= 0.05 + 2 * 0.018
+
+
+@pytest.mark.parametrize("changes", [{"status": "no_se"}, {"variant": "other"}, {"diagnostics": "{}"}])
+def test_a_row_without_numbers_to_judge_stays_as_it_is(changes):
+    claim = ClaimConfig(
+        claim="c", statement="s", source="s", provenance="paper", fit="f", test="less", predicted=0, margin=0.03
+    )
+    row = fitted(table([0.01, 0.02, -0.04], [0.001, 0.02, 0.001]), "above").to_dict()
+    assert row_of(claim, row)["se"] != row["se"]
+    assert row_of(claim, row | changes) == row | changes

@@ -334,3 +334,10 @@ def test_a_fair_game_is_won_by_half_and_undecided_runs_count_by_half():
 def test_a_saddle_that_no_noise_makes_attractive_is_reported():
     with pytest.raises(MusterError, match=r"at 0\.6 no noise decides whether the saddle attracts"):
         run("saddle", MultiplicativeCell(width=1, seed=0, learning_rate=0.6, reach=5, draws=50))
+
+
+def test_edges_of_a_random_graph_are_as_many_as_the_mean_degree_says():
+    """Four nodes of mean degree 2: each of the six edges with probability 2/3."""
+    rng = np.random.default_rng(0)
+    edges = [(np.triu(erdos(4, 1, rng), 1) > 0).sum() for _ in range(4000)]
+    assert np.mean(edges) == pytest.approx(6 * 2 / 3, abs=0.07)  # its standard error is .018

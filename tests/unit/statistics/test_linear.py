@@ -172,3 +172,10 @@ def test_curvature_is_seen_and_needs_four_points():
     assert curvature_p(x, x**2 + wiggle) < 1e-6
     assert curvature_p(x, x + wiggle) > 0.05
     assert np.isnan(curvature_p(x[:3], x[:3] ** 2))
+
+
+def test_effects_on_a_line_vary_no_more_than_it_says():
+    x = np.arange(6.0)
+    fit = meta_regression(np.zeros(6), np.full(6, 0.1), np.column_stack([np.ones(6), x]))
+    assert fit.tau2 == 0
+    assert fit.beta == pytest.approx([0, 0])

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from muster.data import write_dataset
 from muster.errors import MusterError
 from muster.experiments import EXPERIMENTS, Context
-from muster.training import bisection
+from muster.training import bisection, stability, train
 from muster.training.bisection import below_first_failure, bracket, interior, reversals, up_to_last_success
 from muster.training.engine import Data
 from muster.training.stability_cell import StabilityCell
@@ -222,3 +222,18 @@ def test_more_rounds_cost_more_and_data_are_needed():
     assert experiment.cost(cell(rounds=6)).seconds == pytest.approx(2 * experiment.cost(cell()).seconds)
     with pytest.raises(MusterError, match="data"):
         experiment.run(cell(), SILENT)
+
+
+@pytest.mark.parametrize("examples", [None, 32])
+def test_a_row_has_a_sharpness_where_it_was_asked_for(context, examples):
+    row = bracket(cell(sharpness_examples=examples, rounds=1, steps=4), context).runs.iloc[0]
+    assert math.isfinite(row["sharpness"]) == bool(examples)
+
+
+def test_rounds_cost_three_fifths_of_their_steps():
+    """Unstable members stop early; the sharpness takes 80 gradients of its examples in double precision."""
+    one, each = train.cost(cell()), stability.cost(cell())
+    assert each.flops == pytest.approx(0.6 * 3 * one.flops)
+    assert each.seconds == pytest.approx(0.6 * 3 * one.seconds)
+    gradients = 80 * 32 * one.flops / (5 * (400 * 64 + 1))
+    assert stability.cost(cell(sharpness_examples=32)).flops == pytest.approx(each.flops + gradients)
