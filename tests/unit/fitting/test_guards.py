@@ -21,7 +21,7 @@ from muster.fitting.estimators.regression import coefficients
 from muster.fitting.frames import positive_axis, require_distinct_runs
 from muster.fitting.laws.declared import Declaration, declare
 from muster.fitting.laws.declared_starts import _at_least, _peeled, _Place, _places, _Range, _range
-from muster.fitting.laws.estimate import Rows, _influence
+from muster.fitting.laws.estimate import LawOptions, Rows, _influence, _split
 from muster.fitting.laws.expressions import Call, Logarithm, Number, Parameter, Variable, at, product, total
 from muster.fitting.laws.law import DeclaredOptions, law_of_options
 from muster.fitting.laws.newton import Box, _slope, _State
@@ -430,3 +430,10 @@ def test_the_note_of_a_difference_counts_rows_even_where_most_are_lost():
     )
     notes = ESTIMATORS["slope_equality"].function(rows, fit).fits["note"]
     assert set(notes) == {"3 and 8 values of width, 5 rows left out (missing or diverged)"}
+
+
+@pytest.mark.parametrize(("drop", "left"), [(0, 4), (1, 3), (3, 1), (4, 4), (5, 4)])
+def test_the_largest_losses_are_left_out_where_others_remain(drop, left):
+    rows = pd.DataFrame({"loss": [3.0, 1.0, 4.0, 2.0]})
+    inside, held = _split(rows, "loss", LawOptions(drop_largest_losses=drop))
+    assert (sorted(inside["loss"]), len(held)) == ([1.0, 2.0, 3.0, 4.0][:left], 0)
