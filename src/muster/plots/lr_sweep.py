@@ -12,7 +12,7 @@ from muster.plots import layout, power_law, style, words
 from muster.plots.axes import draw_interval, log_axis, log_ticks, octaves
 from muster.plots.base import Names, Options, plot
 from muster.plots.data import PlotData
-from muster.plots.rows import estimates_of_group, fit_of, fitted_rows, groups_to_draw, rows_of_group
+from muster.plots.rows import estimates_of_group, fit_of, fitted_rows, groups_to_draw, rows_of_group, without_hue
 from muster.plots.seed_lines import draw_seed_lines, geometric_mean
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ def _shows(data: PlotData, spec: FigureConfig, options: SweepOptions) -> str:
 def lr_sweep(data: PlotData, spec: FigureConfig, options: SweepOptions) -> Figure:
     """Loss against learning rate per width: mean and range of seeds, diverged rates, estimated optima with intervals.
 
-    One panel per group of the fit. Lines are geometric means, as the optimum is estimated on the log of the loss, over
-    the seeds that did not diverge; a cross in the strip at the top marks a rate where all seeds diverged, a ring one
-    where some did.
+    One panel per group of the fit, groups of the hue in one. Lines are geometric means, as the optimum is estimated on
+    the log of the loss, over the seeds that did not diverge; a cross in the strip at the top marks a rate where all
+    seeds diverged, a ring one where some did.
     """
     response, along = _response(data, spec, options), _along(data, spec, options)
     rows = fitted_rows(data, spec, "runs")
-    found = groups_to_draw(data, spec, rows)
+    found = without_hue(groups_to_draw(data, spec, rows), along)
     if rows.empty or not found:
         return layout.empty_figure("no run is selected")
     rows = rows.assign(**{response: rows[response].where(rows[response] > 0)})

@@ -558,6 +558,20 @@ def test_a_comparison_shows_both_of_its_groups_and_nothing_else(hue, data):
     assert sum(len(line.get_xdata()) for ax in axes for line in drawn(ax, "optimum")) == 2 * len(WIDTHS)
 
 
+def test_groups_of_the_hue_share_a_panel_of_a_sweep(data):
+    """Two depths, say, that a fit compares and the figure shows as its lines."""
+    fit = FitConfig(
+        estimator="ordering",
+        response="final_train_loss",
+        select={"optimizer": "adam", "parameterization": "mup"},
+        options={"a": {"width": 32}, "b": {"width": 64}, "best_over": "log2_lr"},
+    )
+    figures = {"sweep": FigureConfig(plot="lr_sweep", fit="order", options={"along": "width"})}
+    study = data.study.model_copy(update={"fits": {"order": fit}, "figures": figures})
+    (axes,) = render("sweep", replace(data, study=study)).axes
+    assert {f"width {text.get_text()}" for text in axes.get_figure().legends[0].get_texts()} >= {"width 32", "width 64"}
+
+
 def test_coordinate_check_draws_one_line_per_step_at_one_rate(data):
     fig = render("coordinates", data)
     assert len(fig.axes) == 2 * 2 * 4
