@@ -46,6 +46,7 @@ matrix_product 4.467e+07 0.1367 264000000
 matrix_sensing 1.258e+10 4.247 200000000
 matrix_step 1.54e+10 2.734 328000000
 memory_updates 8.389e+07 1.002 300000000
+model_scaling 4.49e+08 2.575 500000000
 modular_grokking 3.624e+08 0.1667 200000000
 modular_training 2.634e+12 191.8 297909760
 multiplicative_sgd 2.322e+08 1.064 100000000
@@ -342,6 +343,11 @@ memory_updates:memory=untied state_change 1 0:0 1:1 0.0001928 3.787e-06
 memory_updates:rule=sgd force 1 0:0 1:1 0.3341 0.006222
 memory_updates:rule=sgd overlap_change 1 0:0 1:1 0.001158 5.107e-05
 memory_updates:rule=sgd state_change 1 0:0 1:1 0.0005866 2.093e-05
+model_scaling depth 3 0:0 2765440:12202624 4.335e+04 0
+model_scaling fast 3 0:0 2765440:11165056 2.793e+04 0
+model_scaling length 3 0:0 2765440:11059840 4.335e+04 0
+model_scaling uniform 3 0:0 2765440:11775680 3.62e+04 0
+model_scaling width 3 0:0 2765440:11035904 2.499e+04 0
 modular_grokking best_accuracy 1 0:0 1:1 0.04167 nan
 modular_grokking collapse_steps 1 0:0 1:1 100 nan
 modular_grokking heldout_accuracy 1 0:0 1:1 0 nan
