@@ -33,7 +33,7 @@ class Options(Section):
 
 
 class Names(NamedTuple):
-    """Mark of an option that names columns: of a table, those that tell the fit's groups apart, or a law's variables."""
+    """Mark of an option that names columns, of a table or telling a fit's groups apart, or the variables of a law."""
 
     of: Literal["runs", "curves", "probes", "groups", "variables"]
 
