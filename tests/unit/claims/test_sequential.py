@@ -119,3 +119,12 @@ def test_a_bound_of_one_side_uses_the_whole_level_there():
     two = look(("equivalence", 0.0, 0.1), 0.0, 0.01, x[:1], planned, last=False)
     assert two.decision == "supported"
     assert two.against_boundary > two.boundary
+
+
+def test_a_look_that_may_spend_nothing_yet_leaves_the_later_ones_theirs():
+    """By its first three shapes hardly anything is known: among 1,000 draws not one crossing may be spent."""
+    first, last = np.log(WIDTHS[:3]), np.log(WIDTHS)
+    assert spent(information(first) / information(last), 0.05) < 1 / 2000
+    none, critical = boundaries([first, last], information(last), 0.05, last=True, draws=1000)
+    assert none == math.inf
+    assert critical == pytest.approx(stats.t.ppf(0.95, len(last) - 2), abs=0.2)

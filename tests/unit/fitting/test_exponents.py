@@ -105,3 +105,9 @@ def test_a_bent_curve_is_named():
 
 def test_one_pair_is_too_few_for_a_difference():
     assert set(difference(paired(0.0, dimensions=(4,)))["status"]) == {"too_few"}
+
+
+def test_a_value_with_few_sizes_is_left_out_and_those_after_it_are_not():
+    table = losses(lambda d: -4 / d)
+    table = table[(table["features"] != 4) | (table["examples"] <= 32)]
+    assert set(trend(table)["dof"]) == {1}  # three values less two coefficients

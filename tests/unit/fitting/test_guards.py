@@ -21,7 +21,7 @@ from muster.fitting.estimators.regression import coefficients
 from muster.fitting.frames import positive_axis, require_distinct_runs
 from muster.fitting.laws.declared import Declaration, declare
 from muster.fitting.laws.declared_starts import _at_least, _peeled, _Place, _places, _Range, _range
-from muster.fitting.laws.estimate import LawOptions, Rows, _influence, _split
+from muster.fitting.laws.estimate import LawOptions, Rows, _influence, _split, held_rows
 from muster.fitting.laws.expressions import Call, Logarithm, Number, Parameter, Variable, at, product, total
 from muster.fitting.laws.law import DeclaredOptions, law_of_options
 from muster.fitting.laws.newton import Box, _slope, _State
@@ -437,3 +437,13 @@ def test_the_largest_losses_are_left_out_where_others_remain(drop, left):
     rows = pd.DataFrame({"loss": [3.0, 1.0, 4.0, 2.0]})
     inside, held = _split(rows, "loss", LawOptions(drop_largest_losses=drop))
     assert (sorted(inside["loss"]), len(held)) == ([1.0, 2.0, 3.0, 4.0][:left], 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "inside"), [(1.0, 3.0, True), (2.5, 3.0, False), (-np.inf, 3.0, None), (1.0, np.inf, None)]
+)
+def test_a_run_is_in_an_interval_with_two_ends_or_nothing_is_known(low, high, inside):
+    made = SimpleNamespace(low=np.array([low]), high=np.array([high]), centre=np.array([2.2]), notes=[""])
+    held = SimpleNamespace(rows=pd.DataFrame({"run": ["r"], "x": [4.0]}), y=np.array([2.0]))
+    found = held_rows(SimpleNamespace(held=held, made=made, labels=None), SimpleNamespace(along="x")).iloc[0]
+    assert (None if pd.isna(found["inside"]) else bool(found["inside"])) is inside

@@ -10,6 +10,7 @@ from muster.config.models import FitConfig
 from muster.errors import MusterError
 from muster.fitting.base import ESTIMATORS
 from muster.statistics.censored import interval_plane, plane_given_sigma
+from muster.statistics.linear import meta_regression
 
 DEPTHS, WIDTHS = [2, 4, 8, 16], [32, 64, 128, 256]
 
@@ -167,3 +168,17 @@ def test_what_cannot_be_fitted_says_so():
             options={"variables": ["depth", "width"]},
         )
     ) == ["depth", "width", "difference"]
+
+
+def test_midpoints_are_weighted_by_the_variance_of_their_brackets_over_the_runs_of_a_shape():
+    """Known of a uniform bracket: width²/12, over the runs; no scatter beyond it, since these brackets are wide."""
+    runs, width = np.array([1, 2, 6, 3]), np.array([0.4, 0.8, 0.4, 0.8])
+    y = 3 - np.log2(DEPTHS) + [0.05, -0.1, 0.02, -0.06]
+    rows = pd.DataFrame({"depth": np.repeat(DEPTHS, runs), "width": 64, "seed": np.arange(runs.sum())})
+    middle, half = np.repeat(y, runs), np.repeat(width, runs) / 2
+    rows = rows.assign(log2_lr_low=middle - half, log2_lr_high=middle + half)
+    found = row(fit(rows, variables=["depth"]), "exponent", "midpoints")
+    known = (width * np.log(2)) ** 2 / 12 / runs
+    line = meta_regression(y * np.log(2), known, np.column_stack([np.ones(4), np.log(DEPTHS)]))
+    assert line.tau2 == pytest.approx(0, abs=1e-9)
+    assert (found["estimate"], found["intercept"]) == pytest.approx((line.beta[1], line.beta[0]))

@@ -27,6 +27,7 @@ def joint_table(rows=30, noise=0.01, seed=4):
 # Form → variables with values [V][R], natural values of the parameters, signed names, and the same in torch.
 FORMS = {
     "E + A/N^p + B/D^q": ({"N": [1e7, 1e9], "D": [1e9, 1e11]}, {"E": 1.7, "A": 400, "p": 0.34, "B": 2e3, "q": 0.4}, ""),
+    "E - A/N^p + B/D^q": ({"N": [10, 20], "D": [5, 6]}, {"E": 3, "A": 0.5, "p": 1.0, "B": 0.3, "q": 0.4}, ""),
     "((Nc/N)^(aN/aD) + Dc/D)^aD": (
         {"N": [1e7, 1e9], "D": [1e9, 1e11]}, {"Nc": 9e13, "aN": 0.08, "aD": 0.1, "Dc": 5e13}, ""),
     "e + k * sigmoid(s * (L - m))": ({"L": [1.5, 4.0]}, {"e": 0.05, "k": 0.8, "s": 2.5, "m": 3.0}, ""),

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import optimize
 
+from muster.fitting.base import ESTIMATORS
 from muster.fitting.laws.base import LAWS
 from muster.fitting.laws.data_constrained import worth
 from muster.fitting.laws.linear_scale import linear_scale
@@ -342,3 +343,7 @@ def test_a_start_is_the_solution_where_the_grid_holds_what_is_searched(name):
     theta = law.from_natural(np.array([[natural[p] for p in law.parameters]], float))
     starts = law.starts(x, np.exp(law.log_value(theta, x)[0][0]))
     assert np.abs(starts - theta).max(axis=1).min() < 1e-6
+
+
+def test_every_law_has_an_estimator_of_its_name():
+    assert set(LAWS) <= set(ESTIMATORS)

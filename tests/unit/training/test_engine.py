@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
@@ -442,3 +443,14 @@ def test_features_set_the_dimension_of_the_data():
     assert c.data_options == {"train": 50, "outputs": 2, "features": 5}
     with pytest.raises(ValidationError, match="features is read by sparse_features and teacher, not by data 'digits'"):
         cell(data="digits", features=5)
+
+
+def test_a_run_s_losses_are_those_of_its_last_evaluation(tmp_path):
+    write_dataset("mnist1d", {"train": 64, "heldout": 32}, tmp_path)
+    given = cell(data="mnist1d", data_options={"train": 64, "heldout": 32}, steps=6, evaluations=3)
+    found = train(given, replace(F64, data_dir=tmp_path, progress=lambda line: None))
+    last = found.curves.sort_values("step").groupby("log2_lr").last()
+    runs = found.runs.set_index("log2_lr")
+    for name in ("train_loss", "eval_loss"):
+        pd.testing.assert_series_equal(runs[f"final_{name}"], last[name], check_names=False, check_index=False)
+    assert (runs["final_train_loss"] != runs["final_eval_loss"]).all()

@@ -205,6 +205,9 @@ class TestSteady:
         other = {"estimator": "lr_transfer", "response": "final_train_loss", "select": {"steps": 25}}
         given = measured(self.horizons(), {"select": {"steps": 100}}, {"short": other})
         assert check("steady", given, axis="steps", against="short").value == pytest.approx(-0.3, abs=1e-6)
+        others = given.fits.assign(parameter="another", estimate=7.0)
+        among = given._replace(fits=pd.concat([others, given.fits]))
+        assert check("steady", among, axis="steps", against="short").value == pytest.approx(-0.3, abs=1e-6)
         with pytest.raises(MusterError, match="no fit 'long'"):
             check("steady", given, axis="steps", against="long")
         with pytest.raises(MusterError, match="against"):
