@@ -244,9 +244,9 @@ def _named(
         elif of == "variables":
             if (law := law_of(fit) if fit else None) is None:
                 continue
-            known, what = law.variables, "no variable of the fit's law"
+            known, what = list(law.variables), "no variable of the fit's law"
         else:
-            known, what = plan.columns(of), f"no column of the {of} table"
+            known, what = list(plan.columns(of)), f"no column of the {of} table"
         if column not in known:
             yield FieldError((*field, option), f"{column!r} is {what}", nearest_or_part(column, known))
 
