@@ -171,14 +171,16 @@ def test_what_cannot_be_fitted_says_so():
 
 
 def test_midpoints_are_weighted_by_the_variance_of_their_brackets_over_the_runs_of_a_shape():
-    """Known of a uniform bracket: width²/12, over the runs; no scatter beyond it, since these brackets are wide."""
+    """Known of a uniform bracket: width²/12, over the runs."""
     runs, width = np.array([1, 2, 6, 3]), np.array([0.4, 0.8, 0.4, 0.8])
-    y = 3 - np.log2(DEPTHS) + [0.05, -0.1, 0.02, -0.06]
+    y = 3 - np.log2(DEPTHS) + [0.05, 0.2, -0.06, 0.1]
     rows = pd.DataFrame({"depth": np.repeat(DEPTHS, runs), "width": 64, "seed": np.arange(runs.sum())})
     middle, half = np.repeat(y, runs), np.repeat(width, runs) / 2
     rows = rows.assign(log2_lr_low=middle - half, log2_lr_high=middle + half)
     found = row(fit(rows, variables=["depth"]), "exponent", "midpoints")
-    known = (width * np.log(2)) ** 2 / 12 / runs
-    line = meta_regression(y * np.log(2), known, np.column_stack([np.ones(4), np.log(DEPTHS)]))
-    assert line.tau2 == pytest.approx(0, abs=1e-9)
-    assert (found["estimate"], found["intercept"]) == pytest.approx((line.beta[1], line.beta[0]))
+    design = np.column_stack([np.ones(4), np.log(DEPTHS)])
+    brackets = (width * np.log(2)) ** 2 / 12 / runs
+    random, plain = (meta_regression(y * np.log(2), known, design) for known in (brackets, np.ones(4)))
+    assert random.cov[1, 1] > plain.cov[1, 1], "the wider of the two errors is told"
+    assert (found["estimate"], found["intercept"]) == pytest.approx((random.beta[1], random.beta[0]))
+    assert found["se"] == pytest.approx(np.sqrt(random.cov[1, 1]))
