@@ -228,8 +228,8 @@ def in_powers(text: str) -> str:
 
 
 def law(estimator: str) -> str:
-    """The name of a fitted law: `routed law`, `joint law`."""
-    return f"{word(estimator).removesuffix(' law')} law"
+    """The name of a fitted law: `routed law`, `joint law`; of one declared by its form just `law`."""
+    return f"{word(estimator).removesuffix('law').strip()} law".strip()
 
 
 def symbol(parameter: str) -> str:

@@ -17,7 +17,7 @@ from muster.config.models import FigureConfig, StudyConfig
 from muster.plots import PLOTS, overview, render, save
 from muster.plots.base import Options
 from muster.plots.layout import line_key
-from muster.plots.words import phrase, power_of_two, sentence, tick_text, without_unit, word
+from muster.plots.words import law, phrase, power_of_two, sentence, tick_text, without_unit, word
 from tests.unit.plots import test_exponents as test_plot_exponents
 from tests.unit.plots import test_laws as test_plots_laws
 from tests.unit.plots import test_plots
@@ -239,3 +239,8 @@ def test_captions_hold_no_text_of_a_study(plot, text):
     assert ("Claims against measurements" in body) == (plot == "forest")
     assert text not in body
     assert "a-study" in body
+
+
+@pytest.mark.parametrize(("estimator", "name"), [("law", "law"), ("joint_law", "joint law"), ("routed", "routed law")])
+def test_a_law_is_called_law_once(estimator, name):
+    assert law(estimator) == name

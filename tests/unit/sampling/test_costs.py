@@ -544,6 +544,10 @@ def test_tables_of_a_few_draws(name):
         assert numbers == pytest.approx(others, rel=0.05, abs=1e-6, nan_ok=True), line
 
 
+def test_every_kept_line_is_of_an_example():
+    assert {line.split()[0] for line in PROBES.split("\n")[1:-1]} == set(SMOKE)
+
+
 def test_the_cost_of_random_features_in_the_limits_by_hand():
     """Each draw: 4 n² m of products, 2.7 n³ of factorisations and n m normal numbers for both sizes n."""
     entry = EVERY["random_features"]
